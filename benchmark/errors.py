@@ -1,0 +1,41 @@
+"""The errors a user can meet; each message says where, what was got, what is allowed and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchmarkError(Exception):
+    """Something the user can mend; shown as its message alone, without a traceback."""
+
+
+class ConfigError(BenchmarkError):
+    """A YAML file, a recipe or a command-line option is wrong."""
+
+
+class DataError(BenchmarkError):
+    """A dataset is missing, damaged or disagrees with its split file."""
+
+
+class ShapeError(BenchmarkError):
+    """A tensor or a prompt has a size that the backbone cannot take."""
+
+
+class RecordError(BenchmarkError):
+    """A result file cannot be read, written or combined with others."""
+
+
+def did_you_mean(name: object, allowed: Iterable[str]) -> str:
+    """The sentence that ends every 'unknown name' message: the nearest allowed name, then all of them."""
+    names = sorted(allowed)
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    guess = f"Did you mean '{nearest[0]}'? " if nearest else ""
+    return f"{guess}Allowed: {', '.join(names) if names else '(none)'}."
+
+
+def listed(where: str, problems: list[str], remedy: str = "") -> str:
+    """One message out of many problems, so that a user can mend all of them in one go."""
+    if len(problems) == 1 and not remedy:
+        return f"{where}: {problems[0]}"
+    lines = [f"{where}: {len(problems)} problem{'s' if len(problems) != 1 else ''}"]
+    lines += [f"  - {problem}" for problem in problems]
+    return "\n".join(lines + ([remedy] if remedy else []))

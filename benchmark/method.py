@@ -1,0 +1,135 @@
+"""The interface of a method: class names and frozen image features in, logits and a loss out.
+
+A method owns its prompts, its learnable parameters, its loss terms and any edit of gradients. The harness owns
+everything else: data, seeds, frozen CLIP, optimiser, schedule, precision, devices and files.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a method computed on a batch.
+
+    Attributes:
+        terms: named scalars; their sum is what is minimised.
+        steering: named scalars that only steer gradients and are never minimised (ProGrad's knowledge loss).
+    """
+
+    terms: dict[str, Tensor]
+    steering: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the terms, a scalar."""
+        return torch.stack(list(self.terms.values())).sum()
+
+    def scaled(self, factor: Tensor | float) -> "Losses":
+        """All scalars times a factor: loss scaling for float16."""
+        return Losses(
+            {name: value * factor for name, value in self.terms.items()},
+            {name: value * factor for name, value in self.steering.items()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """The options of a method that has none."""
+
+
+class Method(nn.Module):
+    """One way to classify images with frozen CLIP; subclass it, and see docs of each member for the ordinary thing.
+
+    A subclass builds its learnable parameters in `__init__`, in `clip.learnable_dtype` and on `clip.device`, and ends
+    it with `self.set_classes(class_names, template)`. CLIP itself is no submodule: `parameters()` are what is learned.
+
+    Attributes:
+        Options: a frozen, keyword-only dataclass; its fields are the keys of the recipe (methods/<name>.yaml).
+        needs_patches: None, "projected" or "raw": the patch features that `forward` reads.
+        transfers: the learned values can score classes they were not trained on.
+        edits_gradients: `backward` does more than differentiate the total.
+    """
+
+    Options: ClassVar[type] = NoOptions
+    needs_patches: Literal["projected", "raw"] | None = None
+    transfers: bool = True
+    edits_gradients: bool = False
+
+    def __init__(self, clip: Clip, options: Any):
+        super().__init__()
+        object.__setattr__(self, "clip", clip)  # past nn.Module, so that frozen weights are never saved or moved
+        self.options = options
+        self.class_names: tuple[str, ...] = ()
+
+    @classmethod
+    def settle(cls, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Lay the keys that somebody gave over the defaults below them; what is given always stands.
+
+        A method whose keys depend on one another drops here the defaults that a given key contradicts.
+        """
+        return {**defaults, **given}
+
+    def set_classes(self, class_names: Sequence[str], template: str) -> None:
+        """Take other classes with the same learned values.
+
+        Args:
+            class_names: C names in the order of their labels; underscores are read as blanks.
+            template: the dataset's, with one {} for the name.
+        Raises:
+            ConfigError: no class, or a template without exactly one {}.
+        """
+        if not class_names:
+            raise ConfigError("set_classes: at least one class name is needed.")
+        if template.count("{}") != 1:
+            raise ConfigError(f"Template '{template}' must hold {{}} exactly once, where the class name goes.")
+        self.class_names = tuple(name.replace("_", " ") for name in class_names)
+
+    def forward(self, images: ImageFeatures) -> Tensor:
+        """Logits (B, C), times exp(logit_scale). They always reflect the parameters as they are now."""
+        raise TypeError(f"{type(self).__name__} does not define forward(images), which every method needs.")
+
+    def loss(self, images: ImageFeatures, labels: Tensor) -> Losses:
+        """Loss of a batch with labels (B,) in 0..C-1. Ordinarily: the mean cross-entropy of the logits."""
+        return Losses({"cross_entropy": F.cross_entropy(self(images), labels)})
+
+    def backward(self, losses: Losses) -> None:
+        """Add the gradients of a step to `.grad` of the learnable parameters. Ordinarily: those of the total."""
+        losses.total.backward()
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """The learned tensors by name, detached copies on the CPU."""
+        return {name: p.detach().cpu().clone() for name, p in self.named_parameters() if p.requires_grad}
+
+    def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take learned tensors, all of them and no others.
+
+        Raises:
+            ConfigError: a name is missing or unknown, or a shape differs; all problems in one message.
+        """
+        own = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        problems = [f"'{name}' is missing" for name in sorted(own.keys() - state.keys())]
+        problems += [f"'{name}' is unknown. {did_you_mean(name, own)}" for name in sorted(state.keys() - own.keys())]
+        problems += [
+            f"'{name}' has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
+            for name in sorted(own.keys() & state.keys())
+            if state[name].shape != own[name].shape
+        ]
+        if problems:
+            raise ConfigError(f"{type(self).__name__}: the learned state does not fit: " + "; ".join(problems))
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(state[name])
+
+    @classmethod
+    def option_names(cls) -> tuple[str, ...]:
+        """The keys that this method's recipe may hold."""
+        return tuple(f.name for f in fields(cls.Options))

@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests: the goldens beside the project, a tiny random CLIP, pictures as random features."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers.utils import logging
+
+from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
+
+logging.disable_progress_bar()
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of goldens and fixtures beside the checkout."""
+    if not (SHARED / "goldens").is_dir():
+        pytest.skip("the goldens are not beside this checkout (../shared)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden(shared):
+    """golden("coop_ctxinit"): the tensors and the manifest of what the authors' code printed."""
+
+    def read(case: str) -> tuple[dict[str, torch.Tensor], dict]:
+        path = shared / "goldens" / "methods" / f"{case}.safetensors"
+        return load_file(path), json.loads(path.with_suffix(".json").read_text())
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def golden_clip(shared) -> Clip:
+    """The tiny CLIP on which the authors' code was run, float32 on the CPU."""
+    return load_clip(shared / "tiny-clip")
