@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers.utils import logging
 
 from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
+from benchmark.data.synthetic.suite import CHECKPOINT
 
 logging.disable_progress_bar()
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -37,3 +38,27 @@ def golden(shared):
 def golden_clip(shared) -> Clip:
     """The tiny CLIP on which the authors' code was run, float32 on the CPU."""
     return load_clip(shared / "tiny-clip")
+
+
+@pytest.fixture(scope="session")
+def clip() -> Clip:
+    """The embedded CLIP: small, trained, and always there."""
+    return load_clip(CHECKPOINT)
+
+
+@pytest.fixture(scope="session")
+def clip64() -> Clip:
+    """The embedded CLIP in double precision, to tell rounding from error."""
+    return load_clip(CHECKPOINT, dtype=torch.float64)
+
+
+@pytest.fixture
+def pictures():
+    """pictures(clip, 6): features of that many random images, patches as wanted; the same for the same seed."""
+
+    def draw(clip: Clip, count: int, patches: str | None = "projected", seed: int = 0) -> ImageFeatures:
+        generator = torch.Generator().manual_seed(seed)
+        size = clip.image_size
+        return clip.encode_images(torch.randn(count, 3, size, size, generator=generator), patches)
+
+    return draw

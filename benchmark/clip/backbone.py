@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, CLIPModel
 
@@ -122,6 +124,38 @@ class Clip:
         return self.text.encode(plan, torch.empty(1, 0, self.token_width, device=self.device, dtype=self.dtype))[0]
 
 
+def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
+    """The folder of a checkpoint: a local one, or the hub's in the local cache, fetched into it if wanted.
+
+    Returns None for a hub id that is not in the cache and may not be fetched. Only weights, configuration and
+    tokeniser are fetched, as safetensors where the repository has them.
+
+    Raises:
+        ConfigError: a path that is no folder, or a hub id that cannot be fetched.
+    """
+    name = str(name_or_path)
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return local
+    if local.exists() or name.startswith((".", "/", "~")):
+        raise ConfigError(f"Backbone '{name}': there is no such folder. Give a folder with config.json or a hub id.")
+    wanted = ["*.json", "*.txt", "*.safetensors"]
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not fetch))
+        if not any(folder.glob("*.safetensors")):
+            snapshot_download(name, allow_patterns=[*wanted, "pytorch_model*.bin"], local_files_only=not fetch)
+    except LocalEntryNotFoundError as error:
+        if not fetch:
+            return None
+        raise ConfigError(
+            f"Backbone '{name}' is not in the local cache and the hub cannot be reached. Connect, set HF_ENDPOINT to a "
+            "mirror, or give the folder of a downloaded checkpoint."
+        ) from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ConfigError(f"Backbone '{name}' is neither a folder nor a hub id that can be read: {error}") from error
+    return folder
+
+
 def load_clip(
     name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> Clip:
@@ -133,10 +167,7 @@ def load_clip(
     Raises:
         ConfigError: the checkpoint cannot be found or read, or is not a CLIP.
     """
-    name = str(name_or_path)
-    if (name.startswith((".", "/", "~")) or Path(name).exists()) and not Path(name).expanduser().is_dir():
-        raise ConfigError(f"Backbone '{name}': there is no such folder. Give a folder with config.json or a hub id.")
-    source = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+    name, source = str(name_or_path), locate_checkpoint(name_or_path, fetch=True)
     try:
         config = AutoConfig.from_pretrained(source)
         if config.model_type != "clip":

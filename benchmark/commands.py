@@ -1,0 +1,143 @@
+"""What `run_all.py` does with its arguments: a request, its plan, its runs, its tables, and the words about them."""
+
+import argparse
+import sys
+from collections import Counter
+
+import torch
+import transformers
+from accelerate import Accelerator
+from tabulate import tabulate
+
+import tables.base2new
+from benchmark import records
+from benchmark.config import load_suite, parse_scalar
+from benchmark.data.catalog import load_catalog
+from benchmark.errors import ConfigError, did_you_mean
+from benchmark.orchestrate import Plan, Request, execute, make_plan, steps_of
+from benchmark.progress import Progress
+from benchmark.registry import method_names
+
+PAPER_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # rows of the paper's tables
+
+
+def run(options: argparse.Namespace) -> int:
+    """One call of the command line; returns its exit code."""
+    transformers.utils.logging.disable_progress_bar()
+    request = make_request(options)
+    accelerator = make_accelerator(options.device, options.precision)
+    say = print if accelerator.is_main_process else (lambda *_, **__: None)
+    plan = make_plan(request, fetch=not options.plan)
+    say(describe(plan))
+    if options.plan:
+        return 0
+    progress = Progress(len(plan.missing[accelerator.process_index :: accelerator.num_processes]))
+    try:
+        execute(plan, accelerator=accelerator, progress=progress)
+    finally:
+        progress.close()
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        return 0
+    return finish(plan, std=options.std)
+
+
+def make_request(options: argparse.Namespace) -> Request:
+    """The arguments over the suite's defaults."""
+    suite = load_suite(options.suite or ("paper" if options.data else "synthetic"))
+    if options.data and not options.data.expanduser().is_dir():
+        raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
+    known = method_names()
+    everything = [name for name in PAPER_ORDER if name in known] + sorted(set(known) - set(PAPER_ORDER))
+    return Request(
+        protocol=options.protocol,
+        suite=suite,
+        methods=tuple(options.methods or everything),
+        datasets=tuple(options.datasets or suite.datasets),
+        seeds=tuple(suite.seeds if options.seeds is None else options.seeds),
+        shots=suite.shots if options.shots is None else options.shots,
+        backbone=options.backbone or suite.backbone,
+        precision=options.precision,
+        data=options.data.expanduser() if options.data else None,
+        out=options.out,
+        overrides=parse_settings(options.settings),
+    )
+
+
+def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:
+    """`--set coop.epochs=2` and its like, by method. Keys are checked where the recipe is resolved."""
+    overrides: dict[str, dict[str, object]] = {}
+    for text in settings:
+        target, equals, value = text.partition("=")
+        method, dot, key = target.partition(".")
+        if not (equals and dot and method and key):
+            raise ConfigError(f"--set {text}: write METHOD.KEY=VALUE, e.g. --set cocoop.epochs=2.")
+        if method not in method_names():
+            raise ConfigError(f"--set {text}: '{method}' is not a method. {did_you_mean(method, method_names())}")
+        if key in overrides.setdefault(method, {}):
+            raise ConfigError(f"--set {target} is given twice; give it once.")
+        overrides[method][key] = parse_scalar(value)
+    return overrides
+
+
+def make_accelerator(device: str | None, precision: str) -> Accelerator:
+    """Accelerate's view of the machine: the device, and autocast in the wanted precision."""
+    if device is not None:
+        try:
+            kind = torch.device(device)
+        except RuntimeError as error:
+            raise ConfigError(f"--device {device}: not a device. Allowed: cpu, cuda, cuda:N, mps.") from error
+        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not there.get(kind.type, False):
+            raise ConfigError(f"--device {device}: this machine (or this build of torch) has none. Leave --device out.")
+        if kind.type == "cuda" and kind.index is not None:
+            torch.cuda.set_device(kind)
+    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if precision == "fp16" and on_cpu:
+        raise ConfigError("--precision fp16 needs a GPU: a CPU computes it slowly and loses gradients. Take fp32 or bf16.")
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
+    return accelerator
+
+
+def describe(plan: Plan) -> str:
+    """The plan in words: runs by method, steps, what is done, what is refused, what to know."""
+    missing, counts = set(plan.missing), Counter(spec.method for spec in plan.specs)
+    rows = []
+    for method in plan.request.methods:
+        todo = [spec for spec in plan.specs if spec.method == method and spec in missing]
+        rows.append([method, counts[method], counts[method] - len(todo), len(todo), sum(steps_of(plan, s) for s in todo)])
+    rows.append(["total", *(sum(row[i] for row in rows) for i in range(1, 5))])
+    request = plan.request
+    head = (
+        f"{request.protocol} on suite '{request.suite.name}': {len(plan.datasets)} datasets, {request.shots} shots, "
+        f"seeds {', '.join(map(str, request.seeds))}, backbone {request.backbone}, {request.precision}"
+    )
+    if plan.checkpoint is None:
+        head += "\nThe backbone is not in the local cache; the first run fetches it."
+    body = tabulate(rows, headers=["method", "runs", "done", "to run", "steps"], tablefmt="simple")
+    notes = [f"refused: {text}" for text in plan.refused] + [f"note: {text}" for text in plan.warnings]
+    return "\n".join([head, "", body, *([""] + notes if notes else []), ""])
+
+
+def finish(plan: Plan, *, std: bool) -> int:
+    """Render what is recorded, say what failed; 1 if anything did."""
+    request = plan.request
+    left = records.missing(plan.specs, request.out)
+    done = [records.load(spec.record_path(request.out)) for spec in plan.specs if spec not in set(left)]
+    if done:
+        catalog = load_catalog()
+        paths = tables.base2new.write(
+            done,
+            request.out / request.suite.name,
+            planned=plan.specs,
+            std=std,
+            published=request.suite.published,
+            note=request.suite.note,
+            titles={name: catalog[name].title for name in plan.datasets},
+        )
+        print("Tables: " + ", ".join(str(path) for path in paths))
+    if left:
+        failed = request.out / "failed"
+        print(f"error: {len(left)} of {len(plan.specs)} runs failed; their tracebacks are in {failed}. The same command "
+              "runs them again.", file=sys.stderr)  # fmt: skip
+    return 1 if left else 0

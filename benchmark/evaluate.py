@@ -1,0 +1,45 @@
+"""Counting: which label a method gives to every image of a class set."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from benchmark.data.catalog import Dataset
+from benchmark.errors import DataError
+from benchmark.features import TEST_VIEW, FeatureStore
+from benchmark.method import Method
+from benchmark.records import Score
+
+SCORE_BATCH = 64  # images scored at once
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Counts of a class set, and the predicted label of each of its test images, in the order of the test list."""
+
+    score: Score
+    predictions: np.ndarray
+
+
+@torch.no_grad()
+def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerator: Accelerator) -> Evaluation:
+    """Score a method on the test list of a dataset, whose classes it must have taken (`set_classes`).
+
+    Raises:
+        DataError: another number of images came back than the split lists.
+    """
+    method.eval()
+    predicted = []
+    for images in store.stream(dataset, dataset.test, TEST_VIEW, method.needs_patches, batch=SCORE_BATCH):
+        with accelerator.autocast():
+            predicted.append(method(images).argmax(dim=-1))
+    predictions = torch.cat(predicted).cpu().numpy()
+    labels = np.array([item.label for item in dataset.test])
+    if len(predictions) != len(labels):
+        where = os.path.basename(dataset.image_root)
+        raise DataError(f"{where}: {len(predictions)} images were scored, but the split lists {len(labels)}.")
+    correct = int((predictions == labels).sum())
+    return Evaluation(Score(correct=correct, total=len(labels), classes=len(dataset.class_names)), predictions)

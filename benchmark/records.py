@@ -1,0 +1,259 @@
+"""Records, one JSON per run: written so that a file that exists is whole, read so that a stale one is not believed."""
+
+import contextlib
+import errno
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from benchmark.config import FAILED, SCHEMA, RunSpec, build, check_fields, check_name
+from benchmark.errors import ConfigError, RecordError
+
+__all__ = ["SCHEMA", "RunRecord", "Score", "collect", "is_done", "load", "missing", "save", "save_failure"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Counts of one class set; percentages exist only in tables."""
+
+    correct: int
+    total: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 0 <= self.correct <= self.total or self.total < 1 or self.classes < 1:
+            raise ConfigError(f"{self.correct} of {self.total} correct over {self.classes} classes is impossible")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run: its spec, its counts, and what it takes to explain them. Unknown is null."""
+
+    spec: RunSpec
+    status: Literal["ok", "failed"]
+    scores: dict[str, Score]  # by class set: "base", "new", "all" or a target dataset's name
+    overrides: dict[str, object] = field(default_factory=dict)  # what --set changed
+    training: dict[str, object] = field(default_factory=dict)  # steps, images, seconds, losses; or {}
+    evaluation_seconds: float
+    peak_memory_bytes: int | None = None
+    warnings: list[str] = field(default_factory=list)
+    provenance: dict[str, object] = field(default_factory=dict)  # git, versions, machine, device, full hashes, times
+    error: str | None = None  # the traceback of a failed run
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for class_set in self.scores:
+            check_name("class set", class_set)
+        if (self.status == "ok") != (bool(self.scores) and self.error is None):
+            needed = "scores and no error" if self.status == "ok" else "no scores, or an error"
+            raise ConfigError(f"status '{self.status}' needs {needed}")
+
+
+def save(record: RunRecord, results: Path, *, predictions: Mapping[str, np.ndarray], learned: bytes | None) -> Path:
+    """Write one finished run: predictions and learned tensors first, its JSON last, each of them whole or not at all.
+
+    Args:
+        predictions: class set -> predicted label of every test image, in the order of the test list.
+        learned: the learned tensors as safetensors; None if nothing is learned.
+    Raises:
+        RecordError: the run is not ok, predictions disagree with its scores, or the folder cannot be written.
+    """
+    path = record.spec.record_path(Path(results))
+    if record.status != "ok":
+        raise RecordError(f"{path}: a run that failed is no record; store it with save_failure.")
+    text, packed = _to_text(record, path), _pack(record, predictions, path)
+    for companion, content in ((path.with_suffix(".npz"), packed), (path.with_suffix(".safetensors"), learned)):
+        if content is not None:
+            _write(companion, content)
+        else:
+            _remove(companion)
+    _write(path, text.encode())
+    _remove(_failure_path(record.spec, results))
+    return path
+
+
+def save_failure(
+    spec: RunSpec,
+    results: Path,
+    error_text: str,
+    *,
+    overrides: Mapping | None = None,
+    warnings: Iterable[str] = (),
+    provenance: Mapping | None = None,
+) -> Path:
+    """Write the traceback of a failed run below results/failed; save() of the same spec removes it again."""
+    path = _failure_path(spec, results)
+    record = RunRecord(
+        spec=spec,
+        status="failed",
+        scores={},
+        overrides=dict(overrides or {}),
+        evaluation_seconds=0.0,
+        warnings=list(warnings),
+        provenance=dict(provenance or {}),
+        error=error_text,
+    )
+    _write(path, _to_text(record, path).encode())
+    return path
+
+
+def load(path: Path) -> RunRecord:
+    """The record in a file, believed only if schema, hash, spec and file name all agree.
+
+    Raises:
+        RecordError: unreadable, no JSON, another schema, edited, renamed, or incomplete.
+    """
+    path = Path(path)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: is not a whole JSON file ({error}); delete it to run this again.") from error
+    if not isinstance(raw, dict) or "schema" not in raw:
+        raise RecordError(f"{path}: is not a record; it has no 'schema'.")
+    if raw["schema"] != SCHEMA:
+        raise RecordError(f"{path}: has schema {raw['schema']!r}, this version reads {SCHEMA}; run it again.")
+    if lacking := sorted({"hash", *(f.name for f in fields(RunRecord))} - raw.keys()):
+        raise RecordError(f"{path}: lacks {', '.join(lacking)}; delete it to run this again.")
+    try:
+        record = build(RunRecord, {k: v for k, v in raw.items() if k not in ("schema", "hash")}, str(path))
+    except ConfigError as error:
+        raise RecordError(str(error)) from error
+    if raw["hash"] != record.spec.hash:
+        raise RecordError(f"{path}: stored hash {raw['hash']!r}, its spec gives '{record.spec.hash}'; it was edited.")
+    if path.name != (expected := record.spec.record_path(Path()).name):
+        raise RecordError(f"{path}: its spec belongs in a file named {expected}; it was renamed.")
+    return record
+
+
+def is_done(spec: RunSpec, results: Path) -> bool:
+    """Whether a whole, ok record of exactly this spec is stored."""
+    try:
+        record = load(spec.record_path(Path(results)))
+    except RecordError:
+        return False
+    return record.status == "ok" and record.spec == spec
+
+
+def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
+    """The specs still to run, in their order."""
+    return [spec for spec in specs if not is_done(spec, results)]
+
+
+def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:
+    """All ok records below a folder, by path, and what was wrong with the other JSON files, as text.
+
+    Skips failed/ and names that begin with a dot. Of two files with the same spec the first counts.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return [], [f"{folder}: no such folder; nothing is recorded there."]
+    records: dict[RunSpec, tuple[RunRecord, Path]] = {}
+    problems = []
+    for path in sorted(folder.rglob("*.json")):
+        if FAILED in path.relative_to(folder).parts or path.name.startswith("."):
+            continue
+        try:
+            record = load(path)
+        except RecordError as error:
+            problems.append(str(error))
+            continue
+        if record.status != "ok":
+            problems.append(f"{path}: holds a failed run outside {FAILED}/; left out.")
+        elif record.spec in records:
+            problems.append(f"{path}: repeats {records[record.spec][1]}; left out.")
+        else:
+            records[record.spec] = (record, path)
+    return [record for record, _ in records.values()], problems
+
+
+def _failure_path(spec: RunSpec, results: Path) -> Path:
+    return spec.record_path(Path(results) / FAILED)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _to_text(record: RunRecord, path: Path) -> str:
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    values["spec"] = record.spec.to_json()
+    values["scores"] = {class_set: asdict(score) for class_set, score in record.scores.items()}
+    head = {"schema": SCHEMA, "hash": record.spec.hash, "status": record.status}
+    try:
+        return json.dumps(head | values, indent=2, allow_nan=False) + "\n"
+    except TypeError as error:
+        raise RecordError(f"{path}: {record.spec.label()} holds what JSON cannot: {error}.") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: {record.spec.label()} diverged: it holds infinite or undefined numbers.") from error
+
+
+def _pack(record: RunRecord, predictions: Mapping[str, np.ndarray], path: Path) -> bytes | None:
+    arrays = {}
+    for class_set, labels in predictions.items():
+        labels, score = np.asarray(labels), record.scores.get(class_set)
+        fits = score is not None and labels.shape == (score.total,) and labels.dtype.kind in "iu"
+        if not fits or labels.min() < 0 or labels.max() >= min(score.classes, np.iinfo(np.int16).max + 1):
+            raise RecordError(
+                f"{path}: predictions of '{class_set}' have shape {labels.shape} and type {labels.dtype}, "
+                f"which do not fit {score or 'any score'}; give one label in 0..classes-1 per test image."
+            )
+        arrays[class_set] = labels.astype(np.int16)
+    if not arrays:
+        return None
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    return packed.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Put a whole file in place or leave what was there; the temporary name is this process's own."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise RecordError(
+            f"{path}: cannot be written ({error.strerror or error}); no part of it was left. "
+            "Free space or rights there, or give another results folder."
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RecordError(f"{path}: is out of date and cannot be removed ({error.strerror}).") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename survive a power cut, where the file system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

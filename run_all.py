@@ -1,0 +1,55 @@
+"""Run the benchmark: `python run_all.py --protocol base2new`; everything else has a default."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line; names are checked later, with the nearest one at hand."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--protocol", default="base2new", help="what is trained and what is scored (default: %(default)s)")
+    add("--data", type=Path, metavar="FOLDER", help="the real datasets, laid out as in docs/data.md; "
+        "without it the embedded suite runs")  # fmt: skip
+    add("--suite", help="datasets, seeds and backbone: synthetic (default without --data), paper (default with it), "
+        "or a YAML file")  # fmt: skip
+    add("--methods", nargs="+", metavar="NAME", help="only these methods")
+    add("--datasets", nargs="+", metavar="NAME", help="only these datasets")
+    add("--seeds", nargs="+", type=int, metavar="N", help="these seeds (default: the suite's)")
+    add("--shots", type=int, metavar="K", help="training images per class (default: the suite's)")
+    add("--backbone", metavar="NAME", help="Hugging Face hub id or folder of a CLIP (default: the suite's)")
+    add("--out", type=Path, default=ROOT / "results", metavar="FOLDER", help="where records and tables go")
+    add("--set", action="append", default=[], metavar="METHOD.KEY=VALUE", dest="settings",
+        help="change a recipe, e.g. cocoop.epochs=2; may be repeated")  # fmt: skip
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the frozen towers; what is learned "
+        "stays float32 (default: %(default)s)")  # fmt: skip
+    add("--plan", action="store_true", help="only check and print what would run")
+    add("--std", action="store_true", help="tables with the standard deviation over seeds")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Plan, run what is missing, render. Returns the exit code: 0, 1 if a run failed, 2 if nothing could start."""
+    options = parse(arguments)
+    from benchmark.errors import BenchmarkError  # late: torch takes seconds to import, --help should not
+
+    try:
+        from benchmark import commands
+
+        return commands.run(options)
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished runs are recorded, the same command goes on from there.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

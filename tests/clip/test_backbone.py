@@ -1,0 +1,108 @@
+"""Checkpoints in, features out: whose activation, which patches, what is refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from benchmark.clip.backbone import load_clip, locate_checkpoint
+from benchmark.data.synthetic.suite import CHECKPOINT
+from benchmark.errors import ConfigError, ShapeError
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """copy(section="text_config", hidden_act="gelu"): the embedded checkpoint with one setting changed."""
+
+    def make(section=None, **changes):
+        folder = tmp_path / "checkpoint"
+        shutil.copytree(CHECKPOINT, folder, dirs_exist_ok=True)
+        config = json.loads((folder / "config.json").read_text())
+        (config if section is None else config[section]).update(changes)
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("section, changed", [("text_config", "text"), ("vision_config", "image")])
+def test_activation_of_the_checkpoint_is_honoured(clip, copy, pictures, section, changed):
+    """QuickGELU and GELU differ by little, and a swapped one still classifies: only the numbers tell."""
+    assert clip.model.config.to_dict()[section]["hidden_act"] == "quick_gelu"
+    other = load_clip(copy(section, hidden_act="gelu"))
+    text = (clip.encode_texts(["a photo of a circle."]) - other.encode_texts(["a photo of a circle."])).abs().max()
+    image = (pictures(clip, 2).pooled - pictures(other, 2).pooled).abs().max()
+    assert (text > 1e-4) == (changed == "text")
+    assert (image > 1e-4) == (changed == "image")
+
+
+def test_text_features_follow_the_activation_of_the_checkpoint(copy):
+    other = load_clip(copy("text_config", hidden_act="gelu"))
+    out = other.model.get_text_features(input_ids=torch.tensor(other.tokenize(["a photo of a circle."])))
+    pooled = out if isinstance(out, torch.Tensor) else out.pooler_output
+    assert (other.encode_texts(["a photo of a circle."]) - pooled / pooled.norm()).abs().max() < 5e-6
+
+
+def test_weights_stored_in_half_precision_load_as_asked(clip, clip64):
+    assert clip.dtype == torch.float32
+    assert clip64.dtype == torch.float64
+    assert not any(p.requires_grad for p in clip.model.parameters())
+
+
+def test_projected_patches_have_unit_length_and_raw_ones_vision_width(clip, pictures):
+    projected, raw = pictures(clip, 3), pictures(clip, 3, "raw")
+    assert projected.patches.shape == (3, clip.patch_count, clip.joint_width)
+    assert raw.patches.shape == (3, clip.patch_count, clip.vision_width)
+    lengths = projected.patches.norm(dim=-1)
+    assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-5)
+    assert pictures(clip, 3, None).patches is None
+
+
+def test_pooled_feature_is_the_models_own(clip):
+    pixels = torch.randn(2, 3, clip.image_size, clip.image_size, generator=torch.Generator().manual_seed(0))
+    out = clip.model.get_image_features(pixel_values=pixels)
+    pooled = out if isinstance(out, torch.Tensor) else out.pooler_output
+    wanted = pooled / pooled.norm(dim=-1, keepdim=True)
+    assert (clip.encode_images(pixels).pooled - wanted).abs().max() < 5e-6
+
+
+def test_images_of_another_size_are_refused(clip):
+    with pytest.raises(ShapeError, match="pixels"):
+        clip.encode_images(torch.zeros(1, 3, clip.image_size + 1, clip.image_size))
+
+
+def test_unknown_patches_are_refused(clip):
+    with pytest.raises(ConfigError, match="projected"):
+        clip.encode_images(torch.zeros(1, 3, clip.image_size, clip.image_size), patches="all")
+
+
+def test_text_of_more_than_77_tokens_is_refused_not_cut(clip):
+    with pytest.raises(ShapeError, match="at most 77"):
+        clip.tokenize(["circle " * 80])
+
+
+def test_checkpoint_of_another_kind_is_refused_with_reason(copy):
+    with pytest.raises(ConfigError, match="only 'clip' fits"):
+        load_clip(copy(model_type="siglip"))
+
+
+def test_missing_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no such folder"):
+        locate_checkpoint(tmp_path / "nowhere", fetch=False)
+
+
+def test_hub_id_outside_the_cache_is_not_fetched_by_a_plan(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert locate_checkpoint("somebody/some-clip-that-is-not-there", fetch=False) is None
+
+
+def test_checkpoint_without_some_weights_is_refused(copy):
+    from safetensors.torch import load_file, save_file
+
+    folder = copy()
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("text_projection.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match="text_projection"):
+        load_clip(folder)

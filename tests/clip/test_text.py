@@ -1,0 +1,100 @@
+"""The trie against the dense path: the same numbers, whatever the class names share."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.clip.text import GROUP_NODES
+from benchmark.errors import ShapeError
+
+suffix = st.lists(st.integers(2, 60), min_size=1, max_size=20)
+class_sets = st.lists(suffix, min_size=1, max_size=12)
+
+
+def dense(clip, suffixes, context):
+    """Every prompt written out and encoded on its own, for one context (M, T) after another: (B, C, D)."""
+    text = clip.text
+    features = []
+    for vectors in context:
+        length = max(map(len, suffixes))
+        ids = torch.zeros(len(suffixes), length, dtype=torch.long)
+        for row, tokens in zip(ids, suffixes, strict=True):
+            row[: len(tokens)] = torch.tensor(tokens)
+        start = text.embed(torch.full((len(suffixes), 1), text.start_id))
+        embedded = torch.cat([start, vectors.expand(len(suffixes), -1, -1), text.embed(ids)], dim=1)
+        ends = torch.tensor([len(vectors) + len(tokens) for tokens in suffixes])
+        features.append(text.encode_dense(embedded, ends))
+    return torch.stack(features)
+
+
+def both(clip, suffixes, *, n_ctx, batch, seed=0):
+    """Features and the gradient of a random projection of them, by the trie and by the dense path."""
+    generator = torch.Generator().manual_seed(seed)
+    context = 0.1 * torch.randn(batch, n_ctx, clip.token_width, generator=generator, dtype=clip.dtype)
+    results = []
+    for encode in (lambda c: clip.text.encode(clip.plan(suffixes, n_ctx), c), lambda c: dense(clip, suffixes, c)):
+        leaf = context.clone().requires_grad_()
+        features = encode(leaf)
+        weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1), dtype=clip.dtype)
+        (gradient,) = torch.autograd.grad((features * weights).sum(), leaf)
+        results.append((features.detach(), gradient))
+    return results
+
+
+@settings(max_examples=40, deadline=None)
+@given(suffixes=class_sets, n_ctx=st.integers(1, 5), batch=st.integers(1, 3))
+def test_trie_equals_dense_in_double_precision_for_any_class_set(clip64, suffixes, n_ctx, batch):
+    (features, gradient), (wanted, wanted_gradient) = both(clip64, suffixes, n_ctx=n_ctx, batch=batch)
+    assert (features - wanted).abs().max() < 1e-12
+    assert (gradient - wanted_gradient).abs().max() < 1e-12 * max(1.0, wanted_gradient.abs().max())
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_trie_equals_dense_in_single_precision_over_several_groups(clip, batch):
+    generator = torch.Generator().manual_seed(3)
+    suffixes = [torch.randint(2, 60, (4,), generator=generator).tolist() for _ in range(100)]
+    assert clip.plan(suffixes, 4).visible.shape[0] > 1
+    (features, gradient), (wanted, wanted_gradient) = both(clip, suffixes, n_ctx=4, batch=batch)
+    assert (features - wanted).abs().max() < 5e-6
+    assert (gradient - wanted_gradient).abs().max() < 5e-6 * max(1.0, wanted_gradient.abs().max())
+
+
+def test_plan_shares_nodes_of_common_beginnings(clip):
+    plan = clip.plan([[5, 6, 7, 1], [5, 6, 8, 1], [5, 6, 7, 1]], 2)
+    assert plan.rows == 1 + 2 + 6  # start, context, and 5 6 (7 1 | 8 1)
+    assert plan.class_rows[0] == plan.class_rows[2] != plan.class_rows[1]
+
+
+def test_plan_keeps_groups_within_bound(clip):
+    suffixes = [[a, b, 1] for a in range(2, 32) for b in range(2, 12)]
+    plan = clip.plan(suffixes, 4)
+    assert plan.token_ids.shape[1] <= GROUP_NODES
+    assert len(set(plan.class_rows.tolist())) == len(suffixes)
+
+
+def test_encode_without_context_equals_the_tower_run_in_full(clip):
+    """The ordinary model in Hugging Face's own words, all 77 positions or fewer, no shortcut."""
+    texts = ["a photo of a red circle.", "circle", "a photo of a"]
+    ids = clip.tokenize(texts)
+    for text, row in zip(texts, ids, strict=True):
+        out = clip.model.get_text_features(input_ids=torch.tensor([row]))
+        pooled = out if isinstance(out, torch.Tensor) else out.pooler_output
+        wanted = pooled / pooled.norm()
+        assert (clip.encode_texts([text]) - wanted).abs().max() < 5e-6
+
+
+def test_plan_refuses_prompt_longer_than_positions(clip):
+    with pytest.raises(ShapeError, match="at most 77"):
+        clip.plan([[3] * 80], 4)
+
+
+def test_plan_refuses_no_class_and_empty_suffix(clip):
+    for suffixes in ([], [[]]):
+        with pytest.raises(ShapeError, match="at least one"):
+            clip.plan(suffixes, 4)
+
+
+def test_encode_refuses_context_of_other_length(clip):
+    with pytest.raises(ShapeError, match="context"):
+        clip.text.encode(clip.plan([[3, 1]], 4), torch.zeros(1, 5, clip.token_width))

@@ -1,0 +1,112 @@
+"""The shape of the project itself: imports point down, packages are empty, files keep their size."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LAYERS = {
+    "benchmark/constants.py": 0,
+    "benchmark/errors.py": 0,
+    "benchmark/shapes.py": 1,
+    "benchmark/strict_yaml.py": 1,
+    "benchmark/metrics.py": 1,
+    "benchmark/provenance.py": 1,
+    "benchmark/progress.py": 1,
+    "benchmark/config.py": 2,
+    "benchmark/clip/text.py": 2,
+    "benchmark/clip/backbone.py": 3,
+    "benchmark/records.py": 3,
+    "benchmark/data/synthetic/": 3,
+    "benchmark/data/images.py": 3,
+    "benchmark/data/layouts.py": 3,
+    "benchmark/data/catalog.py": 4,
+    "benchmark/data/splits.py": 5,
+    "benchmark/features.py": 5,
+    "tables/": 5,
+    "benchmark/method.py": 5,
+    "benchmark/prompts.py": 6,
+    "benchmark/registry.py": 6,
+    "methods/": 7,
+    "benchmark/fit.py": 7,
+    "benchmark/evaluate.py": 7,
+    "benchmark/protocols/": 8,
+    "benchmark/orchestrate.py": 9,
+    "benchmark/commands.py": 10,
+    "run_all.py": 11,
+}
+FOR_METHODS = {"constants", "errors", "shapes", "clip", "prompts", "method"}  # what a method may use of the benchmark
+
+
+def sources() -> list[Path]:
+    return [p for p in sorted(ROOT.rglob("*.py")) if "tests" not in p.parts and not p.relative_to(ROOT).parts[0].startswith(".")]
+
+
+def layer(file: str) -> int:
+    fitting = [prefix for prefix in LAYERS if file == prefix or (prefix.endswith("/") and file.startswith(prefix))]
+    assert fitting, f"{file} has no layer in this test; give it one"
+    return LAYERS[max(fitting, key=len)]
+
+
+def imports_of(path: Path) -> list[str]:
+    """Files of this project that a file imports."""
+    targets = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        targets += [f"{name.replace('.', '/')}.py" for name in names]
+    return sorted({target for target in targets if (ROOT / target).is_file()})
+
+
+def test_imports_only_point_down():
+    seen = 0
+    for path in sources():
+        file = path.relative_to(ROOT).as_posix()
+        for target in imports_of(path):
+            seen += 1
+            same_package = Path(target).parent == Path(file).parent and file.startswith(("tables/", "benchmark/data/synthetic/", "benchmark/protocols/"))
+            assert layer(target) < layer(file) or same_package, f"{file} may not import {target}"
+    assert seen > 50
+
+
+def test_methods_import_only_what_plugins_may():
+    for path in (ROOT / "methods").glob("*.py"):
+        for target in imports_of(path):
+            assert target.split("/")[0] == "benchmark", f"{path.name} imports {target}: methods never import one another"
+            assert target.split("/")[1].removesuffix(".py") in FOR_METHODS, f"{path.name} may not import {target}"
+
+
+def test_tables_never_import_torch():
+    for path in (ROOT / "tables").rglob("*.py"):
+        assert "torch" not in path.read_text().split(), path
+
+
+def test_package_files_are_empty():
+    found = [p for p in sources() if p.name == "__init__.py"]
+    assert found
+    assert all(p.read_text() == "" for p in found)
+
+
+def test_files_keep_within_300_lines():
+    assert not {p.name: n for p in sources() if (n := len(p.read_text().splitlines())) > 300}
+
+
+def test_every_yaml_of_the_project_is_read_by_its_loader():
+    from benchmark.config import load_suite, read_yaml
+    from benchmark.registry import method_names, resolve_recipe
+
+    suites = list((ROOT / "benchmark" / "suites").glob("*.yaml"))
+    recipes = list((ROOT / "methods").glob("*.yaml"))
+    others = [p for p in ROOT.rglob("*.yaml") if p not in (*suites, *recipes) and not p.relative_to(ROOT).parts[0].startswith((".", "results"))]
+    assert suites
+    assert others
+    assert {p.stem for p in recipes} == set(method_names())
+    for path in suites:
+        assert load_suite(path).datasets
+    for path in recipes:
+        assert resolve_recipe(path.stem, template="a {}.").template == "a {}."
+    for path in others:
+        assert read_yaml(path)
