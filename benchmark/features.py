@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
-from benchmark.data.catalog import Dataset, Item
+from benchmark.data.catalog import Dataset, Item, relative_path
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
 
 ENCODE_BATCH = 256  # images through the tower at once
@@ -136,5 +136,5 @@ class FeatureStore:
         if view == TEST_VIEW:
             return test_view(open_image(item.path), self.clip.image_size)
         image = self._pictures.get(item.path, lambda: open_image(item.path), lambda i: 3 * i.width * i.height)
-        key = os.path.relpath(item.path, dataset.image_root).replace(os.sep, "/")
-        return train_view(image, self.clip.image_size, view_generator(view.seed, key, view.epoch))
+        generator = view_generator(view.seed, relative_path(dataset, item), view.epoch)
+        return train_view(image, self.clip.image_size, generator)

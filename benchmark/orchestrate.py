@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from benchmark import provenance, records
 from benchmark.clip.backbone import Clip, load_clip, locate_checkpoint
 from benchmark.config import RunSpec, Suite
-from benchmark.data.catalog import Dataset, load_catalog, load_dataset
+from benchmark.data.catalog import Dataset, count_by_label, load_catalog, load_dataset
 from benchmark.data.synthetic.suite import CHECKPOINT, SYNTHETIC, materialise, suite_version
 from benchmark.errors import BenchmarkError, ConfigError, DataError, did_you_mean, listed
 from benchmark.evaluate import evaluate
@@ -262,10 +262,8 @@ def _refuse_incapable(plan: Plan, protocol: Protocol) -> list[str]:
 
 
 def _few_images(name: str, dataset: Dataset, shots: int) -> list[str]:
-    counts = dict.fromkeys(range(len(dataset.class_names)), 0)
-    for item in dataset.train:
-        counts[item.label] += 1
-    few = sum(count < shots for count in counts.values())
+    counts = count_by_label(dataset.train, len(dataset.class_names))
+    few = sum(count < shots for count in counts)
     return [f"{name}: {few} of {len(counts)} classes have fewer than {shots} training images; all are used."] if few else []
 
 

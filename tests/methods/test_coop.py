@@ -66,9 +66,9 @@ def test_prograd_starts_from_template_words_right_aligned_after_zeros(clip):
 
 
 def test_prograd_leaves_the_last_token_of_a_template_with_a_comma_in_the_suffix(clip, pictures):
-    """ "a type of shape, a photo of a" is 8 words but 9 tokens: 8 of them are learned, the last "a" stays."""
-    method = make(clip, "prograd", n_ctx=8, template="a type of shape, a photo of a {}.")
-    start, *words, end = clip.tokenize(["a type of shape, a photo of a"])[0]
+    """ "a type of flower, a photo of a" is 8 words but 9 tokens: 8 of them are learned, the last "a" stays."""
+    method = make(clip, "prograd", n_ctx=8, template="a type of flower, a photo of a {}.")
+    start, *words, end = clip.tokenize(["a type of flower, a photo of a"])[0]
     assert len(words) == 9
     assert torch.equal(method.ctx, clip.text.embed(torch.tensor(words[:8])))
     stop = clip.tokenize(["."])[0][1]

@@ -21,7 +21,7 @@ def images(clip, pictures):
     return pictures(clip, 5)
 
 
-@pytest.mark.parametrize("aggregate, update", itertools.product(AGGREGATES, UPDATES))
+@pytest.mark.parametrize("aggregate, update", list(itertools.product(AGGREGATES, UPDATES)))
 def test_without_weights_and_patches_it_is_cocoop(clip, images, aggregate, update):
     copl = make(clip, weighting=False, local=False, aggregate=aggregate, update=update)
     cocoop = make(clip, "cocoop")
@@ -38,7 +38,7 @@ def test_without_weights_and_patches_it_is_cocoop(clip, images, aggregate, updat
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("score, patches", itertools.product(SCORES, ("projected", "raw")))
+@pytest.mark.parametrize("score, patches", list(itertools.product(SCORES, ("projected", "raw"))))
 def test_alignment_weights_sum_to_one_over_prompts_for_every_patch(clip, pictures, score, patches):
     method = make(clip, score=score, patches=patches)
     weights = method.alignment(pictures(clip, 5, patches))
@@ -56,7 +56,7 @@ def test_alignment_differs_between_patches_images_and_prompts(clip, images, scor
     assert weights.std(dim=2).max() > 1e-6
 
 
-@pytest.mark.parametrize("score, aggregate, update", itertools.product(SCORES, AGGREGATES, UPDATES))
+@pytest.mark.parametrize("score, aggregate, update", list(itertools.product(SCORES, AGGREGATES, UPDATES)))
 def test_one_changed_patch_changes_its_image_and_no_other(clip, pictures, score, aggregate, update):
     images, others = pictures(clip, 3), pictures(clip, 3, seed=1)
     method = make(clip, score=score, aggregate=aggregate, update=update)

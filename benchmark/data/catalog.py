@@ -1,0 +1,200 @@
+"""The datasets by name: where each lies below the data folder, and reading one with every check that needs no pixels."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from benchmark.config import build, read_yaml
+from benchmark.data.layouts import READERS, Listing, leaves_folder
+from benchmark.errors import ConfigError, DataError, did_you_mean, listed
+
+HERE = Path(__file__).resolve().parent
+CATALOGUES = (HERE / "catalog.yaml", HERE / "synthetic" / "catalog.yaml")
+SHOWN = 20  # problems written out in full; the rest are counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogEntry:
+    """Where a dataset lies and how its classes are put into words; one entry of catalog.yaml.
+
+    Attributes:
+        title: its row in the tables.
+        folder: below the data folder.
+        images: the image folder, below `folder`.
+        layout: how its lists are written; a key of layouts.READERS.
+        split: the split file, for layout split_json.
+        template: with one {} for the class name.
+        classes, counts: of the original, for the doctor; never held against what a user has.
+        mirrors: of an embedded dataset, the one of the paper whose kind it has.
+    """
+
+    title: str
+    folder: str
+    images: str
+    layout: Literal["split_json", "aircraft", "image_folder", "image_folder_test", "image_folder_numbered"]
+    template: str
+    classes: int
+    counts: dict[str, int]
+    split: str = ""
+    mirrors: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image: absolute path, label from 0, class name."""
+
+    path: str
+    label: int
+    class_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset, a half of it or a sample of it.
+
+    Attributes:
+        name: its key in the catalogue.
+        class_names: C names, by label. Labels identify classes; names may repeat (ImageNet's do).
+        template: with one {} for the class name.
+        train, val, test: items in the order of the split file.
+        image_root: the folder that image paths are relative to.
+        split_sha256: of the files that list the images.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    template: str
+    train: list[Item] = field(repr=False)
+    val: list[Item] = field(repr=False)
+    test: list[Item] = field(repr=False)
+    image_root: str = ""
+    split_sha256: str = ""
+
+
+@cache
+def load_catalog() -> dict[str, CatalogEntry]:
+    """All known datasets by name: the paper's, the shifted ImageNets, the embedded suite's."""
+    return {
+        name: build(CatalogEntry, raw, f"{path.name}: {name}")
+        for path in CATALOGUES
+        for name, raw in read_yaml(path).items()
+    }
+
+
+def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> Dataset:
+    """Read a dataset below the data folder, writing nothing there.
+
+    Args:
+        name: a name of the catalogue.
+        root: the data folder, in CoOp's layout (docs/data.md).
+        check_files: also open the header of every listed image.
+    Raises:
+        ConfigError: the name is unknown.
+        DataError: what is missing or wrong, all of it in one message.
+    """
+    catalog = load_catalog()
+    if name not in catalog:
+        raise ConfigError(f"'{name}' is not a dataset. {did_you_mean(name, catalog)}")
+    entry = catalog[name]
+    folder = Path(root).expanduser().absolute() / entry.folder
+    images = folder / entry.images if entry.images != "." else folder
+    missing = [path for path in (folder, images) if not path.is_dir()]
+    if missing:
+        raise DataError(
+            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md), or leave it "
+            "out with --datasets."
+        )
+    listing = READERS[entry.layout](folder, images, entry.split)
+    problems = listing.problems + _check_listing(listing)
+    if check_files and not problems:
+        problems = _check_images(images, listing)
+    if problems:
+        shown = problems[:SHOWN] + ([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])
+        raise DataError(listed(f"{name} ({folder})", shown, "Fetch the dataset or its split file again (docs/data.md)."))
+    lists = {
+        part: [Item(f"{images}/{path}", label, class_name) for path, label, class_name in entries]
+        for part, entries in listing.parts.items()
+    }
+    return Dataset(
+        name=name,
+        class_names=_names(listing),
+        template=entry.template,
+        image_root=str(images),
+        split_sha256=listing.digest,
+        **lists,
+    )
+
+
+def _names(listing: Listing) -> tuple[str, ...]:
+    names = {label: name for entries in listing.parts.values() for _, label, name in entries}
+    return tuple(names[label] for label in sorted(names))
+
+
+def _check_listing(listing: Listing) -> list[str]:
+    """What is wrong with the lists themselves: paths, labels, names, repeats, empty classes."""
+    problems: list[str] = []
+    names: dict[int, str] = {}
+    seen: dict[str, str] = {}
+    parts = listing.parts if listing.val != listing.test else {"train": listing.train, "test": listing.test}
+    for part, entries in parts.items():
+        for number, (path, label, name) in enumerate(entries):
+            where = f"{part}[{number}]"
+            if leaves_folder(path):
+                problems.append(f"{where}: the path '{path[:80]}' leaves the image folder")
+            if label < 0:
+                problems.append(f"{where}: label {label} is below 0")
+            elif names.setdefault(label, name) != name:
+                problems.append(f"{where}: label {label} is called '{name}', and '{names[label]}' elsewhere")
+            if path in seen:
+                problems.append(f"{where}: '{path}' is listed in {seen[path]} already")
+            seen[path] = part
+    if not listing.test:
+        problems.append("the list 'test' is empty")
+    gaps = sorted(set(range(max(names, default=-1) + 1)) - names.keys())
+    if gaps:
+        problems.append(f"labels must run from 0 without gaps; {', '.join(map(str, gaps[:10]))} are missing")
+    for part in ("train", "test"):
+        entries = listing.parts[part]
+        empty = sorted(names.keys() - {label for _, label, _ in entries}) if entries else []
+        problems += [f"class {label} ('{names[label]}') has no image in {part}" for label in empty]
+    return problems
+
+
+def _check_images(images: Path, listing: Listing) -> list[str]:
+    """Open every image's header; a file that is missing, empty or no picture is a problem."""
+    paths = list(dict.fromkeys(path for entries in listing.parts.values() for path, _, _ in entries))
+    root = images.resolve()
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda path: _check_image(root, path), paths, chunksize=64)
+        return [problem for problem in found if problem]
+
+
+def _check_image(root: Path, path: str) -> str | None:
+    file = root / path
+    if not file.is_file():
+        return f"'{path}' is missing"
+    if file.is_symlink() and not file.resolve().is_relative_to(root):
+        return f"'{path}' is a link that leaves the image folder"
+    try:
+        with Image.open(file):
+            return None
+    except Exception as error:  # Pillow raises many kinds for a damaged header
+        return f"'{path}' cannot be read as a picture ({type(error).__name__})"
+
+
+def relative_path(dataset: Dataset, item: Item) -> str:
+    """An item's path below the image folder, which identifies the image on any machine."""
+    return item.path.removeprefix(f"{dataset.image_root}/")
+
+
+def count_by_label(items: Iterable[Item], classes: int) -> list[int]:
+    """How many items each label has."""
+    counts = [0] * classes
+    for item in items:
+        counts[item.label] += 1
+    return counts

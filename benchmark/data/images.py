@@ -1,0 +1,112 @@
+"""From an image file to the picture that CLIP sees: the test view, and random train views that a generator decides."""
+
+import hashlib
+import math
+import warnings
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmark.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
+from benchmark.errors import DataError
+
+CROP_TRIES = 10  # before a random resized crop falls back to the centre; torchvision RandomResizedCrop
+
+
+def open_image(path: str) -> Image.Image:
+    """Decode an image to RGB; rotation tags are ignored, as the field does.
+
+    Raises:
+        DataError: the file is missing, damaged, or so large that decoding it would be an attack on memory.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _to_rgb(image)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing. Restore it, or run without this dataset.") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: is refused, it would decode to too many pixels ({error}).") from error
+    except Exception as error:  # Pillow raises many kinds for a damaged file
+        raise DataError(f"{path}: cannot be decoded ({type(error).__name__}: {error}). Restore the file.") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB; 16-bit greyscale is scaled to 8 bits, which Pillow alone would clip to white."""
+    if image.mode in ("I", "I;16", "I;16B", "I;16L"):
+        values = np.asarray(image).astype(np.float64)
+        top = 65535 if values.max() > 255 else 255
+        return Image.fromarray((values * (255 / top)).clip(0, 255).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+def test_view(image: Image.Image, size: int) -> np.ndarray:
+    """The picture that is scored, (size, size, 3) uint8.
+
+    The shorter side is resized to `size` and the longer in proportion, cut to a whole number; then the centre. The
+    margin is rounded half to even, which on odd margins is one pixel off Hugging Face's processor.
+    Source: torchvision Resize and CenterCrop, as in CoOp's test transform.
+    """
+    width, height = image.size
+    if min(width, height) != size:
+        if width <= height:
+            width, height = size, int(size * height / width)
+        else:
+            width, height = int(size * width / height), size
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+test_view.__test__ = False  # not a test, whatever pytest thinks of the name
+
+
+def train_view(image: Image.Image, size: int, generator: torch.Generator) -> np.ndarray:
+    """A random resized crop, perhaps mirrored, (size, size, 3) uint8.
+
+    Draws from the generator in torchvision's order, so equal seeds give torchvision's crops.
+    Source: torchvision RandomResizedCrop and RandomHorizontalFlip, as in CoOp's training transform.
+    """
+    left, top, width, height = _random_crop(*image.size, generator)
+    view = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BICUBIC)
+    if torch.rand(1, generator=generator).item() < FLIP_PROBABILITY:
+        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(view)
+
+
+def _random_crop(width: int, height: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a crop whose area and shape are random."""
+    low, high = torch.log(torch.tensor(CROP_RATIO)).tolist()
+    for _ in range(CROP_TRIES):
+        area = width * height * torch.empty(1).uniform_(*CROP_SCALE, generator=generator).item()
+        ratio = torch.exp(torch.empty(1).uniform_(low, high, generator=generator)).item()
+        wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < tall <= height:
+            top = torch.randint(0, height - tall + 1, size=(1,), generator=generator).item()
+            left = torch.randint(0, width - wide + 1, size=(1,), generator=generator).item()
+            return left, top, wide, tall
+    ratio = width / height
+    wide, tall = width, height
+    if ratio < CROP_RATIO[0]:
+        tall = round(width / CROP_RATIO[0])
+    elif ratio > CROP_RATIO[1]:
+        wide = round(height * CROP_RATIO[1])
+    return (width - wide) // 2, (height - tall) // 2, wide, tall
+
+
+def view_generator(seed: int, image_key: str, epoch: int) -> torch.Generator:
+    """The generator of one train view: a function of the seed, the image and the epoch, and of nothing else."""
+    digest = hashlib.sha256(f"{seed} view {epoch} {image_key}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def normalise(
+    pixels: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
+) -> Tensor:
+    """(B, S, S, 3) uint8 to (B, 3, S, S) float32, mean taken out and divided by the deviation."""
+    values = pixels.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
+    shape = (1, 3, 1, 1)
+    return (values - values.new_tensor(mean).view(shape)) / values.new_tensor(std).view(shape)

@@ -1,0 +1,200 @@
+"""The four ways in which the datasets lie on disk, each read into the same lists of (image, label, class name)."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+
+from benchmark.errors import DataError
+
+CLASS_NAMES = "classnames.txt"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
+
+Entry = tuple[str, int, str]  # path below the image folder, label, class name
+
+
+@dataclass
+class Listing:
+    """What a layout found.
+
+    Attributes:
+        train, val, test: entries in the order of the files that list them.
+        digest: of those files, byte by byte.
+        problems: what is wrong with them, in words.
+    """
+
+    train: list[Entry] = field(default_factory=list)
+    val: list[Entry] = field(default_factory=list)
+    test: list[Entry] = field(default_factory=list)
+    digest: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def parts(self) -> dict[str, list[Entry]]:
+        """The three lists by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+def read_split_json(folder: Path, images: Path, split: str) -> Listing:
+    """CoOp's split file: {"train": [[path, label, class name], ...], "val": ..., "test": ...}."""
+    listing, content = Listing(), _read_bytes(folder / split)
+    listing.digest = hashlib.sha256(content).hexdigest()
+    try:
+        raw = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{folder / split}: is not JSON ({error}). Fetch the split file again (docs/data.md).") from error
+    if not isinstance(raw, dict):
+        raise DataError(f"{folder / split}: must hold 'train', 'val' and 'test', got a {type(raw).__name__}.")
+    for part, entries in listing.parts.items():
+        if not isinstance(raw.get(part), list):
+            listing.problems.append(f"{split} has no list '{part}'")
+            continue
+        for number, entry in enumerate(raw[part]):
+            if _is_entry(entry):
+                entries.append((entry[0].replace("\\", "/"), entry[1], entry[2]))
+            else:
+                listing.problems.append(f"{part}[{number}] is {str(entry)[:80]}, not [path, label, class name]")
+    return listing
+
+
+def read_aircraft(folder: Path, images: Path, split: str) -> Listing:
+    """FGVC-Aircraft's own lists: variants.txt, and images_variant_{train,val,test}.txt of "0034309 707-320"."""
+    listing, digest = Listing(), hashlib.sha256()
+    content = _read_bytes(folder / "variants.txt")
+    digest.update(content)
+    labels = {name.strip(): label for label, name in enumerate(content.decode().splitlines()) if name.strip()}
+    for part, entries in listing.parts.items():
+        content = _read_bytes(folder / f"images_variant_{part}.txt")
+        digest.update(content)
+        for number, line in enumerate(content.decode().splitlines(), start=1):
+            image, _, variant = line.strip().partition(" ")
+            if variant in labels:
+                entries.append((f"{image}.jpg", labels[variant], variant))
+            elif line.strip():
+                listing.problems.append(f"images_variant_{part}.txt:{number}: '{variant}' is not in variants.txt")
+    listing.digest = digest.hexdigest()
+    return listing
+
+
+def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
+    """ImageNet: images/{train,val}/nXXXXXXXX/, its val folder being the test set."""
+    names = _class_names(folder)
+    listing = Listing()
+    synsets = sorted(_folders(images / "train") | _folders(images / "val"))
+    labels = _labels(synsets, names, listing)
+    for part, inside in (("train", "train"), ("test", "val")):
+        for synset in (s for s in synsets if s in labels):
+            listing.parts[part].extend(
+                (f"{inside}/{synset}/{file}", *labels[synset]) for file in _images(images / inside / synset)
+            )
+    listing.val = list(listing.test)
+    listing.digest = _digest(listing, names)
+    return listing
+
+
+def read_image_folder_test(folder: Path, images: Path, split: str) -> Listing:
+    """A shifted ImageNet: one folder per synset, test images only, labels in the order of the synsets that are there."""
+    names, listing = _class_names(folder), Listing()
+    labels = _labels(sorted(_folders(images)), names, listing)
+    for synset, (label, name) in labels.items():
+        listing.test.extend((f"{synset}/{file}", label, name) for file in _images(images / synset))
+    listing.digest = _digest(listing, names)
+    return listing
+
+
+def read_image_folder_numbered(folder: Path, images: Path, split: str) -> Listing:
+    """ImageNetV2: folder k holds the class on line k (from 0) of classnames.txt."""
+    names, listing = _class_names(folder), Listing()
+    in_order = list(names.values())
+    for inside in sorted(_folders(images), key=lambda name: (len(name), name)):
+        if not inside.isdigit() or int(inside) >= len(in_order):
+            listing.problems.append(f"folder '{inside}' is no line of {CLASS_NAMES} (0 to {len(in_order) - 1})")
+            continue
+        name = in_order[int(inside)]
+        listing.test.extend((f"{inside}/{file}", int(inside), name) for file in _images(images / inside))
+    listing.digest = _digest(listing, names)
+    return listing
+
+
+READERS: dict[str, Callable[[Path, Path, str], Listing]] = {
+    "split_json": read_split_json,
+    "aircraft": read_aircraft,
+    "image_folder": read_image_folder,
+    "image_folder_test": read_image_folder_test,
+    "image_folder_numbered": read_image_folder_numbered,
+}
+
+
+def leaves_folder(path: str) -> bool:
+    """Whether a path of a split file, read by any system's rules, could point outside the image folder."""
+    windows = PureWindowsPath(path)
+    return not path or path.startswith("/") or bool(windows.drive or windows.root) or ".." in windows.parts or "\0" in path
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, list)
+        and len(entry) == 3
+        and isinstance(entry[0], str)
+        and type(entry[1]) is int
+        and isinstance(entry[2], str)
+        and bool(entry[2].strip())
+    )
+
+
+def _class_names(folder: Path) -> dict[str, str]:
+    """Synset to name; a variant without the file takes ImageNet's beside it."""
+    path = folder / CLASS_NAMES
+    if not path.is_file():
+        path = folder.parent / "imagenet" / CLASS_NAMES
+    if not path.is_file():
+        raise DataError(
+            f"{folder / CLASS_NAMES}: is missing (nor is it in {path.parent}). It is part of CoOp's ImageNet "
+            'preparation, 1000 lines "nXXXXXXXX name"; see docs/data.md.'
+        )
+    pairs = [line.strip().split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    wrong = [pair for pair in pairs if len(pair) != 2]
+    if wrong or not pairs:
+        raise DataError(f"{path}: every line must be a synset, a blank and a name; got {wrong[:3] or 'an empty file'}.")
+    return dict(pairs)
+
+
+def _labels(synsets: list[str], names: dict[str, str], listing: Listing) -> dict[str, tuple[int, str]]:
+    """Synset to (label, name), labels in sorted order; folders without a name are problems."""
+    listing.problems += [f"folder '{synset}' is not in {CLASS_NAMES}" for synset in synsets if synset not in names]
+    known = [synset for synset in synsets if synset in names]
+    return {synset: (label, names[synset]) for label, synset in enumerate(known)}
+
+
+def _folders(path: Path) -> set[str]:
+    try:
+        with os.scandir(path) as entries:
+            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be listed ({error.strerror}); the layout is in docs/data.md.") from error
+
+
+def _images(path: Path) -> list[str]:
+    if not path.is_dir():
+        return []
+    with os.scandir(path) as entries:
+        return sorted(entry.name for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES))
+
+
+def _digest(listing: Listing, names: dict[str, str]) -> str:
+    digest = hashlib.sha256("\n".join(f"{synset} {name}" for synset, name in names.items()).encode())
+    for part in (listing.train, listing.test):
+        digest.update("\n".join(path for path, _, _ in part).encode())
+    return digest.hexdigest()
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). It belongs to CoOp's layout of this dataset; docs/data.md says "
+            "where to get it."
+        ) from error

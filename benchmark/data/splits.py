@@ -1,0 +1,69 @@
+"""Few-shot samples as the field draws them, and the base and new halves of the classes."""
+
+import dataclasses
+import math
+import random
+from typing import Literal
+
+from benchmark.constants import VALIDATION_SHOTS
+from benchmark.data.catalog import Dataset, Item
+from benchmark.errors import ConfigError
+
+UNSAMPLED_VALIDATION = ("imagenet",)  # CoOp datasets/imagenet.py samples the training list only
+
+
+def few_shot(dataset: Dataset, shots: int, seed: int) -> tuple[list[Item], list[Item]]:
+    """K training images a class and up to four validation images, the same ones as CoOp's for the same seed.
+
+    One stream of random numbers draws the training list, then the validation list; classes come in the order of their
+    first appearance, and a class with fewer images than shots gives all of them.
+    Source: generate_fewshot_dataset of dassl/data/datasets/base_dataset.py at c61a1b5.
+
+    Raises:
+        ConfigError: shots below 1 or a seed below 0.
+    """
+    if shots < 1 or seed < 0:
+        raise ConfigError(f"few_shot: shots is {shots} and seed is {seed}; shots must be 1 or more, seed 0 or more.")
+    stream = random.Random(seed)
+    train = _sample(dataset.train, shots, stream)
+    if dataset.name in UNSAMPLED_VALIDATION:
+        return train, list(dataset.val)
+    return train, _sample(dataset.val, min(shots, VALIDATION_SHOTS), stream)
+
+
+def half(dataset: Dataset, which: Literal["base", "new", "all"]) -> Dataset:
+    """One half of the classes, all lists filtered and labels counted from 0: base is the first ceil(C / 2) labels.
+
+    Raises:
+        ConfigError: another word for `which`, or too few classes to cut.
+    """
+    if which not in ("base", "new", "all"):
+        raise ConfigError(f"half: '{which}' is unknown. Allowed: 'base', 'new', 'all'.")
+    if which == "all":
+        return dataset
+    count = len(dataset.class_names)
+    if count < 2:
+        raise ConfigError(f"{dataset.name}: {count} class cannot be cut into a base and a new half.")
+    middle = math.ceil(count / 2)
+    first, last = (0, middle) if which == "base" else (middle, count)
+
+    def kept(items: list[Item]) -> list[Item]:
+        return [dataclasses.replace(i, label=i.label - first) for i in items if first <= i.label < last]
+
+    return dataclasses.replace(
+        dataset,
+        class_names=dataset.class_names[first:last],
+        train=kept(dataset.train),
+        val=kept(dataset.val),
+        test=kept(dataset.test),
+    )
+
+
+def _sample(items: list[Item], shots: int, stream: random.Random) -> list[Item]:
+    by_label: dict[int, list[Item]] = {}
+    for item in items:
+        by_label.setdefault(item.label, []).append(item)
+    sample: list[Item] = []
+    for group in by_label.values():
+        sample += stream.sample(group, shots) if len(group) >= shots else group
+    return sample

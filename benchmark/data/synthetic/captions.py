@@ -1,0 +1,146 @@
+"""What can be said of a picture: random attributes of each kind, captions, and which captions are true of which pictures.
+
+A picture and a caption are each a set of facts ("colour:red"); a caption is true of every picture that has all of its
+facts. Captions often name one attribute alone, since a model that hears the colour every time learns nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.data.synthetic.figures import FIGURES
+from benchmark.data.synthetic.paint import COLOURS, LANDS, PATTERNS, SCENES
+from benchmark.data.synthetic.renderer import (
+    ALL_FIGURES,
+    ARRANGEMENTS,
+    CARS,
+    COUNTS,
+    EARS,
+    ENGINES,
+    PETALS,
+    PLACES,
+    SIZES,
+    WINGS,
+)
+
+FLOWER_COLOURS = ("red", "orange", "pink", "purple", "white")
+FOOD_COLOURS = ("red", "green", "purple", "orange")
+PET_COLOURS = ("brown", "orange", "white", "black")
+CAR_COLOURS = ("red", "blue", "green", "white")
+
+# What each kind shows, and with which weight it is drawn for training. "plain" is counted often: patterns hide shapes.
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "object": {
+        "figure": tuple(ALL_FIGURES),
+        "colour": tuple(COLOURS),
+        "background": tuple(COLOURS),
+        "size": ("small", "large", "large"),
+        "place": ("middle",) * 4 + tuple(PLACES),
+        "pattern": ("plain",) * 12 + tuple(p for p in PATTERNS if p not in ("smooth", "speckled", "radial")),
+    },
+    "flower": {"petals": tuple(PETALS), "colour": FLOWER_COLOURS},
+    "food": {"count": tuple(COUNTS), "colour": FOOD_COLOURS},
+    "pet": {"ears": EARS, "colour": PET_COLOURS},
+    "car": {"body": CARS, "colour": CAR_COLOURS},
+    "plane": {"wings": WINGS, "engines": tuple(ENGINES)},
+    "scene": {"scene": tuple(SCENES)},
+    "texture": {"texture": tuple(PATTERNS)},
+    "land": {"land": tuple(LANDS)},
+    "arrangement": {
+        "arrangement": ARRANGEMENTS,
+        "figure": tuple(FIGURES),
+        "other": tuple(FIGURES),
+        "colour": tuple(COLOURS),
+    },
+}
+WEIGHTS = {"object": 40, "flower": 9, "food": 7, "pet": 7, "car": 7, "plane": 7, "scene": 5, "texture": 7, "land": 5,
+           "arrangement": 6}  # fmt: skip
+
+# What can stand for a picture in a caption; each {key} is an attribute, and naming it makes a fact.
+PHRASES: dict[str, tuple[str, ...]] = {
+    "object": (
+        *("{figure}",) * 8, *("{colour} {figure}",) * 3, "{colour} thing", "{pattern} {figure}", "{pattern} thing",
+        "{pattern} {colour} {figure}", "{size} {figure}", "{size} {colour} {figure}", "{figure} at the {place}",
+        "{figure} on a {background} background", "{background} background",
+    ),
+    "flower": ("{colour} blossom with {petals} petals", "{colour} blossom with {petals} petals", "blossom with {petals} petals",
+               "blossom with {petals} petals", "{colour} blossom", "{petals} petals"),
+    "food": ("{count} {colour} berries", "{count} {colour} berries", "{count} berries", "{count} berries", "{colour} berries"),
+    "pet": ("{colour} animal with {ears} ears", "{colour} animal with {ears} ears", "animal with {ears} ears",
+            "animal with {ears} ears", "{colour} animal", "{ears} ears"),
+    "car": ("{colour} {body}", "{colour} {body}", "{body}", "{body}", "{colour} car"),
+    "plane": ("plane with {wings} wings and {engines} engines", "plane with {wings} wings and {engines} engines",
+              "plane with {wings} wings", "{wings} wings", "plane with {engines} engines", "{engines} engines"),
+    "scene": ("{scene}",),
+    "texture": ("{texture}",),
+    "land": ("{land}",),
+    "arrangement": ("{arrangement}", "{arrangement}", "{arrangement}", "{figure} and {other}"),
+}  # fmt: skip
+
+# How a phrase becomes a caption: the datasets' own templates first, then what keeps the words from being fixed.
+FRAMES: dict[str, tuple[str, ...]] = {
+    "flower": ("a photo of a {}, a type of flower.", "a type of flower, a photo of a {}."),
+    "food": ("a photo of {}, a type of food.", "a type of food, a photo of {}."),
+    "pet": ("a photo of a {}, a type of pet.", "a type of pet, a photo of a {}."),
+    "plane": ("a photo of a {}, a type of aircraft.", "a type of aircraft, a photo of a {}."),
+    "texture": ("{} texture.", "a photo of a {} texture.", "a texture of {}.", "a photo of a {}, a type of texture."),
+    "land": ("a centered satellite photo of {}.", "a satellite photo of {}.", "{} from above."),
+    "arrangement": ("a photo of things {}.", "things {}."),
+}
+COMMON_FRAMES = ("a photo of a {}.", "a photo of a {}.", "a {}.", "{}", "a picture of a {}.", "an image of the {}.",
+                 "itap of a {}.", "art of the {}.", "a bad photo of the {}.")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A text and the facts it asserts."""
+
+    text: str
+    facts: frozenset[str]
+
+
+def draw_attributes(kind: str, rng: np.random.Generator, *, easy: bool = False) -> dict[str, str]:
+    """Random attributes of a kind. Easy objects are large, in the middle and of one colour."""
+    drawn = {key: values[rng.integers(len(values))] for key, values in CHOICES[kind].items()}
+    if kind == "object":
+        while drawn["background"] == drawn["colour"]:
+            drawn["background"] = CHOICES[kind]["background"][rng.integers(len(COLOURS))]
+        if easy:
+            drawn |= {"size": "large", "place": "middle", "pattern": "plain"}
+    return drawn
+
+
+def facts_of(kind: str, attributes: Mapping[str, str]) -> frozenset[str]:
+    """All that is true of a picture."""
+    facts = {_fact(kind, key, value) for key, value in attributes.items()}
+    if kind == "arrangement":
+        facts |= {f"figure:{attributes['other']}", f"other:{attributes['figure']}"}
+    return frozenset(facts | {f"kind:{kind}"})
+
+
+def describe(kind: str, attributes: Mapping[str, str], rng: np.random.Generator) -> Caption:
+    """A random true caption of a picture."""
+    phrases = PHRASES[kind]
+    phrase = phrases[rng.integers(len(phrases))]
+    own = FRAMES.get(kind, ())
+    frames = own if own and rng.random() < 0.6 else COMMON_FRAMES
+    frame = frames[rng.integers(len(frames))]
+    named = [key for key in attributes if f"{{{key}}}" in phrase]
+    facts = {_fact(kind, key, attributes[key]) for key in named}
+    if kind != "object":
+        facts.add(f"kind:{kind}")
+    text = frame.format(phrase.format(**attributes))
+    return Caption(text if rng.random() < 0.9 else text.rstrip("."), frozenset(facts))
+
+
+def vocabulary() -> list[str]:
+    """Every word that a caption can hold."""
+    texts = [*COMMON_FRAMES, *(f for frames in FRAMES.values() for f in frames), *(p for ps in PHRASES.values() for p in ps)]
+    words = {word for text in texts for word in text.replace(",", " ").replace(".", " ").split() if "{" not in word}
+    return sorted(words | {value for choice in CHOICES.values() for values in choice.values() for value in values})
+
+
+def _fact(kind: str, key: str, value: str) -> str:
+    """Patterns are the same fact on an object and as a texture; other keys keep apart what only looks alike."""
+    return f"{'pattern' if key == 'texture' else key}:{value}"

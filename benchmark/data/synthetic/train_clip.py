@@ -1,0 +1,177 @@
+"""Train the embedded checkpoint: a small CLIP on captioned pictures, written as an ordinary Hugging Face folder.
+
+    python -m benchmark.data.synthetic.train_clip --out benchmark/data/synthetic/checkpoint --steps 9000
+"""
+
+import argparse
+import csv
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from benchmark.constants import CLIP_MEAN, CLIP_STD
+from benchmark.data.synthetic.captions import WEIGHTS, describe, draw_attributes, facts_of
+from benchmark.data.synthetic.judge import accuracy
+from benchmark.data.synthetic.renderer import SIZE, Look, render
+from benchmark.data.synthetic.suite import SYNTHETIC
+from benchmark.data.synthetic.vocabulary import make_tokenizer
+
+EASY_SHARE = 0.15  # of the training: plain, large, centred pictures first
+LOG_EVERY = 250  # steps
+
+
+class Pairs(IterableDataset):
+    """Batches of (pixels, token ids, which other captions are true of which pictures), without end."""
+
+    def __init__(self, tokenizer: CLIPTokenizer, *, seed: int, batch: int, easy_batches: int):
+        self.tokenizer, self.seed, self.batch, self.easy_batches = tokenizer, seed, batch, easy_batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        rng = np.random.default_rng(self.seed)
+        kinds, weights = list(WEIGHTS), np.array(list(WEIGHTS.values()), dtype=float)
+        number = 0
+        while True:
+            easy = number < self.easy_batches
+            pixels, texts, said, shown = [], [], [], []
+            for kind in rng.choice(kinds, size=self.batch, p=weights / weights.sum()):
+                attributes = draw_attributes(kind, rng, easy=easy)
+                caption = describe(kind, attributes, rng)
+                pixels.append(render(kind, attributes, rng, Look() if easy else training_look(rng)))
+                texts.append(caption.text)
+                said.append(caption.facts)
+                shown.append(facts_of(kind, attributes))
+            ids = self.tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
+            also_true = torch.tensor([[i != j and said[j] <= shown[i] for j in range(self.batch)] for i in range(self.batch)])
+            yield torch.from_numpy(np.stack(pixels)), ids, also_true
+            number += 1
+
+
+def training_look(rng: np.random.Generator) -> Look:
+    """Mild variety, well short of the datasets' shifts."""
+    return Look(
+        hue=rng.uniform(-0.02, 0.02),
+        light=rng.uniform(0.85, 1.1),
+        wash=rng.uniform(0, 0.15),
+        turn=rng.uniform(-0.15, 0.15),
+        shear=rng.uniform(-0.1, 0.1),
+        zoom=rng.uniform(0.85, 1.2),
+        clutter=int(rng.integers(0, 4)) if rng.random() < 0.3 else 0,
+        line_drawing=rng.random() < 0.05,
+        blur=rng.uniform(0, 0.5) if rng.random() < 0.3 else 0.0,
+        noise=rng.uniform(0, 0.03),
+    )
+
+
+def make_model(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """OpenAI's architecture, very small."""
+    shared = {"hidden_act": "quick_gelu", "hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 2,
+              "projection_dim": 128}  # fmt: skip
+    text = shared | {
+        "num_hidden_layers": 3,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 77,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.eos_token_id,
+    }
+    vision = shared | {"num_hidden_layers": 4, "image_size": SIZE, "patch_size": 8}
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """(B, S, S, 3) uint8 to (B, 3, S, S) as CLIP takes it."""
+    mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
+    return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+def contrastive_loss(model: CLIPModel, pixels: Tensor, ids: Tensor, also_true: Tensor) -> Tensor:
+    """CLIP's symmetric loss; a caption that is also true of another picture is no negative for it."""
+    out = model(input_ids=ids, pixel_values=normalise(pixels))
+    logits = out.logits_per_image.masked_fill(also_true, -torch.inf)
+    labels = torch.arange(len(logits))
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+
+def learning_rate(share: float, peak: float) -> float:
+    """Warm up over 2 % of the training, then a half cosine to a hundredth of the peak."""
+    return peak * min(share / 0.02, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
+
+
+def save(model: CLIPModel, tokenizer: CLIPTokenizer, out: Path) -> None:
+    """The ordinary folder, weights in half precision."""
+    half = CLIPModel(model.config)
+    half.load_state_dict(model.state_dict())
+    half.half().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    tokenizer.backend_tokenizer.model.save(str(out))
+    side = {"height": SIZE, "width": SIZE}
+    CLIPImageProcessor(
+        size={"shortest_edge": SIZE}, crop_size=side, image_mean=list(CLIP_MEAN), image_std=list(CLIP_STD)
+    ).save_pretrained(out)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train for the given time, logging accuracy on each dataset's kind of picture, without its shift and with it."""
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    tokenizer = make_tokenizer(options.out)
+    model = make_model(tokenizer)
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98))
+    pairs = Pairs(tokenizer, seed=options.seed, batch=options.batch, easy_batches=int(EASY_SHARE * options.steps))
+    loader = iter(DataLoader(pairs, batch_size=None, num_workers=1, prefetch_factor=8))
+    started, running = time.perf_counter(), 0.0
+    with open(options.out / "training_log.csv", "w", newline="") as file:
+        log = csv.writer(file)
+        log.writerow(["step", "seconds", "loss", "logit_scale", *(f"{name}{tail}" for tail in ("", "_shifted") for name in SYNTHETIC)])
+        for step in range(1, options.steps + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step / options.steps, options.learning_rate)
+            loss = contrastive_loss(model, *next(loader))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(max=math.log(100))
+            running += loss.item()
+            if step % LOG_EVERY == 0 or step == options.steps:
+                row = [accuracy(model, tokenizer, d, per_class=10, shifted=s) for s in (False, True) for d in SYNTHETIC.values()]
+                model.train()
+                seconds = time.perf_counter() - started
+                log.writerow([step, round(seconds), round(running / LOG_EVERY, 4), round(model.logit_scale.exp().item(), 2),
+                              *(round(value, 3) for value in row)])  # fmt: skip
+                file.flush()
+                half = len(row) // 2
+                sys.stdout.write(f"{step} {seconds:.0f}s loss {running / LOG_EVERY:.3f} plain {np.mean(row[:half]):.3f} "
+                                 f"shifted {np.mean(row[half:]):.3f}\n")  # fmt: skip
+                sys.stdout.flush()
+                running = 0.0
+                save(model, tokenizer, options.out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--batch", type=int, default=64, help="pairs per step (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of the model; one more process draws (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    train(options)
+
+
+if __name__ == "__main__":
+    main()

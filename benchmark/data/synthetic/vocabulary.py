@@ -1,0 +1,39 @@
+"""The embedded checkpoint's tokeniser: CLIP's byte-pair encoding, trained so that every word of a caption is one token."""
+
+import json
+from pathlib import Path
+
+from tokenizers import pre_tokenizers, trainers
+from transformers import CLIPTokenizer
+
+from benchmark.constants import CONTEXT_LENGTH
+from benchmark.data.synthetic.captions import vocabulary
+
+START, END, SUFFIX = "<|startoftext|>", "<|endoftext|>", "</w>"
+
+
+def make_tokenizer(folder: Path) -> CLIPTokenizer:
+    """Train on the captions' words, save to a folder in CLIP's two files, and return what loads from there.
+
+    Ids are laid out as in CLIP's own vocabulary: all bytes, all bytes that end a word, the merges, start, end. So any
+    text has tokens, and the end token has the highest id.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    blank = CLIPTokenizer(vocab={START: 0, END: 1}, merges=[])
+    trainer = trainers.BpeTrainer(
+        vocab_size=8192,
+        special_tokens=[START, END],
+        initial_alphabet=alphabet,
+        end_of_word_suffix=SUFFIX,
+        show_progress=False,
+    )
+    words = [word for word in vocabulary() for _ in range(2)]  # a pair must be seen twice to be merged
+    blank.backend_tokenizer.train_from_iterator(words, trainer)
+    merges = [tuple(pair) for pair in json.loads(blank.backend_tokenizer.to_str())["model"]["merges"]]
+    tokens = [*alphabet, *(letter + SUFFIX for letter in alphabet), *("".join(pair) for pair in merges), START, END]
+    vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT_LENGTH)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    tokenizer.backend_tokenizer.model.save(str(folder))
+    return CLIPTokenizer.from_pretrained(folder)
