@@ -72,10 +72,10 @@ def save(record: RunRecord, results: Path, *, predictions: Mapping[str, np.ndarr
     text, packed = _to_text(record, path), _pack(record, predictions, path)
     for companion, content in ((path.with_suffix(".npz"), packed), (path.with_suffix(".safetensors"), learned)):
         if content is not None:
-            _write(companion, content)
+            write_whole(companion, content)
         else:
             _remove(companion)
-    _write(path, text.encode())
+    write_whole(path, text.encode())
     _remove(_failure_path(record.spec, results))
     return path
 
@@ -101,7 +101,7 @@ def save_failure(
         provenance=dict(provenance or {}),
         error=error_text,
     )
-    _write(path, _to_text(record, path).encode())
+    write_whole(path, _to_text(record, path).encode())
     return path
 
 
@@ -215,7 +215,7 @@ def _pack(record: RunRecord, predictions: Mapping[str, np.ndarray], path: Path) 
     return packed.getvalue()
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Put a whole file in place or leave what was there; the temporary name is this process's own."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
