@@ -14,7 +14,8 @@ from benchmark import records
 from benchmark.config import load_suite, parse_scalar
 from benchmark.data.catalog import load_catalog
 from benchmark.errors import ConfigError, did_you_mean
-from benchmark.orchestrate import Plan, Request, execute, make_plan, steps_of
+from benchmark.orchestrate import execute
+from benchmark.plan import Plan, Request, make_plan, steps_of
 from benchmark.progress import Progress
 from benchmark.registry import method_names
 
@@ -94,7 +95,9 @@ def make_accelerator(device: str | None, precision: str) -> Accelerator:
             torch.cuda.set_device(kind)
     on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
     if precision == "fp16" and on_cpu:
-        raise ConfigError("--precision fp16 needs a GPU: a CPU computes it slowly and loses gradients. Take fp32 or bf16.")
+        raise ConfigError(
+            "--precision fp16 needs a GPU: a CPU computes it slowly and loses gradients. Take fp32 or bf16."
+        )
     accelerator = Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
     return accelerator
 
@@ -105,7 +108,9 @@ def describe(plan: Plan) -> str:
     rows = []
     for method in plan.request.methods:
         todo = [spec for spec in plan.specs if spec.method == method and spec in missing]
-        rows.append([method, counts[method], counts[method] - len(todo), len(todo), sum(steps_of(plan, s) for s in todo)])
+        rows.append(
+            [method, counts[method], counts[method] - len(todo), len(todo), sum(steps_of(plan, s) for s in todo)]
+        )
     rows.append(["total", *(sum(row[i] for row in rows) for i in range(1, 5))])
     request = plan.request
     head = (

@@ -94,7 +94,9 @@ class FeatureStore:
         """Features of all items in their order, on the backbone's device; kept for the next who asks."""
         key = (dataset.image_root, tuple(item.path for item in items), view, patches)
         return self._features.get(
-            key, lambda: self._encode(dataset, items, view, patches), lambda _: len(items) * self.bytes_per_image(patches)
+            key,
+            lambda: self._encode(dataset, items, view, patches),
+            lambda _: len(items) * self.bytes_per_image(patches),
         )
 
     def stream(

@@ -136,9 +136,7 @@ def _batches(
     yield from zip(parts, labels.split(size), strict=True)
 
 
-def _step(
-    method: Method, optimizer, images: ImageFeatures, labels: Tensor, *, accelerator: Accelerator
-) -> Tensor:
+def _step(method: Method, optimizer, images: ImageFeatures, labels: Tensor, *, accelerator: Accelerator) -> Tensor:
     """One optimiser step; returns the total loss, detached."""
     optimizer.zero_grad()
     with accelerator.autocast():

@@ -129,13 +129,17 @@ def _read_recipe(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Defaults and cases of a recipe file; a case is {when: {dataset, protocol, shots}, set: {key: value}}."""
     path = METHODS / f"{name}.yaml"
     raw = read_yaml(path)
-    problems = [f"'{key}' is unknown; a recipe has 'defaults' and 'cases'" for key in raw.keys() - {"defaults", "cases"}]
+    problems = [
+        f"'{key}' is unknown; a recipe has 'defaults' and 'cases'" for key in raw.keys() - {"defaults", "cases"}
+    ]
     defaults, cases = raw.get("defaults") or {}, raw.get("cases") or []
     for number, case in enumerate(cases, start=1):
         if not isinstance(case, dict) or case.keys() != {"when", "set"}:
             problems.append(f"case {number} must have exactly 'when' and 'set'")
         elif unknown := case["when"].keys() - set(CONDITIONS):
-            problems.append(f"case {number} asks about {', '.join(sorted(unknown))}; it may ask: {', '.join(CONDITIONS)}")
+            problems.append(
+                f"case {number} asks about {', '.join(sorted(unknown))}; it may ask: {', '.join(CONDITIONS)}"
+            )
     if problems:
         raise ConfigError(f"methods/{path.name}: " + "; ".join(problems))
     _refuse_unknown(name, defaults, {*method_class(name).option_names(), *TRAINING_KEYS})
@@ -150,4 +154,6 @@ def _fits(when: Mapping[str, Any], **run: Any) -> bool:
 def _refuse_unknown(name: str, layer: Mapping[str, Any], allowed: set[str]) -> None:
     unknown = sorted(layer.keys() - allowed)
     if unknown:
-        raise ConfigError("; ".join(f"{name}: '{key}' is not an option. {did_you_mean(key, allowed)}" for key in unknown))
+        raise ConfigError(
+            "; ".join(f"{name}: '{key}' is not an option. {did_you_mean(key, allowed)}" for key in unknown)
+        )

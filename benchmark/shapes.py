@@ -1,9 +1,9 @@
 """The shape alphabet of the project, and the one check that speaks it.
 
-    B  images of a batch          C  classes               D  joint embedding width (512 for ViT-B/16)
-    T  text transformer width     L  tokens, at most 77    M  learned context tokens
-    P  image patches (196)        K  shots                 V  vision transformer width (768 for ViT-B/16)
-    N  nodes of a token trie      G  groups of a text plan
+B  images of a batch          C  classes               D  joint embedding width (512 for ViT-B/16)
+T  text transformer width     L  tokens, at most 77    M  learned context tokens
+P  image patches (196)        K  shots                 V  vision transformer width (768 for ViT-B/16)
+N  nodes of a token trie      G  groups of a text plan
 """
 
 from benchmark.errors import ShapeError

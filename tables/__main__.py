@@ -23,7 +23,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--methods", nargs="+", metavar="NAME", help="only these")
     add("--datasets", nargs="+", metavar="NAME", help="only these, in this order")
     add("--std", action="store_true", help="with the standard deviation over seeds")
-    add("--published", action=argparse.BooleanOptionalAction, help="published values beside (default: as the suite says)")
+    add(
+        "--published",
+        action=argparse.BooleanOptionalAction,
+        help="published values beside (default: as the suite says)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -40,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise RecordError(f"{options.folder}: holds no record. Run: python run_all.py --protocol base2new")
         protocol = records[0].spec.protocol
         if protocol not in WRITERS:
-            raise ConfigError(f"{options.folder}: there is no table for protocol '{protocol}'. Known: {', '.join(WRITERS)}.")
+            raise ConfigError(
+                f"{options.folder}: there is no table for protocol '{protocol}'. Known: {', '.join(WRITERS)}."
+            )
         suite = _suite(records[0].spec.suite)
         paths = WRITERS[protocol](
             sorted(records, key=_order(options.datasets or (suite.datasets if suite else ()))),

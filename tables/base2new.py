@@ -68,7 +68,9 @@ class Table:
     def is_best(self, method: str, row: str, column: str) -> bool:
         """Whether no method prints a higher complete value in this row and column."""
         complete = {
-            m: round(v.mean, 2) for m in self.methods if (v := self.values.get((m, row, column))) is not None and v.complete
+            m: round(v.mean, 2)
+            for m in self.methods
+            if (v := self.values.get((m, row, column))) is not None and v.complete
         }
         return len(complete) > 1 and complete.get(method) == max(complete.values())
 
@@ -112,7 +114,9 @@ def _cells(records: Sequence[RunRecord], planned: Mapping[tuple[str, str], int])
         by_seed = runs.pivot(index="seed", columns="class_set", values="accuracy")
         count = planned.get((method, dataset), len(by_seed))
         base, new = (values_over_seeds(list(by_seed[column]), count) for column in ("base", "new"))
-        each = values_over_seeds([harmonic_mean(b, n) for b, n in zip(by_seed["base"], by_seed["new"], strict=True)], count)
+        each = values_over_seeds(
+            [harmonic_mean(b, n) for b, n in zip(by_seed["base"], by_seed["new"], strict=True)], count
+        )
         combined = Value(harmonic_mean(base.mean, new.mean), each.std, each.count, each.planned)
         values |= {(method, dataset, "base"): base, (method, dataset, "new"): new, (method, dataset, "h"): combined}
     return values
@@ -161,7 +165,8 @@ def to_markdown(table: Table) -> str:
 
     header = ["dataset", *(f"{_method(m)}<br>{TITLES[c]}" for m in table.methods for c in COLUMNS)]
     rows = [
-        [markup.markdown(table.title(row)), *(cell(m, row, c) for m in table.methods for c in COLUMNS)] for row in table.rows
+        [markup.markdown(table.title(row)), *(cell(m, row, c) for m in table.methods for c in COLUMNS)]
+        for row in table.rows
     ]
     parts = [f"**{markup.markdown(table.caption)}**", markup.markdown_table(header, rows), markup.markdown(EXPLAINED)]
     if table.published:

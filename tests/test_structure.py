@@ -31,15 +31,20 @@ LAYERS = {
     "benchmark/fit.py": 7,
     "benchmark/evaluate.py": 7,
     "benchmark/protocols/": 8,
-    "benchmark/orchestrate.py": 9,
-    "benchmark/commands.py": 10,
-    "run_all.py": 11,
+    "benchmark/plan.py": 9,
+    "benchmark/orchestrate.py": 10,
+    "benchmark/commands.py": 11,
+    "run_all.py": 12,
 }
 FOR_METHODS = {"constants", "errors", "shapes", "clip", "prompts", "method"}  # what a method may use of the benchmark
 
 
 def sources() -> list[Path]:
-    return [p for p in sorted(ROOT.rglob("*.py")) if "tests" not in p.parts and not p.relative_to(ROOT).parts[0].startswith(".")]
+    return [
+        p
+        for p in sorted(ROOT.rglob("*.py"))
+        if "tests" not in p.parts and not p.relative_to(ROOT).parts[0].startswith(".")
+    ]
 
 
 def layer(file: str) -> int:
@@ -67,7 +72,9 @@ def test_imports_only_point_down():
         file = path.relative_to(ROOT).as_posix()
         for target in imports_of(path):
             seen += 1
-            same_package = Path(target).parent == Path(file).parent and file.startswith(("tables/", "benchmark/data/synthetic/", "benchmark/protocols/"))
+            same_package = Path(target).parent == Path(file).parent and file.startswith(
+                ("tables/", "benchmark/data/synthetic/", "benchmark/protocols/")
+            )
             assert layer(target) < layer(file) or same_package, f"{file} may not import {target}"
     assert seen > 50
 
@@ -75,7 +82,9 @@ def test_imports_only_point_down():
 def test_methods_import_only_what_plugins_may():
     for path in (ROOT / "methods").glob("*.py"):
         for target in imports_of(path):
-            assert target.split("/")[0] == "benchmark", f"{path.name} imports {target}: methods never import one another"
+            assert target.split("/")[0] == "benchmark", (
+                f"{path.name} imports {target}: methods never import one another"
+            )
             assert target.split("/")[1].removesuffix(".py") in FOR_METHODS, f"{path.name} may not import {target}"
 
 
@@ -100,7 +109,11 @@ def test_every_yaml_of_the_project_is_read_by_its_loader():
 
     suites = list((ROOT / "benchmark" / "suites").glob("*.yaml"))
     recipes = list((ROOT / "methods").glob("*.yaml"))
-    others = [p for p in ROOT.rglob("*.yaml") if p not in (*suites, *recipes) and not p.relative_to(ROOT).parts[0].startswith((".", "results"))]
+    others = [
+        p
+        for p in ROOT.rglob("*.yaml")
+        if p not in (*suites, *recipes) and not p.relative_to(ROOT).parts[0].startswith((".", "results"))
+    ]
     assert suites
     assert others
     assert {p.stem for p in recipes} == set(method_names())

@@ -156,9 +156,7 @@ def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
     return folder
 
 
-def load_clip(
-    name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> Clip:
+def load_clip(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
     """A frozen CLIP from a Hugging Face hub id or a local folder of the same layout.
 
     Widths, patches, image size and activation function are the checkpoint's own: OpenAI's say quick_gelu and LAION's

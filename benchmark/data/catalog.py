@@ -115,7 +115,9 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
         problems = _check_images(images, listing)
     if problems:
         shown = problems[:SHOWN] + ([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])
-        raise DataError(listed(f"{name} ({folder})", shown, "Fetch the dataset or its split file again (docs/data.md)."))
+        raise DataError(
+            listed(f"{name} ({folder})", shown, "Fetch the dataset or its split file again (docs/data.md).")
+        )
     lists = {
         part: [Item(f"{images}/{path}", label, class_name) for path, label, class_name in entries]
         for part, entries in listing.parts.items()

@@ -103,9 +103,7 @@ def view_generator(seed: int, image_key: str, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def normalise(
-    pixels: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
-) -> Tensor:
+def normalise(pixels: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD) -> Tensor:
     """(B, S, S, 3) uint8 to (B, 3, S, S) float32, mean taken out and divided by the deviation."""
     values = pixels.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
     shape = (1, 3, 1, 1)

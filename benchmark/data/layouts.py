@@ -44,7 +44,9 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
     try:
         raw = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{folder / split}: is not JSON ({error}). Fetch the split file again (docs/data.md).") from error
+        raise DataError(
+            f"{folder / split}: is not JSON ({error}). Fetch the split file again (docs/data.md)."
+        ) from error
     if not isinstance(raw, dict):
         raise DataError(f"{folder / split}: must hold 'train', 'val' and 'test', got a {type(raw).__name__}.")
     for part, entries in listing.parts.items():
@@ -130,7 +132,9 @@ READERS: dict[str, Callable[[Path, Path, str], Listing]] = {
 def leaves_folder(path: str) -> bool:
     """Whether a path of a split file, read by any system's rules, could point outside the image folder."""
     windows = PureWindowsPath(path)
-    return not path or path.startswith("/") or bool(windows.drive or windows.root) or ".." in windows.parts or "\0" in path
+    return (
+        not path or path.startswith("/") or bool(windows.drive or windows.root) or ".." in windows.parts or "\0" in path
+    )
 
 
 def _is_entry(entry: object) -> bool:

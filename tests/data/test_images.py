@@ -103,7 +103,11 @@ def test_damaged_or_missing_file_is_named(tmp_path):
     picture(200, 200).save(buffer, format="JPEG")
     (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[:2000])
     (tmp_path / "text.jpg").write_text("no picture")
-    for name, reason in (("cut.jpg", "cannot be decoded"), ("text.jpg", "cannot be decoded"), ("none.jpg", "is missing")):
+    for name, reason in (
+        ("cut.jpg", "cannot be decoded"),
+        ("text.jpg", "cannot be decoded"),
+        ("none.jpg", "is missing"),
+    ):
         with pytest.raises(DataError, match=f"{name}: {reason}"):
             open_image(str(tmp_path / name))
 

@@ -15,7 +15,9 @@ def make(counts, name="toy"):
     """A dataset with counts[c] training images of class c, as many test images and six validation images."""
 
     def items(part, many):
-        return [Item(f"/images/{part}/{c}_{i}.jpg", c, f"class {c}") for c in range(len(counts)) for i in range(many(c))]
+        return [
+            Item(f"/images/{part}/{c}_{i}.jpg", c, f"class {c}") for c in range(len(counts)) for i in range(many(c))
+        ]
 
     names = tuple(f"class {c}" for c in range(len(counts)))
     return Dataset(
@@ -44,7 +46,9 @@ def test_class_list_counts_and_halves_equal_authors(caltech, golden):
     for which, dataset in (("all", caltech), ("base", half(caltech, "base")), ("new", half(caltech, "new"))):
         wanted = golden[which]
         assert list(dataset.class_names) == wanted["classnames"]
-        assert [len(x) for x in (dataset.train, dataset.val, dataset.test)] == [wanted[p] for p in ("train", "val", "test")]
+        assert [len(x) for x in (dataset.train, dataset.val, dataset.test)] == [
+            wanted[p] for p in ("train", "val", "test")
+        ]
         assert {item.label for item in dataset.test} == set(range(wanted["num_classes"]))
     assert caltech.split_sha256 == golden["split_file_sha256"]
 

@@ -83,7 +83,9 @@ def test_shared_update_is_the_aggregate_of_the_papers_context_vectors(clip, imag
 def test_per_prompt_update_gives_each_prompt_the_patches_aligned_with_it(clip, images):
     method = make(clip, update="per_prompt")
     conditional, weights = method.meta_net(images.patches), method.alignment(images)
-    wanted = torch.stack([4 * (weights[..., m, None] * conditional).mean(dim=1) + method.ctx[m] for m in range(4)], dim=1)
+    wanted = torch.stack(
+        [4 * (weights[..., m, None] * conditional).mean(dim=1) + method.ctx[m] for m in range(4)], dim=1
+    )
     assert (method.context(images) - wanted).abs().max() < 1e-6
 
 

@@ -20,7 +20,6 @@ from benchmark.data.synthetic.renderer import (
     ENGINES,
     PETALS,
     PLACES,
-    SIZES,
     WINGS,
 )
 
@@ -136,7 +135,11 @@ def describe(kind: str, attributes: Mapping[str, str], rng: np.random.Generator)
 
 def vocabulary() -> list[str]:
     """Every word that a caption can hold."""
-    texts = [*COMMON_FRAMES, *(f for frames in FRAMES.values() for f in frames), *(p for ps in PHRASES.values() for p in ps)]
+    texts = [
+        *COMMON_FRAMES,
+        *(f for frames in FRAMES.values() for f in frames),
+        *(p for ps in PHRASES.values() for p in ps),
+    ]
     words = {word for text in texts for word in text.replace(",", " ").replace(".", " ").split() if "{" not in word}
     return sorted(words | {value for choice in CHOICES.values() for values in choice.values() for value in values})
 

@@ -121,7 +121,9 @@ THINGS: dict[str, Figure] = {
     "hat": _hat,
     "key": lambda u, v: np.minimum(
         np.abs(np.hypot(u + 0.5, v) - 0.3) - 0.12,
-        np.minimum(box(u, v, 0.35, 0, 0.6, 0.1), np.minimum(box(u, v, 0.85, 0.2, 0.09, 0.25), box(u, v, 0.55, 0.17, 0.08, 0.2))),
+        np.minimum(
+            box(u, v, 0.35, 0, 0.6, 0.1), np.minimum(box(u, v, 0.85, 0.2, 0.09, 0.25), box(u, v, 0.55, 0.17, 0.08, 0.2))
+        ),
     ),
 }
 

@@ -1,6 +1,6 @@
 """Zero-shot accuracy of a checkpoint on the suite, and whether the suite is neither hopeless nor solved.
 
-    python -m benchmark.data.synthetic.judge
+python -m benchmark.data.synthetic.judge
 """
 
 import sys
@@ -47,7 +47,9 @@ def main() -> int:
     results = judge()
     for name, (share, chance) in results.items():
         fits = TIMES_CHANCE * chance <= share <= MOST
-        sys.stdout.write(f"{name:16} {100 * share:5.1f} %   chance {100 * chance:4.1f} %   {'' if fits else 'OUT OF RANGE'}\n")
+        sys.stdout.write(
+            f"{name:16} {100 * share:5.1f} %   chance {100 * chance:4.1f} %   {'' if fits else 'OUT OF RANGE'}\n"
+        )
     mean = float(np.mean([share for share, _ in results.values()]))
     sys.stdout.write(f"{'mean':16} {100 * mean:5.1f} %   wanted {MEAN_RANGE}\n")
     fits = MEAN_RANGE[0] <= mean <= MEAN_RANGE[1]

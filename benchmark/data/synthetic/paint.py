@@ -127,23 +127,33 @@ def _rain(u, v, rng):
 
 
 SCENES: dict[str, Callable] = {
-    "beach": _with(_scene((0.45, 0.75, 0.98), (0.93, 0.84, 0.6), line=0.35), (0.2, 0.5, 0.85), lambda u, v, rng: _below(v, 0.0) * (1 - _below(v, 0.38))),
+    "beach": _with(
+        _scene((0.45, 0.75, 0.98), (0.93, 0.84, 0.6), line=0.35),
+        (0.2, 0.5, 0.85),
+        lambda u, v, rng: _below(v, 0.0) * (1 - _below(v, 0.38)),
+    ),
     "ocean": _with(_scene((0.6, 0.8, 0.98), (0.1, 0.35, 0.7), line=0.0), (0.75, 0.88, 0.98), _foam),
     "forest": _with(_scene((0.55, 0.75, 0.6), (0.12, 0.4, 0.14), line=-0.3), (0.25, 0.16, 0.08), _trunks),
     "desert": _with(_scene((0.55, 0.8, 0.98), (0.9, 0.72, 0.4), line=0.1), (0.8, 0.58, 0.28), _dunes),
-    "night": _with(_scene((0.03, 0.04, 0.16), (0.05, 0.1, 0.07), line=0.4, sky_low=(0.12, 0.12, 0.3)), (1.0, 1.0, 0.9), _stars),
+    "night": _with(
+        _scene((0.03, 0.04, 0.16), (0.05, 0.1, 0.07), line=0.4, sky_low=(0.12, 0.12, 0.3)), (1.0, 1.0, 0.9), _stars
+    ),
     "sunset": _with(_scene((0.4, 0.2, 0.5), (0.2, 0.12, 0.2), sky_low=(1.0, 0.55, 0.2)), (1.0, 0.9, 0.4), _sun),
     "mountain": _with(_scene((0.6, 0.8, 0.98), (0.3, 0.55, 0.25), line=0.2), (0.45, 0.43, 0.45), _peaks),
     "city": _with(_scene((0.7, 0.78, 0.85), (0.35, 0.35, 0.37), line=0.5), (0.4, 0.42, 0.5), _towers),
     "meadow": _with(_scene((0.5, 0.78, 0.98), (0.35, 0.7, 0.25), line=0.05), (0.98, 0.85, 0.3), _blooms),
-    "storm": _with(_scene((0.3, 0.32, 0.38), (0.25, 0.3, 0.28), line=0.35, sky_low=(0.5, 0.52, 0.55)), (0.75, 0.8, 0.88), _rain),
+    "storm": _with(
+        _scene((0.3, 0.32, 0.38), (0.25, 0.3, 0.28), line=0.35, sky_low=(0.5, 0.52, 0.55)), (0.75, 0.8, 0.88), _rain
+    ),
 }
 
 
 def _patches(u, v, rng, colours, cells=3):
     turned = rng.uniform(-0.3, 0.3)
     x, y = u + turned * v, v - turned * u
-    index = np.clip(((x + 1.4) * cells / 2.8).astype(int), 0, cells) * 7 + np.clip(((y + 1.4) * cells / 2.8).astype(int), 0, cells)
+    index = np.clip(((x + 1.4) * cells / 2.8).astype(int), 0, cells) * 7 + np.clip(
+        ((y + 1.4) * cells / 2.8).astype(int), 0, cells
+    )
     table = np.asarray(colours)[rng.integers(0, len(colours), 64)] * rng.uniform(0.85, 1.1, (64, 1))
     return table[index % 64]
 
@@ -164,7 +174,9 @@ def _overhead_town(u, v, rng):
 def _band(u, v, rng, width, bend):
     turned = rng.uniform(0, np.pi)
     along, across = u * np.cos(turned) + v * np.sin(turned), v * np.cos(turned) - u * np.sin(turned)
-    return (np.abs(across - rng.uniform(-0.2, 0.2) - bend * np.sin(along * 3 + rng.uniform(0, 6))) < width).astype(float)
+    return (np.abs(across - rng.uniform(-0.2, 0.2) - bend * np.sin(along * 3 + rng.uniform(0, 6))) < width).astype(
+        float
+    )
 
 
 def _over(base, colour, share):
@@ -176,13 +188,21 @@ def _grass(u, v, rng):
 
 
 def _lake(u, v, rng):
-    blob = np.hypot(u - rng.uniform(-0.3, 0.3), v - rng.uniform(-0.3, 0.3)) - 0.55 - 0.12 * np.sin(3 * np.arctan2(v, u) + rng.uniform(0, 6))
+    blob = (
+        np.hypot(u - rng.uniform(-0.3, 0.3), v - rng.uniform(-0.3, 0.3))
+        - 0.55
+        - 0.12 * np.sin(3 * np.arctan2(v, u) + rng.uniform(0, 6))
+    )
     return _over(_grass(u, v, rng), (0.12, 0.3, 0.6), (blob < 0).astype(float))
 
 
 def _orchard(u, v, rng):
     x, y = u * 3.4 + rng.uniform(0, 1), v * 3.4 + rng.uniform(0, 1)
-    return _over(np.full((*u.shape, 3), (0.7, 0.6, 0.42)), (0.15, 0.42, 0.16), (np.hypot(x % 1 - 0.5, y % 1 - 0.5) < 0.32).astype(float))
+    return _over(
+        np.full((*u.shape, 3), (0.7, 0.6, 0.42)),
+        (0.15, 0.42, 0.16),
+        (np.hypot(x % 1 - 0.5, y % 1 - 0.5) < 0.32).astype(float),
+    )
 
 
 def _woods(u, v, rng):
@@ -208,7 +228,11 @@ def _harbour(u, v, rng):
     piers = _over(water, (0.6, 0.58, 0.55), ((u * 2 + 5) % 1 < 0.14).astype(float) * (v < 0.3))
     quay = _over(piers, (0.6, 0.58, 0.55), (v < -0.7).astype(float))
     x, y = (u * 2 + 5) % 1, v * 4
-    return _over(quay, (0.95, 0.95, 0.95), ((np.abs(x - 0.4) < 0.14) & (np.abs(y % 1 - 0.5) < 0.25) & (v < 0.25) & (v > -0.6)).astype(float))
+    return _over(
+        quay,
+        (0.95, 0.95, 0.95),
+        ((np.abs(x - 0.4) < 0.14) & (np.abs(y % 1 - 0.5) < 0.25) & (v < 0.25) & (v > -0.6)).astype(float),
+    )
 
 
 LANDS: dict[str, Callable] = {

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from benchmark.data.synthetic.figures import FIGURES, THINGS, Figure, box, disc, flower
-from benchmark.data.synthetic.paint import COLOURS, LANDS, PATTERNS, SCENES, mix, pattern_fill
+from benchmark.data.synthetic.paint import COLOURS, LANDS, SCENES, pattern_fill
 
 SIZE = 48  # pixels a side, the embedded checkpoint's
 _FINE = 2 * SIZE  # drawn at twice that, then averaged
@@ -197,7 +197,10 @@ def _car(canvas: Canvas, a: Mapping[str, str]) -> None:
         "van": (((0, 0, 0.75, 0.4),), ((0.5, -0.12, 0.17, 0.14),)),
         "truck": (((-0.2, -0.1, 0.6, 0.5), (0.6, 0.12, 0.22, 0.28)), ((0.64, 0.02, 0.1, 0.1),)),
         "bus": (((0, -0.05, 0.9, 0.45),), tuple((k * 0.4, -0.15, 0.12, 0.14) for k in (-1.7, -0.7, 0.3, 1.3))),
-        "coupe": (((0, 0.18, 0.85, 0.2), (-0.08, -0.14, 0.4, 0.16)), ((-0.25, -0.12, 0.12, 0.09), (0.12, -0.12, 0.12, 0.09))),
+        "coupe": (
+            ((0, 0.18, 0.85, 0.2), (-0.08, -0.14, 0.4, 0.16)),
+            ((-0.25, -0.12, 0.12, 0.09), (0.12, -0.12, 0.12, 0.09)),
+        ),
     }[a["body"]]
     for group, paint in zip(parts, (colour, (0.75, 0.88, 0.97)), strict=True):
         for bx, by, width, height in group:
@@ -218,7 +221,10 @@ def _plane(canvas: Canvas, a: Mapping[str, str]) -> None:
             return np.maximum(np.maximum(-0.55 - v + np.abs(u) * 1.35, v - 0.55), np.abs(u) - 0.95) * 0.7
         one = np.maximum(np.abs(slanted) - 0.13, np.abs(u) - 0.95)
         if a["wings"] == "double":
-            return np.minimum(np.maximum(np.abs(v + 0.3) - 0.12, np.abs(u) - 0.95), np.maximum(np.abs(v - 0.25) - 0.12, np.abs(u) - 0.95))
+            return np.minimum(
+                np.maximum(np.abs(v + 0.3) - 0.12, np.abs(u) - 0.95),
+                np.maximum(np.abs(v - 0.25) - 0.12, np.abs(u) - 0.95),
+            )
         return one
 
     size = rng.uniform(0.8, 0.95)

@@ -1,6 +1,6 @@
 """Train the embedded checkpoint: a small CLIP on captioned pictures, written as an ordinary Hugging Face folder.
 
-    python -m benchmark.data.synthetic.train_clip --out benchmark/data/synthetic/checkpoint --steps 9000
+python -m benchmark.data.synthetic.train_clip --out benchmark/data/synthetic/checkpoint --steps 9000
 """
 
 import argparse
@@ -50,7 +50,9 @@ class Pairs(IterableDataset):
                 said.append(caption.facts)
                 shown.append(facts_of(kind, attributes))
             ids = self.tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
-            also_true = torch.tensor([[i != j and said[j] <= shown[i] for j in range(self.batch)] for i in range(self.batch)])
+            also_true = torch.tensor(
+                [[i != j and said[j] <= shown[i] for j in range(self.batch)] for i in range(self.batch)]
+            )
             yield torch.from_numpy(np.stack(pixels)), ids, also_true
             number += 1
 
@@ -127,13 +129,23 @@ def train(options: argparse.Namespace) -> None:
     model = make_model(tokenizer)
     decay = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98)
+    )
     pairs = Pairs(tokenizer, seed=options.seed, batch=options.batch, easy_batches=int(EASY_SHARE * options.steps))
     loader = iter(DataLoader(pairs, batch_size=None, num_workers=1, prefetch_factor=8))
     started, running = time.perf_counter(), 0.0
     with open(options.out / "training_log.csv", "w", newline="") as file:
         log = csv.writer(file)
-        log.writerow(["step", "seconds", "loss", "logit_scale", *(f"{name}{tail}" for tail in ("", "_shifted") for name in SYNTHETIC)])
+        log.writerow(
+            [
+                "step",
+                "seconds",
+                "loss",
+                "logit_scale",
+                *(f"{name}{tail}" for tail in ("", "_shifted") for name in SYNTHETIC),
+            ]
+        )
         for step in range(1, options.steps + 1):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step / options.steps, options.learning_rate)
@@ -146,7 +158,11 @@ def train(options: argparse.Namespace) -> None:
                 model.logit_scale.clamp_(max=math.log(100))
             running += loss.item()
             if step % LOG_EVERY == 0 or step == options.steps:
-                row = [accuracy(model, tokenizer, d, per_class=10, shifted=s) for s in (False, True) for d in SYNTHETIC.values()]
+                row = [
+                    accuracy(model, tokenizer, d, per_class=10, shifted=s)
+                    for s in (False, True)
+                    for d in SYNTHETIC.values()
+                ]
                 model.train()
                 seconds = time.perf_counter() - started
                 log.writerow([step, round(seconds), round(running / LOG_EVERY, 4), round(model.logit_scale.exp().item(), 2),
@@ -166,7 +182,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--batch", type=int, default=64, help="pairs per step (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of the model; one more process draws (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of the model; one more process draws (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
