@@ -121,7 +121,7 @@ def describe(plan: Plan) -> str:
         head += "\nThe backbone is not in the local cache; the first run fetches it."
     body = tabulate(rows, headers=["method", "runs", "done", "to run", "steps"], tablefmt="simple")
     notes = [f"refused: {text}" for text in plan.refused] + [f"note: {text}" for text in plan.warnings]
-    return "\n".join([head, "", body, *([""] + notes if notes else []), ""])
+    return "\n".join([head, "", body, *(["", *notes] if notes else []), ""])
 
 
 def finish(plan: Plan, *, std: bool) -> int:
@@ -143,6 +143,6 @@ def finish(plan: Plan, *, std: bool) -> int:
         print("Tables: " + ", ".join(str(path) for path in paths))
     if left:
         failed = request.out / "failed"
-        print(f"error: {len(left)} of {len(plan.specs)} runs failed; their tracebacks are in {failed}. The same command "
+        print(f"error: {len(left)} of {len(plan.specs)} runs failed; tracebacks are in {failed}. The same command "
               "runs them again.", file=sys.stderr)  # fmt: skip
     return 1 if left else 0

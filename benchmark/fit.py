@@ -46,7 +46,7 @@ class FitReport:
 def learning_rate(training: Training, epoch: int) -> float:
     """The rate of an epoch (from 0): a constant warm-up, then a half cosine that starts after it.
 
-    Source: dassl/optim/lr_scheduler.py at c61a1b5; the cosine's period is the full number of epochs, so it ends above 0.
+    Source: dassl/optim/lr_scheduler.py at c61a1b5; the cosine's period is the number of epochs, so it ends above 0.
     """
     if epoch < training.warmup_epochs:
         return training.warmup_learning_rate

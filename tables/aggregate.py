@@ -1,4 +1,4 @@
-"""From records to numbers: one accuracy per run and class set, its mean and spread over seeds, and what may be compared."""
+"""From records to numbers: an accuracy per run and class set, means over seeds, and what may be compared."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

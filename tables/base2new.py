@@ -145,7 +145,7 @@ def _caption(records: Sequence[RunRecord], note: str) -> str:
     commits = sorted({_commit(record) for record in records})
     date = datetime.date.today().isoformat()
     return (
-        f"Base-to-new generalisation, suite {spec.suite}: backbone {spec.backbone}, {spec.precision}, {spec.shots} shots, "
+        f"Base-to-new, suite {spec.suite}: backbone {spec.backbone}, {spec.precision}, {spec.shots} shots, "
         f"seeds {', '.join(map(str, seeds))}, {len(records)} runs, commit {', '.join(commits)}, {date}."
         + (f" {note}" if note else "")
     )

@@ -37,7 +37,7 @@ def test_unknown_method_names_the_nearest():
 
 
 def test_unknown_option_names_the_nearest(clip):
-    with pytest.raises(ConfigError, match="kgcoop: 'n_ctxx' is not an option. Did you mean 'n_ctx'"):
+    with pytest.raises(ConfigError, match=r"kgcoop: 'n_ctxx' is not an option. Did you mean 'n_ctx'"):
         make(clip, "kgcoop", n_ctxx=4)
 
 

@@ -170,7 +170,7 @@ def load_clip(name_or_path: str | Path, device: str | torch.device = "cpu", dtyp
         config = AutoConfig.from_pretrained(source)
         if config.model_type != "clip":
             raise ConfigError(
-                f"Backbone '{name}' is a '{config.model_type}' checkpoint; only 'clip' fits the methods here: they need "
+                f"Backbone '{name}' is a '{config.model_type}' checkpoint; only 'clip' fits here: the methods need "
                 "a causal text tower read at the end token, with a projection to the joint space."
             )
         model, loading = CLIPModel.from_pretrained(

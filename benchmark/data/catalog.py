@@ -1,4 +1,4 @@
-"""The datasets by name: where each lies below the data folder, and reading one with every check that needs no pixels."""
+"""The datasets by name: where each lies below the data folder, and reading one with every check short of pixels."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -106,8 +106,8 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     missing = [path for path in (folder, images) if not path.is_dir()]
     if missing:
         raise DataError(
-            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md), or leave it "
-            "out with --datasets."
+            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md), or leave "
+            "it out with --datasets."
         )
     listing = READERS[entry.layout](folder, images, entry.split)
     problems = listing.problems + _check_listing(listing)

@@ -97,7 +97,7 @@ def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
 
 
 def read_image_folder_test(folder: Path, images: Path, split: str) -> Listing:
-    """A shifted ImageNet: one folder per synset, test images only, labels in the order of the synsets that are there."""
+    """A shifted ImageNet: one folder per synset, test images only, labels in the order of the synsets present."""
     names, listing = _class_names(folder), Listing()
     labels = _labels(sorted(_folders(images)), names, listing)
     for synset, (label, name) in labels.items():
@@ -199,6 +199,6 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}). It belongs to CoOp's layout of this dataset; docs/data.md says "
-            "where to get it."
+            f"{path}: cannot be read ({error.strerror}). It belongs to CoOp's layout of this dataset; docs/data.md "
+            "says where to get it."
         ) from error

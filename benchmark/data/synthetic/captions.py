@@ -1,4 +1,4 @@
-"""What can be said of a picture: random attributes of each kind, captions, and which captions are true of which pictures.
+"""What can be said of a picture: random attributes of each kind, captions, and what they are true of.
 
 A picture and a caption are each a set of facts ("colour:red"); a caption is true of every picture that has all of its
 facts. Captions often name one attribute alone, since a model that hears the colour every time learns nothing else.
@@ -59,23 +59,44 @@ WEIGHTS = {"object": 40, "flower": 9, "food": 7, "pet": 7, "car": 7, "plane": 7,
 # What can stand for a picture in a caption; each {key} is an attribute, and naming it makes a fact.
 PHRASES: dict[str, tuple[str, ...]] = {
     "object": (
-        *("{figure}",) * 8, *("{colour} {figure}",) * 3, "{colour} thing", "{pattern} {figure}", "{pattern} thing",
-        "{pattern} {colour} {figure}", "{size} {figure}", "{size} {colour} {figure}", "{figure} at the {place}",
-        "{figure} on a {background} background", "{background} background",
+        *("{figure}",) * 8,
+        *("{colour} {figure}",) * 3,
+        "{colour} thing",
+        "{pattern} {figure}",
+        "{pattern} thing",
+        "{pattern} {colour} {figure}",
+        "{size} {figure}",
+        "{size} {colour} {figure}",
+        "{figure} at the {place}",
+        "{figure} on a {background} background",
+        "{background} background",
     ),
-    "flower": ("{colour} blossom with {petals} petals", "{colour} blossom with {petals} petals", "blossom with {petals} petals",
-               "blossom with {petals} petals", "{colour} blossom", "{petals} petals"),
-    "food": ("{count} {colour} berries", "{count} {colour} berries", "{count} berries", "{count} berries", "{colour} berries"),
-    "pet": ("{colour} animal with {ears} ears", "{colour} animal with {ears} ears", "animal with {ears} ears",
-            "animal with {ears} ears", "{colour} animal", "{ears} ears"),
-    "car": ("{colour} {body}", "{colour} {body}", "{body}", "{body}", "{colour} car"),
-    "plane": ("plane with {wings} wings and {engines} engines", "plane with {wings} wings and {engines} engines",
-              "plane with {wings} wings", "{wings} wings", "plane with {engines} engines", "{engines} engines"),
+    "flower": (
+        *("{colour} blossom with {petals} petals",) * 2,
+        *("blossom with {petals} petals",) * 2,
+        "{colour} blossom",
+        "{petals} petals",
+    ),
+    "food": (*("{count} {colour} berries",) * 2, *("{count} berries",) * 2, "{colour} berries"),
+    "pet": (
+        *("{colour} animal with {ears} ears",) * 2,
+        *("animal with {ears} ears",) * 2,
+        "{colour} animal",
+        "{ears} ears",
+    ),
+    "car": (*("{colour} {body}",) * 2, *("{body}",) * 2, "{colour} car"),
+    "plane": (
+        *("plane with {wings} wings and {engines} engines",) * 2,
+        "plane with {wings} wings",
+        "{wings} wings",
+        "plane with {engines} engines",
+        "{engines} engines",
+    ),
     "scene": ("{scene}",),
     "texture": ("{texture}",),
     "land": ("{land}",),
-    "arrangement": ("{arrangement}", "{arrangement}", "{arrangement}", "{figure} and {other}"),
-}  # fmt: skip
+    "arrangement": (*("{arrangement}",) * 3, "{figure} and {other}"),
+}
 
 # How a phrase becomes a caption: the datasets' own templates first, then what keeps the words from being fixed.
 FRAMES: dict[str, tuple[str, ...]] = {

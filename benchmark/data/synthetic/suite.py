@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmark.data.synthetic.canvas import Look
 from benchmark.data.synthetic.captions import (
     CAR_COLOURS,
     CHOICES,
@@ -26,7 +27,7 @@ from benchmark.data.synthetic.captions import (
     draw_attributes,
 )
 from benchmark.data.synthetic.figures import FIGURES, THINGS
-from benchmark.data.synthetic.renderer import Look, render
+from benchmark.data.synthetic.renderer import render
 from benchmark.errors import DataError
 
 HERE = Path(__file__).resolve().parent
@@ -92,7 +93,9 @@ _DATASETS = (
     SyntheticDataset(
         name="synth_flowers", kind="flower", mirrors="oxford_flowers", seed=105,
         template="a photo of a {}, a type of flower.",
-        classes=_pairs("{colour} blossom with {petals} petals", colour=FLOWER_COLOURS, petals=("three", "four", "five", "eight")),
+        classes=_pairs(
+            "{colour} blossom with {petals} petals", colour=FLOWER_COLOURS, petals=("three", "four", "five", "eight")
+        ),
         look=lambda rng: Look(hue=0.12, light=0.8, zoom=rng.uniform(1.1, 1.4)),
     ),
     SyntheticDataset(
@@ -101,8 +104,13 @@ _DATASETS = (
         look=lambda rng: Look(hue=-0.07, shear=0.5, wash=0.25, noise=0.05),
     ),
     SyntheticDataset(
-        name="synth_aircraft", kind="plane", mirrors="fgvc_aircraft", template="a photo of a {}, a type of aircraft.", seed=107,
-        classes=_pairs("plane with {wings} wings and {engines} engines", wings=CHOICES["plane"]["wings"], engines=("two", "four")),
+        name="synth_aircraft", kind="plane", mirrors="fgvc_aircraft", seed=107,
+        template="a photo of a {}, a type of aircraft.",
+        classes=_pairs(
+            "plane with {wings} wings and {engines} engines",
+            wings=CHOICES["plane"]["wings"],
+            engines=CHOICES["plane"]["engines"],
+        ),
         look=lambda rng: Look(turn=rng.uniform(0.6, 1.2), blur=0.7, light=0.75),
     ),
     SyntheticDataset(
@@ -133,7 +141,7 @@ SYNTHETIC: dict[str, SyntheticDataset] = {dataset.name: dataset for dataset in _
 def suite_version() -> str:
     """8 digits that change with anything that decides a picture; a folder of pictures carries them in its name."""
     digest = hashlib.sha256()
-    for name in ("figures.py", "paint.py", "renderer.py", "captions.py", "suite.py"):
+    for name in ("canvas.py", "figures.py", "paint.py", "renderer.py", "captions.py", "suite.py"):
         digest.update((HERE / name).read_bytes())
     return digest.hexdigest()[:8]
 

@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from benchmark.constants import CLIP_MEAN, CLIP_STD
+from benchmark.data.synthetic.canvas import SIZE, Look
 from benchmark.data.synthetic.captions import WEIGHTS, describe, draw_attributes, facts_of
 from benchmark.data.synthetic.judge import accuracy
-from benchmark.data.synthetic.renderer import SIZE, Look, render
+from benchmark.data.synthetic.renderer import render
 from benchmark.data.synthetic.suite import SYNTHETIC
 from benchmark.data.synthetic.vocabulary import make_tokenizer
 
@@ -122,58 +123,66 @@ def save(model: CLIPModel, tokenizer: CLIPTokenizer, out: Path) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train for the given time, logging accuracy on each dataset's kind of picture, without its shift and with it."""
+    """Train for the given steps; every LOG_EVERY of them the log gets a row and the folder a usable checkpoint."""
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     tokenizer = make_tokenizer(options.out)
     model = make_model(tokenizer)
-    decay = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98)
-    )
+    optimizer = make_optimizer(model)
     pairs = Pairs(tokenizer, seed=options.seed, batch=options.batch, easy_batches=int(EASY_SHARE * options.steps))
     loader = iter(DataLoader(pairs, batch_size=None, num_workers=1, prefetch_factor=8))
-    started, running = time.perf_counter(), 0.0
-    with open(options.out / "training_log.csv", "w", newline="") as file:
-        log = csv.writer(file)
-        log.writerow(
-            [
-                "step",
-                "seconds",
-                "loss",
-                "logit_scale",
-                *(f"{name}{tail}" for tail in ("", "_shifted") for name in SYNTHETIC),
-            ]
-        )
-        for step in range(1, options.steps + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step / options.steps, options.learning_rate)
-            loss = contrastive_loss(model, *next(loader))
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(max=math.log(100))
-            running += loss.item()
-            if step % LOG_EVERY == 0 or step == options.steps:
-                row = [
-                    accuracy(model, tokenizer, d, per_class=10, shifted=s)
-                    for s in (False, True)
-                    for d in SYNTHETIC.values()
-                ]
-                model.train()
-                seconds = time.perf_counter() - started
-                log.writerow([step, round(seconds), round(running / LOG_EVERY, 4), round(model.logit_scale.exp().item(), 2),
-                              *(round(value, 3) for value in row)])  # fmt: skip
-                file.flush()
-                half = len(row) // 2
-                sys.stdout.write(f"{step} {seconds:.0f}s loss {running / LOG_EVERY:.3f} plain {np.mean(row[:half]):.3f} "
-                                 f"shifted {np.mean(row[half:]):.3f}\n")  # fmt: skip
-                sys.stdout.flush()
-                running = 0.0
-                save(model, tokenizer, options.out)
+    started, running, rows = time.perf_counter(), 0.0, []
+    for step in range(1, options.steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step / options.steps, options.learning_rate)
+        loss = contrastive_loss(model, *next(loader))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=math.log(100))
+        running += loss.item()
+        if step % LOG_EVERY == 0:
+            scale = model.logit_scale.exp().item()
+            row = {"step": step, "seconds": round(time.perf_counter() - started), "loss": running / LOG_EVERY}
+            rows.append(row | {"logit_scale": scale} | shares(model, tokenizer))
+            write_log(rows, options.out)
+            save(model, tokenizer, options.out)
+            model.train()
+            running = 0.0
+
+
+def make_optimizer(model: CLIPModel) -> torch.optim.AdamW:
+    """Weight decay on matrices alone."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def shares(model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[str, float]:
+    """Zero-shot accuracy on a few pictures of each dataset's classes, without its shift and with it."""
+    return {
+        f"{name}{'_shifted' * shifted}": accuracy(model, tokenizer, dataset, per_class=10, shifted=shifted)
+        for shifted in (False, True)
+        for name, dataset in SYNTHETIC.items()
+    }
+
+
+def write_log(rows: list[dict[str, float]], out: Path) -> None:
+    """All rows so far, and the last one's gist on the terminal."""
+    with open(out / "training_log.csv", "w", newline="") as file:
+        log = csv.DictWriter(file, fieldnames=list(rows[0]))
+        log.writeheader()
+        log.writerows({key: round(value, 4) for key, value in row.items()} for row in rows)
+    last = rows[-1]
+    plain, shifted = (np.mean([last[f"{name}{tail}"] for name in SYNTHETIC]) for tail in ("", "_shifted"))
+    sys.stdout.write(
+        f"step {last['step']}, {last['seconds']} s: loss {last['loss']:.3f}, zero-shot {plain:.3f}, "
+        f"under shift {shifted:.3f}\n"
+    )
+    sys.stdout.flush()
 
 
 def main() -> None:

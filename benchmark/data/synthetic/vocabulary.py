@@ -1,4 +1,4 @@
-"""The embedded checkpoint's tokeniser: CLIP's byte-pair encoding, trained so that every word of a caption is one token."""
+"""The embedded checkpoint's tokeniser: CLIP's byte-pair encoding, with every word of the captions one token."""
 
 import json
 from pathlib import Path
