@@ -7,6 +7,7 @@ from collections import Counter
 import torch
 import transformers
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from tabulate import tabulate
 
 import tables.base2new
@@ -98,6 +99,8 @@ def make_accelerator(device: str | None, precision: str) -> Accelerator:
         raise ConfigError(
             "--precision fp16 needs a GPU: a CPU computes it slowly and loses gradients. Take fp32 or bf16."
         )
+    # Accelerate keeps one state a process; a second call, from a notebook say, may ask for another precision.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     accelerator = Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
     return accelerator
 

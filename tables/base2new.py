@@ -182,9 +182,12 @@ def to_markdown(table: Table) -> str:
 
 
 def _published(table: Table, method: str, row: str, column: str) -> str:
+    """A published figure and our difference; an average over other datasets than the published one has none."""
     figure, measured = table.published.get((method, row, column)), table.values.get((method, row, column))
     if figure is None:
         return ABSENT
+    if row == AVERAGE and {AVERAGE, *table.datasets} != {dataset for _, dataset, _ in table.published}:
+        measured = None
     return f"{figure:.2f}" + (f" ({measured.mean - figure:+.2f})" if measured is not None else "")
 
 
