@@ -163,7 +163,7 @@ def to_markdown(table: Table) -> str:
         text = table.text(method, row, column)
         return f"**{text}**" if table.is_best(method, row, column) else text
 
-    header = ["dataset", *(f"{_method(m)}<br>{TITLES[c]}" for m in table.methods for c in COLUMNS)]
+    header = ["dataset", *(f"{markup.markdown(_method(m))}<br>{TITLES[c]}" for m in table.methods for c in COLUMNS)]
     rows = [
         [markup.markdown(table.title(row)), *(cell(m, row, c) for m in table.methods for c in COLUMNS)]
         for row in table.rows
