@@ -1,7 +1,10 @@
 """Fixtures shared by all tests: the goldens beside the project, a tiny random CLIP, pictures as random features."""
 
 import json
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as run_all.py does
 
 import pytest
 import torch

@@ -39,7 +39,9 @@ def test_example_method_runs_and_stands_in_the_table(with_example, tmp_path):
 
 
 def test_example_method_is_at_most_forty_lines():
-    code = [line for line in example("smooth_coop.py").splitlines() if line.strip() and not line.strip().startswith("#")]
+    code = [
+        line for line in example("smooth_coop.py").splitlines() if line.strip() and not line.strip().startswith("#")
+    ]
     assert len(code) <= 40
 
 

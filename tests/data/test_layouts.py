@@ -91,7 +91,9 @@ def test_image_in_train_and_test_is_a_problem(pets):
     assert "'0/train_0.jpg' is listed in train already" in problems_of(pets(split))
 
 
-@pytest.mark.parametrize("content, reason", [("{", "is not JSON"), ("[]", "must hold"), ('{"train": []}', "no list 'val'")])
+@pytest.mark.parametrize(
+    "content, reason", [("{", "is not JSON"), ("[]", "must hold"), ('{"train": []}', "no list 'val'")]
+)
 def test_split_file_of_another_form_is_refused(pets, content, reason):
     assert reason in problems_of(pets(content))
 

@@ -30,7 +30,11 @@ def test_catalogue_agrees_with_the_suite():
     assert catalog.keys() == SYNTHETIC.keys()
     for name, dataset in SYNTHETIC.items():
         entry = catalog[name]
-        assert (entry.template, entry.mirrors, entry.classes) == (dataset.template, dataset.mirrors, len(dataset.classes))
+        assert (entry.template, entry.mirrors, entry.classes) == (
+            dataset.template,
+            dataset.mirrors,
+            len(dataset.classes),
+        )
         assert entry.counts == {split: count * len(dataset.classes) for split, count in PER_CLASS.items()}
 
 

@@ -33,7 +33,10 @@ def test_tables_are_rendered_beside_the_records(stored, capsys):
 
 def test_format_out_and_choice_are_obeyed(stored, tmp_path):
     out = tmp_path / "elsewhere"
-    assert main(["--from", str(stored), "--format", "latex", "--out", str(out), "--datasets", "dtd", "--no-published"]) == 0
+    assert (
+        main(["--from", str(stored), "--format", "latex", "--out", str(out), "--datasets", "dtd", "--no-published"])
+        == 0
+    )
     assert [path.name for path in out.iterdir()] == ["base2new.tex"]
     text = (out / "base2new.tex").read_text()
     assert "EuroSAT" not in text
