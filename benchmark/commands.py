@@ -15,10 +15,11 @@ from benchmark import records
 from benchmark.config import load_suite, parse_scalar
 from benchmark.data.catalog import load_catalog
 from benchmark.errors import ConfigError, did_you_mean
-from benchmark.orchestrate import execute
+from benchmark.orchestrate import Runner
 from benchmark.plan import Plan, Request, make_plan, steps_of
 from benchmark.progress import Progress
 from benchmark.registry import method_names
+from benchmark.workers import default_processes, groups_of, run_side_by_side
 
 PAPER_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # rows of the paper's tables
 
@@ -28,19 +29,21 @@ def run(options: argparse.Namespace) -> int:
     transformers.utils.logging.disable_progress_bar()
     request = make_request(options)
     accelerator = make_accelerator(options.device, options.precision)
-    say = print if accelerator.is_main_process else (lambda *_, **__: None)
+    if options.processes is not None and (options.processes < 1 or accelerator.device.type != "cpu"):
+        raise ConfigError(f"--processes {options.processes}: 1 or more, and on a CPU only (--device cpu).")
     plan = make_plan(request, fetch=not options.plan)
-    say(describe(plan))
+    print(describe(plan), flush=True)
     if options.plan:
         return 0
-    progress = Progress(len(plan.missing[accelerator.process_index :: accelerator.num_processes]))
+    processes = min(options.processes or default_processes(accelerator), len(groups_of(plan.missing)))
+    progress = Progress(len(plan.missing))
     try:
-        execute(plan, accelerator=accelerator, progress=progress)
+        if processes > 1:
+            run_side_by_side(plan, processes=processes, progress=progress)
+        elif plan.missing:
+            Runner(plan, accelerator).run_all(plan.missing, progress)
     finally:
         progress.close()
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process:
-        return 0
     return finish(plan, std=options.std)
 
 

@@ -42,6 +42,10 @@ class FitReport:
     losses: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, object]:
+        """What a record keeps of it; its warnings stand there on their own."""
+        return {"steps": self.steps, "images": self.images, "seconds": self.seconds, "losses": self.losses}
+
 
 def learning_rate(training: Training, epoch: int) -> float:
     """The rate of an epoch (from 0): a constant warm-up, then a half cosine that starts after it.

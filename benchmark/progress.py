@@ -33,8 +33,12 @@ class Progress:
             yield
         finally:
             self._run.close()
-            self._done += 1
-            self._grid.update()
+            self.advance()
+
+    def advance(self) -> None:
+        """One run more is done."""
+        self._done += 1
+        self._grid.update()
 
     def epoch(self, done: int) -> None:
         """Move the run's bar to this many epochs."""

@@ -33,8 +33,9 @@ LAYERS = {
     "benchmark/protocols/": 8,
     "benchmark/plan.py": 9,
     "benchmark/orchestrate.py": 10,
-    "benchmark/commands.py": 11,
-    "run_all.py": 12,
+    "benchmark/workers.py": 11,
+    "benchmark/commands.py": 12,
+    "run_all.py": 13,
 }
 FOR_METHODS = {"constants", "errors", "shapes", "clip", "prompts", "method"}  # what a method may use of the benchmark
 

@@ -129,7 +129,7 @@ def test_records_that_were_not_measured_alike_are_not_mixed(record, changes, wha
 
 
 def test_no_records_say_what_to_run():
-    with pytest.raises(RecordError, match="python run_all.py --protocol base2new"):
+    with pytest.raises(RecordError, match=r"python run_all\.py --protocol base2new"):
         make_table([])
 
 

@@ -1,0 +1,102 @@
+"""Runs side by side on a CPU: processes of few threads, for the products of a small model do not fill two cores.
+
+Each process takes the next group of runs from one queue, a group being the runs of a dataset and a seed, which share
+their image features. A process that dies leaves its runs missing; the others go on.
+"""
+
+import os
+import queue
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+
+from benchmark.config import RunSpec
+from benchmark.orchestrate import Runner
+from benchmark.plan import Plan
+from benchmark.progress import Progress
+
+MOST = 4  # processes by default: each holds a backbone and features of its own
+
+
+def default_processes(accelerator: Accelerator) -> int:
+    """As many as there are cores, up to a few; one where a GPU does the work or something else shares out the runs."""
+    if accelerator.device.type != "cpu" or accelerator.num_processes > 1:
+        return 1
+    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST))
+
+
+def groups_of(specs: list[RunSpec]) -> list[list[RunSpec]]:
+    """The runs of each (dataset, seed), which share their training views, in the order of the plan."""
+    groups: dict[tuple[str, int], list[RunSpec]] = {}
+    for spec in specs:
+        groups.setdefault((spec.dataset, spec.seed), []).append(spec)
+    return list(groups.values())
+
+
+def run_side_by_side(plan: Plan, *, processes: int, progress: Progress) -> None:
+    """Execute what is missing in several processes on the CPU, showing their progress here."""
+    context = torch.multiprocessing.get_context("spawn")
+    tasks, events = context.Queue(), context.Queue()
+    for group in groups_of(plan.missing):
+        tasks.put(group)
+    for _ in range(processes):
+        tasks.put(None)
+    threads = max(1, torch.get_num_threads() // processes)
+    workers = [
+        context.Process(target=_work, args=(plan, processes, threads, tasks, events), daemon=True)
+        for _ in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        for line in _lines(workers, events):
+            progress.advance()
+            progress.line(line)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _lines(workers: list, events) -> Iterator[str]:
+    """The line of each finished run, until every process has ended."""
+    while True:
+        working = any(worker.is_alive() for worker in workers)
+        try:
+            yield events.get(timeout=0.5)
+        except queue.Empty:
+            if not working:
+                return
+
+
+def _work(plan: Plan, processes: int, threads: int, tasks, events) -> None:
+    """One process: groups of runs until none is left."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
+    torch.set_num_threads(threads)
+    precision = plan.request.precision
+    accelerator = Accelerator(cpu=True, mixed_precision="no" if precision == "fp32" else precision)
+    runner = Runner(plan, accelerator, share=1 / processes)
+    for group in iter(tasks.get, None):
+        runner.run_all(group, _Reporter(events))
+
+
+class _Reporter:
+    """Progress as a process without a terminal of its own has it: it sends the line of each run."""
+
+    def __init__(self, events):
+        self._events = events
+
+    @contextmanager
+    def run(self, label: str, epochs: int) -> Iterator[None]:
+        """As Progress.run."""
+        yield
+
+    def epoch(self, done: int) -> None:
+        """As Progress.epoch."""
+
+    def line(self, text: str) -> None:
+        """As Progress.line."""
+        self._events.put(text)
