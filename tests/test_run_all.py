@@ -212,9 +212,8 @@ def test_killed_grid_goes_on_where_it_was(tmp_path, cache):
 
 @pytest.mark.golden
 def test_real_photographs_run_end_to_end(call, shared, tmp_path):
-    arguments = ["--data", str(shared / "data"), "--backbone", str(shared / "tiny-clip"), "--datasets",
-                 "caltech101",
-                 "--seeds", "1", "--shots", "1", "--methods", "zero_shot", "copl", "--set", "copl.epochs=1"]  # fmt: skip
+    arguments = ["--data", str(shared / "data"), "--backbone", str(shared / "tiny-clip"), "--datasets", "caltech101"]
+    arguments += ["--seeds", "1", "--shots", "1", "--methods", "zero_shot", "copl", "--set", "copl.epochs=1"]
     assert call(*arguments, small=False) == 0
     record = load(next(p for p in records_in(tmp_path) if "/copl/" in p.as_posix()))
     assert (record.scores["base"].classes, record.scores["new"].classes) == (50, 50)

@@ -1,5 +1,6 @@
 """The datasets by name: where each lies below the data folder, and reading one with every check short of pixels."""
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -101,7 +102,7 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     if name not in catalog:
         raise ConfigError(f"'{name}' is not a dataset. {did_you_mean(name, catalog)}")
     entry = catalog[name]
-    folder = Path(root).expanduser().absolute() / entry.folder
+    folder = Path(os.path.abspath(Path(root).expanduser())) / entry.folder  # links stay, ".." goes
     images = folder / entry.images if entry.images != "." else folder
     missing = [path for path in (folder, images) if not path.is_dir()]
     if missing:

@@ -1,0 +1,72 @@
+"""Runs side by side: every run once, the same results as one by one, a dead process loses only its own."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+import run_all
+from benchmark import workers
+from benchmark.config import RunSpec, Training
+from benchmark.records import load
+
+
+def spec(dataset, seed, method):
+    return RunSpec(
+        suite="s", protocol="base2new", method=method, dataset=dataset, shots=1, seed=seed, backbone="b",
+        checkpoint="c", split="d", template="{}.", precision="fp32", options={},
+        training=Training(epochs=1, batch_size=1),
+    )  # fmt: skip
+
+
+def test_runs_that_share_features_stay_together():
+    specs = [spec(d, s, m) for d in ("x", "y") for s in (1, 2) for m in ("coop", "copl")]
+    groups = workers.groups_of(specs)
+    assert [len(group) for group in groups] == [2] * 4
+    assert [run for group in groups for run in group] == specs
+
+
+@pytest.mark.slow
+def test_two_processes_record_what_one_does(tmp_path, capsys):
+    outcomes = []
+    for processes in ("1", "2"):
+        out = tmp_path / processes
+        arguments = ["--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "1", "--methods", "coop", "copl",
+                     "--set", "coop.epochs=2", "--set", "copl.epochs=1", "--out", str(out), "--device", "cpu"]  # fmt: skip
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as each of the two processes has
+        assert run_all.main([*arguments, "--processes", processes]) == 0
+        torch.set_num_threads(threads)
+        records = sorted(p for p in out.rglob("*.json"))
+        assert len(records) == 4
+        outcomes.append(
+            {
+                p.name + p.parent.parent.name: (load(p).scores, p.with_suffix(".safetensors").read_bytes())
+                for p in records
+            }
+        )
+    assert outcomes[0] == outcomes[1]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
+    assert [line.split("]")[0] for line in lines] == [f"[{i}/4" for i in (1, 2, 3, 4)] * 2
+
+
+def test_process_that_is_killed_leaves_the_others_and_their_lines():
+    context = torch.multiprocessing.get_context("fork")
+    events = context.Queue()
+
+    def say_late():
+        time.sleep(0.5)
+        events.put("finished")
+
+    victim, other = context.Process(target=time.sleep, args=(60,)), context.Process(target=say_late)
+    for process in (victim, other):
+        process.start()
+    os.kill(victim.pid, signal.SIGKILL)
+    assert list(workers._lines([victim, other], events)) == ["finished"]
+
+
+def test_processes_are_for_the_cpu_and_at_least_one(capsys):
+    assert run_all.main(["--processes", "0", "--device", "cpu"]) == 2
+    assert "--processes 0: 1 or more" in capsys.readouterr().err
