@@ -101,6 +101,7 @@ class Runner:
             "git": provenance.git_state(),
             "versions": provenance.versions(),
             "machine": provenance.machine(),
+            "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
             "precision": spec.precision,
             "split_sha256": self.plan.datasets[spec.dataset].split_sha256,
