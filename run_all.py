@@ -20,9 +20,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "without it the embedded suite runs")  # fmt: skip
     add("--suite", help="datasets, seeds and backbone: synthetic (default without --data), paper (default with it), "
         "or a YAML file")  # fmt: skip
-    add("--methods", nargs="+", metavar="NAME", help="only these methods")
+    add("--methods", nargs="+", metavar="NAME", help="only these methods; blanks or commas between them")
     add("--datasets", nargs="+", metavar="NAME", help="only these datasets")
-    add("--seeds", nargs="+", type=int, metavar="N", help="these seeds (default: the suite's)")
+    add("--seeds", nargs="+", metavar="N", help="these seeds (default: the suite's)")
     add("--shots", type=int, metavar="K", help="training images per class (default: the suite's)")
     add("--backbone", metavar="NAME", help="Hugging Face hub id or folder of a CLIP (default: the suite's)")
     add("--out", type=Path, default=ROOT / "results", metavar="FOLDER", help="where records and tables go")

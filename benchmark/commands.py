@@ -57,9 +57,9 @@ def make_request(options: argparse.Namespace) -> Request:
     return Request(
         protocol=options.protocol,
         suite=suite,
-        methods=tuple(options.methods or everything),
-        datasets=tuple(options.datasets or suite.datasets),
-        seeds=tuple(suite.seeds if options.seeds is None else options.seeds),
+        methods=split_names(options.methods) or tuple(everything),
+        datasets=split_names(options.datasets) or suite.datasets,
+        seeds=split_seeds(options.seeds) or suite.seeds,
         shots=suite.shots if options.shots is None else options.shots,
         backbone=options.backbone or suite.backbone,
         precision=options.precision,
@@ -67,6 +67,19 @@ def make_request(options: argparse.Namespace) -> Request:
         out=options.out,
         overrides=parse_settings(options.settings),
     )
+
+
+def split_names(words: list[str] | None) -> tuple[str, ...]:
+    """`--methods coop,copl kgcoop` as three names; none for none."""
+    return tuple(name for word in words or () for name in word.split(",") if name)
+
+
+def split_seeds(words: list[str] | None) -> tuple[int, ...]:
+    """`--seeds 1 2 3` or `--seeds 1,2,3` as numbers."""
+    try:
+        return tuple(int(name) for name in split_names(words))
+    except ValueError as error:
+        raise ConfigError(f"--seeds {' '.join(words)}: seeds are whole numbers, e.g. --seeds 1 2 3.") from error
 
 
 def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:

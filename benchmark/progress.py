@@ -1,4 +1,4 @@
-"""What a person sees while a grid runs: two bars on a terminal, one line a run where the output goes elsewhere."""
+"""What a person sees while a grid runs: bars on a terminal, one line a run where the output goes elsewhere."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 class Progress:
-    """The grid with its time left and, under it, the run under way.
+    """The grid with its time left and, under it, the runs under way: one, or one for each process.
 
     Args:
         total: runs in the grid.
@@ -20,30 +20,40 @@ class Progress:
         self._stream = stream or sys.stderr
         self._bars = self._stream.isatty()
         self._grid = tqdm(total=total, unit="run", desc="grid", file=self._stream, disable=not self._bars)
-        self._run: tqdm | None = None
+        self._runs: dict[int, tqdm] = {}
         self._done, self._total = 0, total
 
     @contextmanager
     def run(self, label: str, epochs: int) -> Iterator[None]:
-        """Show one run; `epochs` is the length of its bar."""
-        self._run = tqdm(
-            total=epochs, unit="epoch", desc=label, file=self._stream, disable=not self._bars, leave=False, position=1
-        )
+        """Show one run of this process while it lasts."""
+        self.start(label, epochs)
         try:
             yield
         finally:
-            self._run.close()
-            self.advance()
+            self.end()
 
-    def advance(self) -> None:
-        """One run more is done."""
+    def start(self, label: str, epochs: int, *, slot: int = 0) -> None:
+        """A run begins, in the process that has this slot; `epochs` is the length of its bar."""
+        self._runs[slot] = tqdm(
+            total=epochs,
+            unit="epoch",
+            desc=label,
+            file=self._stream,
+            disable=not self._bars,
+            leave=False,
+            position=1 + slot,
+        )
+
+    def epoch(self, done: int, *, slot: int = 0) -> None:
+        """Move a run's bar to this many epochs."""
+        if slot in self._runs:
+            self._runs[slot].update(done - self._runs[slot].n)
+
+    def end(self, *, slot: int = 0) -> None:
+        """A run is over, well or not."""
+        self._runs.pop(slot).close()
         self._done += 1
         self._grid.update()
-
-    def epoch(self, done: int) -> None:
-        """Move the run's bar to this many epochs."""
-        if self._run is not None:
-            self._run.update(done - self._run.n)
 
     def line(self, text: str) -> None:
         """One finished run in words; above the bars, or numbered in a log."""
@@ -55,4 +65,5 @@ class Progress:
 
     def close(self) -> None:
         """Leave the terminal clean."""
-        self._grid.close()
+        for bar in [*self._runs.values(), self._grid]:
+            bar.close()

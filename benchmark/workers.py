@@ -46,23 +46,25 @@ def run_side_by_side(plan: Plan, *, processes: int, progress: Progress) -> None:
         tasks.put(None)
     threads = max(1, torch.get_num_threads() // processes)
     workers = [
-        context.Process(target=_work, args=(plan, processes, threads, tasks, events), daemon=True)
-        for _ in range(processes)
+        context.Process(target=_work, args=(plan, (slot, processes), threads, tasks, events), daemon=True)
+        for slot in range(processes)
     ]
     for worker in workers:
         worker.start()
     try:
-        for line in _lines(workers, events):
-            progress.advance()
-            progress.line(line)
+        for slot, what, *told in _events(workers, events):
+            if what == "line":
+                progress.line(*told)
+            else:
+                getattr(progress, what)(*told, slot=slot)
     finally:
         for worker in workers:
             worker.terminate()
             worker.join()
 
 
-def _lines(workers: list, events) -> Iterator[str]:
-    """The line of each finished run, until every process has ended."""
+def _events(workers: list, events) -> Iterator[tuple]:
+    """What the processes tell, (slot, "start" | "epoch" | "end" | "line", ...), until all of them have ended."""
     while True:
         working = any(worker.is_alive() for worker in workers)
         try:
@@ -72,31 +74,36 @@ def _lines(workers: list, events) -> Iterator[str]:
                 return
 
 
-def _work(plan: Plan, processes: int, threads: int, tasks, events) -> None:
-    """One process: groups of runs until none is left."""
+def _work(plan: Plan, place: tuple[int, int], threads: int, tasks, events) -> None:
+    """One process, `place` being its number and how many there are: groups of runs until none is left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
     torch.set_num_threads(threads)
     precision = plan.request.precision
     accelerator = Accelerator(cpu=True, mixed_precision="no" if precision == "fp32" else precision)
-    runner = Runner(plan, accelerator, share=1 / processes)
+    runner = Runner(plan, accelerator, share=1 / place[1])
     for group in iter(tasks.get, None):
-        runner.run_all(group, _Reporter(events))
+        runner.run_all(group, _Reporter(events, place[0]))
 
 
 class _Reporter:
-    """Progress as a process without a terminal of its own has it: it sends the line of each run."""
+    """Progress as a process without a terminal of its own has it: it tells the parent what happens."""
 
-    def __init__(self, events):
-        self._events = events
+    def __init__(self, events, slot: int):
+        self._events, self._slot = events, slot
 
     @contextmanager
     def run(self, label: str, epochs: int) -> Iterator[None]:
         """As Progress.run."""
-        yield
+        self._events.put((self._slot, "start", label, epochs))
+        try:
+            yield
+        finally:
+            self._events.put((self._slot, "end"))
 
     def epoch(self, done: int) -> None:
         """As Progress.epoch."""
+        self._events.put((self._slot, "epoch", done))
 
     def line(self, text: str) -> None:
         """As Progress.line."""
-        self._events.put(text)
+        self._events.put((self._slot, "line", text))

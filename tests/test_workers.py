@@ -33,8 +33,8 @@ def test_two_processes_record_what_one_does(tmp_path, capsys):
     outcomes = []
     for processes in ("1", "2"):
         out = tmp_path / processes
-        arguments = ["--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "1", "--methods", "coop", "copl",
-                     "--set", "coop.epochs=2", "--set", "copl.epochs=1", "--out", str(out), "--device", "cpu"]  # fmt: skip
+        arguments = ["--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "1", "--methods", "coop", "copl"]
+        arguments += ["--set", "coop.epochs=2", "--set", "copl.epochs=1", "--out", str(out), "--device", "cpu"]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as each of the two processes has
         assert run_all.main([*arguments, "--processes", processes]) == 0
@@ -58,13 +58,13 @@ def test_process_that_is_killed_leaves_the_others_and_their_lines():
 
     def say_late():
         time.sleep(0.5)
-        events.put("finished")
+        events.put((1, "line", "finished"))
 
     victim, other = context.Process(target=time.sleep, args=(60,)), context.Process(target=say_late)
     for process in (victim, other):
         process.start()
     os.kill(victim.pid, signal.SIGKILL)
-    assert list(workers._lines([victim, other], events)) == ["finished"]
+    assert list(workers._events([victim, other], events)) == [(1, "line", "finished")]
 
 
 def test_processes_are_for_the_cpu_and_at_least_one(capsys):

@@ -16,7 +16,7 @@ from benchmark.errors import ConfigError, DataError, did_you_mean, listed
 
 HERE = Path(__file__).resolve().parent
 CATALOGUES = (HERE / "catalog.yaml", HERE / "synthetic" / "catalog.yaml")
-SHOWN = 20  # problems written out in full; the rest are counted
+SHOWN = 50  # problems written out in full; the rest are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +112,8 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
         )
     listing = READERS[entry.layout](folder, images, entry.split)
     problems = listing.problems + _check_listing(listing)
-    if check_files and not problems:
-        problems = _check_images(images, listing)
+    if check_files:
+        problems += _check_images(images, listing)
     if problems:
         shown = problems[:SHOWN] + ([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])
         raise DataError(
@@ -170,7 +170,8 @@ def _check_listing(listing: Listing) -> list[str]:
 
 def _check_images(images: Path, listing: Listing) -> list[str]:
     """Open every image's header; a file that is missing, empty or no picture is a problem."""
-    paths = list(dict.fromkeys(path for entries in listing.parts.values() for path, _, _ in entries))
+    listed_paths = (path for entries in listing.parts.values() for path, _, _ in entries)
+    paths = [path for path in dict.fromkeys(listed_paths) if not leaves_folder(path)]
     root = images.resolve()
     with ThreadPoolExecutor() as pool:
         found = pool.map(lambda path: _check_image(root, path), paths, chunksize=64)
