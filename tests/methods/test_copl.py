@@ -114,7 +114,12 @@ def test_every_learned_tensor_gets_a_gradient(clip, images):
 @pytest.mark.slow
 @pytest.mark.parametrize("score", ["dot", "general"])  # concat's stay near uniform: docs/copl.md has the figures
 def test_trained_weights_differ_over_patches_and_images(clip, tmp_path, score):
-    """After the recipe's training the weights are not uniform: a method that looks at patches, no CoCoOp in disguise."""
+    """After the recipe's training the weights follow patches and images: no CoCoOp in disguise.
+
+    Compared as logarithms, because training drives most runs towards one prompt (docs/copl.md): with weights of 0.99
+    and 0.003 the plain spread tells how far that went, the spread of the logarithms how much the patches still move
+    them. Weights that are uniform, or the same for every patch, give 1e-6 or less.
+    """
     materialise(tmp_path, ["synth_actions"])
     whole = load_dataset("synth_actions", tmp_path)
     train, _ = few_shot(whole, shots=16, seed=1)
@@ -127,5 +132,5 @@ def test_trained_weights_differ_over_patches_and_images(clip, tmp_path, score):
     fit(method, training, dataset, store=store, seed=1, accelerator=accelerator)
     with torch.no_grad():
         weights = method.alignment(store.whole(dataset, dataset.test, TEST_VIEW, "projected"))
-    assert weights.std(dim=1).mean() > 1e-3, "over the patches of an image"
-    assert weights.mean(dim=1).std(dim=0).mean() > 1e-4, "over images"
+    assert weights.log().std(dim=1).mean() > 1e-3, "over the patches of an image"
+    assert weights.mean(dim=1).log().std(dim=0).mean() > 1e-3, "over images"
