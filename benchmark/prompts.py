@@ -104,7 +104,7 @@ class PromptMethod(Method):
         super().set_classes(class_names, template)
         ids = self.clip.tokenize([f"{self.prefix} {name}." for name in self.class_names])
         n_ctx = self.ctx.shape[-2]
-        self._plan = self.clip.plan([row[1 + n_ctx :] for row in ids], n_ctx)
+        self.text_plan = self.clip.plan([row[1 + n_ctx :] for row in ids], n_ctx)
         self._remembered: tuple[Tensor, bool, Tensor] | None = None
 
     def context(self, images: ImageFeatures) -> Tensor:
@@ -113,7 +113,7 @@ class PromptMethod(Method):
 
     def encode_classes(self, context: Tensor) -> Tensor:
         """Text features (1 or B, C, D) of all classes behind these contexts."""
-        return self.clip.text.encode(self._plan, context)
+        return self.clip.text.encode(self.text_plan, context)
 
     def text_features(self, images: ImageFeatures) -> Tensor:
         """Text features for these images, (1 or B, C, D), unit length.

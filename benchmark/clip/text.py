@@ -8,112 +8,19 @@ the EOT rows only. `TextPlan` is the trie of a class set, made once; `TextEncode
 reference that the tests hold the plan against.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.activations import QuickGELUActivation
 
+from benchmark.clip.trie import TextPlan
 from benchmark.errors import ShapeError
 from benchmark.shapes import check_shape
 
-GROUP_NODES = 128  # trie nodes that share one attention mask: more share more, but attention grows with its square
+QUICK = 1.702  # QuickGELU's factor
 CHUNK_TOKENS = 4096  # rows pushed through a layer at once: bounds memory, and still fills a matrix product
-
-
-class TextPlan:
-    """What a set of prompts shares: a trie of their suffix tokens, cut into groups of at most GROUP_NODES nodes.
-
-    A prompt is [start, context 1..M, suffix tokens, end]; the suffix of a class holds its name, the full stop and the
-    end token. A node of the trie is a suffix token after a particular beginning; it sees the start, the context, its
-    ancestors and itself. Equal class names share their end node.
-
-    Args:
-        suffixes: token ids of each class after the context, the end token last; in the order of the classes.
-        n_ctx: M, context vectors between the start token and the suffix (0 for an ordinary text).
-        max_length: tokens that the encoder has positions for.
-    Raises:
-        ShapeError: no class, an empty suffix, or a prompt longer than `max_length` tokens.
-    """
-
-    def __init__(self, suffixes: Sequence[Sequence[int]], n_ctx: int, *, max_length: int, device: torch.device):
-        if not suffixes or not all(len(suffix) for suffix in suffixes):
-            raise ShapeError("TextPlan: at least one class, and at least one token after each context, is needed.")
-        longest = max(suffixes, key=len)
-        if 1 + n_ctx + len(longest) > max_length:
-            raise ShapeError(
-                f"A prompt has {1 + n_ctx + len(longest)} tokens, but the text encoder takes at most {max_length}, "
-                "start, context and end included. Shorten the class name, the template or n_ctx."
-            )
-        self.n_ctx, self.classes = n_ctx, len(suffixes)
-        groups, place = _grow(sorted({tuple(suffix) for suffix in suffixes}), GROUP_NODES)
-        size = max(len(group.tokens) for group in groups)
-        ends = max(len(group.ends) for group in groups)
-        front, rows = 1 + n_ctx, 1 + n_ctx + size
-        token_ids = torch.zeros(len(groups), size, dtype=torch.long)
-        positions = torch.zeros(len(groups), size, dtype=torch.long)
-        visible = torch.zeros(len(groups), rows, rows, dtype=torch.bool)
-        visible[:, :, 0] = True  # every row sees the start token; so a padding row has something to attend to
-        visible[:, :front, :front] = torch.ones(front, front, dtype=torch.bool).tril()
-        end_rows = torch.zeros(len(groups), ends, dtype=torch.long)
-        for g, group in enumerate(groups):
-            count = len(group.tokens)
-            token_ids[g, :count] = torch.tensor(group.tokens)
-            positions[g, :count] = front + torch.tensor(group.depths)
-            visible[g, front : front + count, :front] = True
-            for node, parent in enumerate(group.parents):
-                row = front + node
-                if parent >= 0:
-                    visible[g, row, front:] = visible[g, front + parent, front:]
-                visible[g, row, row] = True
-            end_rows[g, : len(group.ends)] = front + torch.tensor(group.ends)
-        self.token_ids = token_ids.to(device)  # (G, N)
-        self.positions = positions.to(device)  # (G, N)
-        self.visible = visible.to(device)  # (G, R, R), R = 1 + M + N: may row i see row j
-        self.end_rows = end_rows.to(device)  # (G, E)
-        # where class c is found among the G * E end rows
-        self.class_rows = torch.tensor([place[tuple(s)][0] * ends + place[tuple(s)][1] for s in suffixes]).to(device)
-
-    @property
-    def rows(self) -> int:
-        """Rows pushed through the layers for one context, padding included."""
-        return self.visible.shape[0] * self.visible.shape[1]
-
-
-class _Group:
-    """One part of the trie: its nodes in depth-first order, and which of them end a prompt."""
-
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
-        self.depths: list[int] = []
-        self.ends: list[int] = []
-
-
-def _grow(suffixes: list[tuple[int, ...]], limit: int) -> tuple[list[_Group], dict[tuple[int, ...], tuple[int, int]]]:
-    """Put sorted, distinct suffixes into groups; returns them and, for each suffix, (group, place among its ends)."""
-    groups: list[_Group] = [_Group()]
-    place: dict[tuple[int, ...], tuple[int, int]] = {}
-    path: list[int] = []  # nodes of the suffix before, from the top
-    before: tuple[int, ...] = ()
-    for suffix in suffixes:
-        shared = 0
-        while shared < min(len(suffix), len(before)) and suffix[shared] == before[shared]:
-            shared += 1
-        group = groups[-1]
-        if group.tokens and len(group.tokens) + len(suffix) - shared > limit:
-            group, shared, path = _Group(), 0, []
-            groups.append(group)
-        path = path[:shared]
-        for depth in range(shared, len(suffix)):
-            group.parents.append(path[-1] if path else -1)
-            path.append(len(group.tokens))
-            group.tokens.append(suffix[depth])
-            group.depths.append(depth)
-        place[suffix] = (len(groups) - 1, len(group.ends))
-        group.ends.append(path[-1])
-        before = suffix
-    return groups, place
 
 
 class _Layer:
@@ -123,7 +30,7 @@ class _Layer:
         attention = layer.self_attn
         inputs = (attention.q_proj, attention.k_proj, attention.v_proj)
         self.norm1, self.norm2 = layer.layer_norm1, layer.layer_norm2
-        self.fc1, self.fc2, self.activation = layer.mlp.fc1, layer.mlp.fc2, layer.mlp.activation_fn
+        self.mlp = _folded_mlp(layer.mlp)
         self.out, self.heads = attention.out_proj, attention.num_heads
         self.weight = torch.cat([p.weight for p in inputs]).detach()  # (3T, T)
         self.bias = torch.cat([p.bias for p in inputs]).detach()
@@ -145,7 +52,21 @@ class _Layer:
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
         x = x + self.out(seen.transpose(1, 2).flatten(2))
-        return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
+        return x + self.mlp(self.norm2(x))
+
+
+def _folded_mlp(mlp: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The two linear maps with the checkpoint's activation between them: (..., T) to (..., T).
+
+    QuickGELU, x sigmoid(1.702 x), is silu(1.702 x) / 1.702: with the factors folded into the weights it is one pass
+    over the hidden values instead of three. Half-precision weights would be rounded by it and stay as they are.
+    """
+    fc1, fc2, activation = mlp.fc1, mlp.fc2, mlp.activation_fn
+    if not isinstance(activation, QuickGELUActivation) or fc1.weight.dtype not in (torch.float32, torch.float64):
+        return lambda x: fc2(activation(fc1(x)))
+    weight1, bias1 = fc1.weight.detach() * QUICK, fc1.bias.detach() * QUICK
+    weight2, bias2 = fc2.weight.detach() / QUICK, fc2.bias.detach()
+    return lambda x: F.linear(F.silu(F.linear(x, weight1, bias1)), weight2, bias2)
 
 
 class TextEncoder:

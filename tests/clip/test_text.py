@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.clip.text import GROUP_NODES
+from benchmark.clip.trie import GROUP_NODES
 from benchmark.errors import ShapeError
 
 suffix = st.lists(st.integers(2, 60), min_size=1, max_size=20)

@@ -1,0 +1,95 @@
+"""A CLIP of the real shape with random weights, and real class names: all that a measurement of speed needs.
+
+Speed depends on shapes and on the lengths of names, not on what the weights know; so nothing is downloaded.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from transformers import CLIPConfig, CLIPModel
+
+from benchmark.clip.backbone import Clip
+from benchmark.errors import ConfigError
+
+NAMES = Path(__file__).with_name("class_names.tsv")
+START, END = 49406, 49407  # CLIP's start and end token
+TEXT = {
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
+    "bos_token_id": START,
+    "eos_token_id": END,
+}
+VISION = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 16,
+}
+WORDS = {"a": 320, "photo": 1125, "of": 539, "X": 343}  # token ids of the words that stand before a name
+
+
+@cache
+def _listed() -> tuple[dict[str, list[str]], dict[str, list[int]]]:
+    """List ("imagenet", "cars") to its names in label order; name to the token ids of the name and its full stop."""
+    lists: dict[str, list[str]] = {}
+    ids: dict[str, list[int]] = {}
+    for line in NAMES.read_text(encoding="utf-8").splitlines()[1:]:
+        which, name, numbers = line.split("\t")
+        lists.setdefault(which, []).append(name)
+        ids[name] = [int(number) for number in numbers.split()]
+    return lists, ids
+
+
+def class_names(which: str, count: int) -> tuple[str, ...]:
+    """The first `count` names of a list, "imagenet" (1000, two of them twice) or "cars" (196).
+
+    Raises:
+        ConfigError: the list has fewer.
+    """
+    names = _listed()[0][which]
+    if count > len(names):
+        raise ConfigError(f"{count} class names of {which} were asked for; there are {len(names)}.")
+    return tuple(names[:count])
+
+
+class ListedTokenizer:
+    """CLIP's tokens of "<words> <class name>." for the listed names; they were taken from CLIP's own tokenizer."""
+
+    bos_token_id = START
+
+    def __call__(self, texts: Sequence[str], verbose: bool = True) -> dict[str, list[list[int]]]:
+        """Token ids of each text, start and end included."""
+        return {"input_ids": [[START, *self._ids(text), END] for text in texts]}
+
+    def _ids(self, text: str) -> list[int]:
+        words = text.split()
+        before = 0
+        while before < len(words) and words[before] in WORDS:
+            before += 1
+        ids, rest = [WORDS[word] for word in words[:before]], " ".join(words[before:])
+        if not rest:
+            return ids
+        found = _listed()[1].get(rest.removesuffix("."))
+        if found is None or not rest.endswith("."):
+            raise ConfigError(f"'{rest}' is not one of the class names in {NAMES.name} with a full stop after it.")
+        return ids + found
+
+
+def random_clip(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0) -> Clip:
+    """ViT-B/16's shape (vision 768 wide, text 512 wide, 12 layers each), weights drawn from a seed."""
+    config = CLIPConfig(
+        text_config=TEXT,
+        vision_config=VISION,
+        projection_dim=512,
+    )
+    config._attn_implementation = "sdpa"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = CLIPModel(config)
+    return Clip(model.to(device=device, dtype=dtype), ListedTokenizer(), "random weights, ViT-B/16's shape")

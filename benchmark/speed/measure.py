@@ -1,0 +1,108 @@
+"""How things are measured: two computations in turn in one process, their ratio, their memory, the machine's peak."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+from benchmark import provenance
+
+SHORTEST = 0.2  # seconds that a timing lasts at least; a faster computation is repeated
+
+
+def synchronise() -> None:
+    """Wait until a GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def seconds(work: Callable[[], object], repeats: int = 1) -> float:
+    """Mean seconds of a call."""
+    synchronise()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    synchronise()
+    return (time.perf_counter() - started) / repeats
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Seconds of the plain computation and of ours, round by round."""
+
+    plain: list[float]
+    ours: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times faster ours was in each round."""
+        return [plain / ours for plain, ours in zip(self.plain, self.ours, strict=True)]
+
+    def to_json(self) -> dict[str, float]:
+        """Median ratio, its range, and the median seconds of both."""
+        return {
+            "ratio": statistics.median(self.ratios),
+            "ratio_min": min(self.ratios),
+            "ratio_max": max(self.ratios),
+            "plain_seconds": statistics.median(self.plain),
+            "our_seconds": statistics.median(self.ours),
+        }
+
+
+def paired(plain: Callable[[], object], ours: Callable[[], object], rounds: int) -> Paired:
+    """Time the two in turn, after one round that does not count."""
+    seconds(plain)
+    repeats = max(1, round(SHORTEST / max(1e-6, min(seconds(ours), seconds(ours)))))
+    result = Paired([], [])
+    for _ in range(rounds):
+        result.plain.append(seconds(plain))
+        result.ours.append(seconds(ours, repeats))
+    return result
+
+
+def gemm_peak(device: torch.device | str, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
+    """GFLOP/s of a large square matrix product on this machine, the best of ten."""
+    size = size if torch.device(device).type == "cpu" else 8192
+    a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
+    torch.mm(a, b)
+    return 2e-9 * size**3 / min(seconds(lambda: torch.mm(a, b), 3) for _ in range(10))
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device | str) -> int:
+    """Most memory that a call holds at once, beyond what was held before it.
+
+    On a CPU every allocation and release of a tensor is counted (torch's profiler), on a GPU by torch's allocator.
+    """
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        synchronise()
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+        work()
+    held = most = 0
+    for event in sorted(profile.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+def report(rows: list[dict[str, object]], *, title: str, device: torch.device | str, path: Path | None) -> None:
+    """Print the rows as a table and, with a path, write them as JSON with the machine and the commit."""
+    git = provenance.git_state()
+    machine = provenance.machine() | {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    if torch.device(device).type == "cuda":
+        machine["device"] = torch.cuda.get_device_name(device)
+    print(f"{title}\n{machine}\ncommit {git}\n")
+    shown = [{key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
+    print(tabulate(shown, headers="keys", tablefmt="github"))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"machine": machine, "commit": git, "rows": rows}, indent=1) + "\n")

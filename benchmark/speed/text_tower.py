@@ -1,0 +1,139 @@
+"""The text tower, plain against ours: python -m benchmark.speed.text_tower [--json FILE] [--growth].
+
+CoCoOp's training step and scoring with the image features given, and CoOp's whole training step, in which the plain
+side encodes the batch's images as the authors do and ours reads their features, as the harness has them by then.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmark.clip.backbone import Clip
+from benchmark.cost import Tower, text_operations
+from benchmark.method import Method
+from benchmark.registry import create_method
+from benchmark.speed.geometry import class_names, random_clip
+from benchmark.speed.measure import gemm_peak, paired, peak_bytes, report, seconds
+from benchmark.speed.plain import restate
+
+TEMPLATE = "a photo of a {}."
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: what is computed, on which class names, on how many images."""
+
+    case: str
+    names: str
+    classes: int
+    batch: int
+
+
+CASES = (
+    *(Case("cocoop-train", "imagenet", classes, 1) for classes in (10, 50, 100)),
+    Case("cocoop-train", "cars", 98, 1),
+    *(Case("cocoop-eval", "imagenet", classes, 8) for classes in (10, 50)),
+    Case("cocoop-eval", "cars", 98, 8),
+    Case("coop-train", "imagenet", 10, 8),
+    Case("coop-train", "imagenet", 50, 32),
+)
+GROWTH = (
+    *(Case("cocoop-train", "imagenet", classes, 1) for classes in (10, 30, 100, 300, 1000)),
+    *(Case("cocoop-train", "imagenet", 10, batch) for batch in (2, 4, 8, 16)),
+    *(Case("cocoop-eval", "imagenet", 50, batch) for batch in (1, 8, 64)),
+)
+
+
+class Work:
+    """One case, ready to be computed both ways on the same images and labels."""
+
+    def __init__(self, clip: Clip, case: Case):
+        self.case, self.clip = case, clip
+        generator = torch.Generator().manual_seed(0)
+        size = (case.batch, 3, clip.image_size, clip.image_size)
+        self.pixels = torch.randn(size, generator=generator).to(clip.device)
+        self.labels = torch.randint(case.classes, (case.batch,), generator=generator).to(clip.device)
+        self.images = clip.encode_images(self.pixels)
+        name, names = case.case.split("-")[0], class_names(case.names, case.classes)
+        self.method, self.plain_method = (
+            create_method(name, clip=clip, class_names=names, template=TEMPLATE, seed=1) for _ in range(2)
+        )
+        restate(self.plain_method)
+
+    def ours(self) -> torch.Tensor:
+        """What the harness computes: logits, or a loss with its gradients."""
+        return self._compute(self.method, self.images)
+
+    def plain(self) -> torch.Tensor:
+        """What the authors compute."""
+        whole_step = self.case.case == "coop-train"
+        return self._compute(self.plain_method, self.clip.encode_images(self.pixels) if whole_step else self.images)
+
+    def _compute(self, method: Method, images) -> torch.Tensor:
+        if self.case.case.endswith("eval"):
+            with torch.no_grad():
+                return method(images)
+        method.zero_grad(set_to_none=True)
+        losses = method.loss(images, self.labels)
+        method.backward(losses)
+        return losses.total.detach()
+
+    def operations(self) -> int:
+        """What the text tower needs to do, forward and back."""
+        contexts = self.case.batch if self.method.conditional else 1
+        passes = 1 if self.case.case.endswith("eval") else 2
+        return passes * contexts * text_operations(Tower.text(self.clip.model.config), self.method.text_plan)
+
+
+def measure(clip: Clip, case: Case, *, rounds: int, peak: float) -> dict[str, object]:
+    """One row of the table."""
+    work = Work(clip, case)
+    timing = paired(work.plain, work.ours, rounds).to_json()
+    memory = peak_bytes(work.plain, clip.device), peak_bytes(work.ours, clip.device)
+    return {
+        **vars(case),
+        **timing,
+        "memory_ratio": memory[0] / memory[1],
+        "our_megabytes": memory[1] / 1e6,
+        "peak_share": 1e-9 * work.operations() / timing["our_seconds"] / peak,
+    }
+
+
+def grow(clip: Clip, case: Case, *, peak: float) -> dict[str, object]:
+    """One row of the growth table: ours alone, for the plain way needs tens of gigabytes at 1000 classes."""
+    work = Work(clip, case)
+    spent = min(seconds(work.ours) for _ in range(4))
+    return {
+        **vars(case),
+        "our_seconds": spent,
+        "our_megabytes": peak_bytes(work.ours, clip.device) / 1e6,
+        "peak_share": 1e-9 * work.operations() / spent / peak,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument("--rounds", type=int, default=5, help="paired rounds a case (default: %(default)s)")
+    parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these: cocoop-train, cocoop-eval, coop-train")
+    parser.add_argument("--growth", action="store_true", help="how ours grows with classes and images, instead")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    clip, peak = random_clip(options.device), gemm_peak(options.device)
+    cases = [case for case in (GROWTH if options.growth else CASES) if not options.cases or case.case in options.cases]
+    if options.growth:
+        rows, title = [grow(clip, case, peak=peak) for case in cases], "The text tower: growth"
+    else:
+        rows = [measure(clip, case, rounds=options.rounds, peak=peak) for case in cases]
+        title = "The text tower: the authors' computation against ours"
+    title += f" (ViT-B/16's shape, random weights, float32; GEMM peak {peak:.0f} GFLOP/s)"
+    report(rows, title=title, device=options.device, path=options.json)
+
+
+if __name__ == "__main__":
+    main()

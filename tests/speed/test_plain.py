@@ -1,0 +1,48 @@
+"""What the speed is measured against: the authors' computation, held to the authors' numbers."""
+
+import pytest
+import torch
+
+from benchmark.registry import create_method
+from benchmark.speed.plain import restate
+
+CASES = {"coop_ctxinit": "coop", "cocoop_b1": "cocoop"}
+TEMPLATE = "a photo of a {}, a type of pet."
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("case", CASES)
+def test_plain_computation_equals_authors(case, golden, golden_clip):
+    tensors, manifest = golden(case)
+    method = create_method(CASES[case], clip=golden_clip, class_names=manifest["classnames"], template=TEMPLATE)
+    restate(method)
+    named = {
+        kind: {k.split("prompt_learner.")[1]: v for k, v in tensors.items() if k.startswith(f"{kind}.")}
+        for kind in ("init", "grad_step0")
+    }
+    method.load_learned_state(named["init"])
+    images = golden_clip.encode_images(tensors["pixel_values"])
+    with torch.no_grad():
+        assert (method(images) - tensors["logits_eval_init"]).abs().max() <= 2e-5
+    first = tensors["batch_indices"][0]
+    losses = method.loss(images[first], tensors["labels"][first])
+    method.backward(losses)
+    assert losses.total.item() == pytest.approx(manifest["losses"][0]["loss"], abs=1e-5)
+    for name, wanted in named["grad_step0"].items():
+        assert (method.get_parameter(name).grad - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("name", ["coop", "cocoop", "kgcoop", "prograd", "copl"])
+def test_plain_and_fast_agree_for_every_method(name, clip64, pictures):
+    """In double precision, with gradients: whatever differs in float32 is rounding."""
+    names, labels = ("red circle", "blue square", "star", "star"), torch.tensor([0, 1, 2, 3, 1])
+    results = []
+    for change in (lambda method: method, restate):
+        method = change(create_method(name, clip=clip64, class_names=names, template="a photo of a {}.", seed=1))
+        images = pictures(clip64, 5, method.needs_patches)
+        method.backward(method.loss(images, labels))
+        gradients = torch.cat([p.grad.flatten() for p in method.parameters()])
+        results.append((method(images).detach(), gradients))
+    (logits, gradient), (wanted, wanted_gradient) = results
+    assert (logits - wanted).abs().max() < 1e-11  # of numbers near 30
+    assert (gradient - wanted_gradient).abs().max() < 1e-12 * max(1, wanted_gradient.abs().max())
