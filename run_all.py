@@ -32,6 +32,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the frozen towers; what is learned "
         "stays float32 (default: %(default)s)")  # fmt: skip
     add("--processes", type=int, metavar="N", help="runs side by side on a CPU (default: its cores, at most 4)")
+    add("--no-cache", action="store_true", help="neither read image features from disk nor keep them there")
     add("--plan", action="store_true", help="only check and print what would run")
     add("--std", action="store_true", help="tables with the standard deviation over seeds")
     return parser.parse_args(arguments)

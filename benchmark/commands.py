@@ -66,6 +66,7 @@ def make_request(options: argparse.Namespace) -> Request:
         data=options.data.expanduser() if options.data else None,
         out=options.out,
         overrides=parse_settings(options.settings),
+        cache=not options.no_cache,
     )
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from benchmark.clip.backbone import ImageFeatures
 from benchmark.data.catalog import Dataset
 from benchmark.errors import DataError
-from benchmark.features import TEST_VIEW, FeatureStore
+from benchmark.features import FeatureStore
+from benchmark.memory import in_memory
 from benchmark.method import Method
 from benchmark.records import Score
 
@@ -33,9 +35,8 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
     """
     method.eval()
     predicted = []
-    for images in store.stream(dataset, dataset.test, TEST_VIEW, method.needs_patches, batch=SCORE_BATCH):
-        with accelerator.autocast():
-            predicted.append(method(images).argmax(dim=-1))
+    for images in store.test(dataset, dataset.test, method.needs_patches, batch=SCORE_BATCH):
+        predicted.append(in_memory(method.clip.text, lambda images=images: _predict(method, images, accelerator)))
     predictions = torch.cat(predicted).cpu().numpy()
     labels = np.array([item.label for item in dataset.test])
     if len(predictions) != len(labels):
@@ -43,3 +44,8 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
         raise DataError(f"{where}: {len(predictions)} images were scored, but the split lists {len(labels)}.")
     correct = int((predictions == labels).sum())
     return Evaluation(Score(correct=correct, total=len(labels), classes=len(dataset.class_names)), predictions)
+
+
+def _predict(method: Method, images: ImageFeatures, accelerator: Accelerator) -> torch.Tensor:
+    with accelerator.autocast():
+        return method(images).argmax(dim=-1)

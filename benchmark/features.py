@@ -1,4 +1,4 @@
-"""Frozen image features: computed once, kept in memory within a bound, shared by the methods and seeds of a grid.
+"""Frozen image features: computed once, kept within bounds in memory and on disk, shared by methods, seeds, processes.
 
 The image tower never trains, so features are only ever a function of the picture. The test view of an image is one
 picture. Its train view is another one for every (seed, epoch): the random crop and flip are drawn from a generator
@@ -9,7 +9,7 @@ same for every method.
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,12 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.cache import DiskCache, key_of
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
 from benchmark.data.catalog import Dataset, Item, relative_path
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
+from benchmark.memory import ran_out_of_memory
 
 ENCODE_BATCH = 256  # images through the tower at once
 STORE_BYTES = 1 << 30  # features and decoded pictures kept in memory, each
+BLOCK_BYTES = 1 << 27  # features of test images that are one entry
+AHEAD_IMAGES = 2048  # train views encoded at once: as many whole epochs as hold no more images than this
+AHEAD_EPOCHS = 10  # and no more than these, which divide the epochs of every recipe
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,9 @@ class _Bounded:
         self._values: OrderedDict[object, tuple[object, int]] = OrderedDict()
         self._lock = threading.Lock()  # decoding threads share the pictures
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
     def get(self, key: object, make: Callable[[], object], size: Callable[[object], int]) -> object:
         """The value of a key, made now if it is not there."""
         with self._lock:
@@ -62,12 +70,19 @@ class _Bounded:
 
 
 class FeatureStore:
-    """Features of one backbone. Whole views of an item list are kept; what is too large for that is streamed.
+    """Features of one backbone.
+
+    Test features are computed block by block, and a block is kept; so are the pooled features of train views. Patch
+    features of train views are kept in memory where those of an epoch fit there, and else encoded just ahead of the
+    steps that read them.
 
     Args:
         clip: the frozen backbone.
         autocast: makes the context in which the tower runs (Accelerate's autocast).
         limit_bytes: memory for features; as much again may hold decoded training pictures.
+        disk: where features outlive the process; None keeps them in memory alone.
+        origin: what features are a function of besides the picture: the checkpoint's hash, the precision.
+        ahead: the patch features that somebody will ask for, so that no test image is decoded twice.
     """
 
     def __init__(
@@ -76,9 +91,15 @@ class FeatureStore:
         *,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         limit_bytes: int = STORE_BYTES,
+        disk: DiskCache | None = None,
+        origin: str = "",
+        ahead: Collection[Patches | None] = (),
     ):
-        self.clip, self._autocast, self._limit = clip, autocast, limit_bytes
+        self.clip, self._autocast, self._limit, self._disk = clip, autocast, limit_bytes, disk
+        self._origin = f"{origin} {clip.dtype} {clip.device.type} torch {torch.__version__}"
+        self._ahead = tuple(dict.fromkeys(ahead))
         self._features, self._pictures = _Bounded(limit_bytes), _Bounded(limit_bytes)
+        self._digests: dict[tuple[str, ...], str] = {}
         self.images_encoded = 0
 
     def bytes_per_image(self, patches: Patches | None) -> int:
@@ -86,52 +107,143 @@ class FeatureStore:
         width = {None: 0, "projected": self.clip.joint_width, "raw": self.clip.vision_width}[patches]
         return 4 * (self.clip.joint_width + self.clip.patch_count * width)
 
-    def fits(self, count: int, patches: Patches | None) -> bool:
-        """Whether this many images can be kept as a whole and leave room for a second view."""
-        return count * self.bytes_per_image(patches) <= self._limit // 2
-
-    def whole(self, dataset: Dataset, items: Sequence[Item], view: View, patches: Patches | None) -> ImageFeatures:
-        """Features of all items in their order, on the backbone's device; kept for the next who asks."""
-        key = (dataset.image_root, tuple(item.path for item in items), view, patches)
-        return self._features.get(
-            key,
-            lambda: self._encode(dataset, items, view, patches),
-            lambda _: len(items) * self.bytes_per_image(patches),
-        )
-
-    def stream(
-        self, dataset: Dataset, items: Sequence[Item], view: View, patches: Patches | None, *, batch: int
+    def test(
+        self, dataset: Dataset, items: Sequence[Item], patches: Patches | None, *, batch: int
     ) -> Iterator[ImageFeatures]:
-        """Features of the items batch by batch, in their order; from memory where the whole fits there."""
-        if self.fits(len(items), patches):
-            features = self.whole(dataset, items, view, patches)
-            yield from (features[i : i + batch] for i in range(0, len(items), batch))
-            return
-        ahead = max(1, ENCODE_BATCH // batch) * batch
-        for first in range(0, len(items), ahead):
-            features = self._encode(dataset, items[first : first + ahead], view, patches)
+        """Features of the test views, batch by batch in the order of the items, on the backbone's device."""
+        widest = max(self.bytes_per_image(kind) for kind in (patches, *self._ahead))
+        block = max(1, BLOCK_BYTES // (widest * batch)) * batch
+        for first in range(0, len(items), block):
+            features = self._test_block(dataset, items[first : first + block], patches)
             yield from (features[i : i + batch] for i in range(0, len(features), batch))
 
-    def _encode(self, dataset: Dataset, items: Sequence[Item], view: View, patches: Patches | None) -> ImageFeatures:
-        """Decode, crop and encode; decoding runs in threads ahead of the tower."""
-        parts = []
+    def train(
+        self,
+        dataset: Dataset,
+        items: Sequence[Item],
+        view: View,
+        patches: Patches | None,
+        *,
+        order: Sequence[int],
+        batch: int,
+    ) -> Iterator[ImageFeatures]:
+        """Features of the train views of items[order[0]], items[order[1]], ..., batch by batch, on the device."""
+        if patches is None or len(items) * self.bytes_per_image(patches) <= self._limit // 2:
+            features = self._epoch(dataset, items, view, patches)
+            index = torch.tensor(order, device=features.pooled.device)
+            yield from (features[part] for part in index.split(batch))
+            return
+        chosen = [items[i] for i in order]
+        ahead = max(1, ENCODE_BATCH // batch) * batch
+        for first in range(0, len(chosen), ahead):
+            features = self._encode(dataset, [(item, view) for item in chosen[first : first + ahead]], [patches])[0]
+            yield from (features[i : i + batch] for i in range(0, len(features), batch))
+
+    def _test_block(self, dataset: Dataset, items: Sequence[Item], patches: Patches | None) -> ImageFeatures:
+        """Features of some test images; whatever else will be asked of these images is computed with them."""
+        kinds = list(dict.fromkeys((patches, *self._ahead)))
+        made: dict[Patches | None, ImageFeatures] = {}
+
+        def make(kind: Patches | None) -> ImageFeatures:
+            if kind not in made:
+                missing = [k for k in kinds if k == kind or not self._is_kept(dataset, items, k)]
+                encoded = self._encode(dataset, [(item, TEST_VIEW) for item in items], missing)
+                made.update(zip(missing, encoded, strict=True))
+            return made[kind]
+
+        features = self._kept(dataset, items, TEST_VIEW, 1, patches, lambda: make(patches))
+        for kind in list(made):  # what came along is kept too
+            self._kept(dataset, items, TEST_VIEW, 1, kind, lambda kind=kind: made[kind])
+        return features
+
+    def _epoch(self, dataset: Dataset, items: Sequence[Item], view: View, patches: Patches | None) -> ImageFeatures:
+        """Train views of all items in one epoch, in their order; those of the epochs around it are computed along."""
+        count = 1
+        if patches is None:
+            count = max(n for n in (1, 2, 5, AHEAD_EPOCHS) if n == 1 or n * len(items) <= AHEAD_IMAGES)
+        first = view.epoch // count * count
+        pictures = [(item, View(view.seed, epoch)) for epoch in range(first, first + count) for item in items]
+        several = self._kept(
+            dataset,
+            items,
+            View(view.seed, first),
+            count,
+            patches,
+            lambda: self._encode(dataset, pictures, [patches])[0],
+        )
+        start = (view.epoch - first) * len(items)
+        return several[start : start + len(items)]
+
+    def _key(self, dataset: Dataset, items: Sequence[Item], view: View, epochs: int, patches: Patches | None) -> str:
+        """Names features by all that they follow from; a picture stands for itself by path, size and time of change."""
+        paths = tuple(item.path for item in items)
+        if paths not in self._digests:
+            about = [(relative_path(dataset, item), os.stat(item.path)) for item in items]
+            lines = (f"{path} {status.st_size} {status.st_mtime_ns}" for path, status in about)
+            self._digests[paths] = key_of({"files": "\n".join(lines)})
+        return key_of(
+            {"origin": self._origin, "files": self._digests[paths], "view": view, "epochs": epochs, "patches": patches}
+        )
+
+    def _kept(
+        self,
+        dataset: Dataset,
+        items: Sequence[Item],
+        view: View,
+        epochs: int,
+        patches: Patches | None,
+        make: Callable[[], ImageFeatures],
+    ) -> ImageFeatures:
+        """From memory, else from disk, else made. Patches of train views serve one method and never go to disk."""
+        key = self._key(dataset, items, view, epochs, patches)
+
+        def read() -> ImageFeatures:
+            if self._disk is None or (patches is not None and view != TEST_VIEW):
+                return make()
+            tensors = self._disk.get(key, lambda: make().tensors())
+            return ImageFeatures(tensors["pooled"], tensors.get("patches")).to(self.clip.device)
+
+        size = len(items) * epochs * self.bytes_per_image(patches)
+        return self._features.get(key, read, lambda _: size)
+
+    def _is_kept(self, dataset: Dataset, items: Sequence[Item], patches: Patches | None) -> bool:
+        key = self._key(dataset, items, TEST_VIEW, 1, patches)
+        return key in self._features or (self._disk is not None and self._disk.has(key))
+
+    def _encode(
+        self, dataset: Dataset, pictures: Sequence[tuple[Item, View]], kinds: Sequence[Patches | None]
+    ) -> list[ImageFeatures]:
+        """Decode, crop and encode, once for each kind of features; decoding runs in threads ahead of the tower."""
+        parts: list[list[ImageFeatures]] = [[] for _ in kinds]
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            batches = [items[i : i + ENCODE_BATCH] for i in range(0, len(items), ENCODE_BATCH)]
+            batches = [pictures[i : i + ENCODE_BATCH] for i in range(0, len(pictures), ENCODE_BATCH)]
             pending = None
             for batch in [*batches, None]:
-                submitted = None if batch is None else [pool.submit(self._picture, dataset, i, view) for i in batch]
+                submitted = None if batch is None else [pool.submit(self._picture, dataset, *pair) for pair in batch]
                 if pending is not None:
-                    pixels = torch.from_numpy(np.stack([future.result() for future in pending]))
-                    with self._autocast():
-                        parts.append(self.clip.encode_images(self._normalised(pixels), patches))
+                    pixels = self._normalised(np.stack([future.result() for future in pending]))
+                    for kind, part in zip(kinds, parts, strict=True):
+                        part.append(self._through_the_tower(pixels, kind))
                 pending = submitted
-        self.images_encoded += len(items)
-        local = None if patches is None else torch.cat([part.patches for part in parts])
-        return ImageFeatures(torch.cat([part.pooled for part in parts]), local)
+        self.images_encoded += len(pictures)
+        return [ImageFeatures.joined(part) for part in parts]
 
-    def _normalised(self, pixels: Tensor) -> Tensor:
+    def _through_the_tower(self, pixels: Tensor, kind: Patches | None) -> ImageFeatures:
+        """As Clip.encode_images; a batch that does not fit in memory is halved."""
+        try:
+            with self._autocast():
+                return self.clip.encode_images(pixels, kind)
+        except RuntimeError as error:
+            if not ran_out_of_memory(error) or len(pixels) == 1:
+                raise
+        return ImageFeatures.joined([self._through_the_tower(part, kind) for part in pixels.chunk(2)])
+
+    def _normalised(self, pixels: np.ndarray) -> Tensor:
         """(B, S, S, 3) uint8 to (B, 3, S, S) on the backbone's device."""
-        return normalise(pixels.to(self.clip.device, non_blocking=True), self.clip.mean, self.clip.std)
+        tensor = torch.from_numpy(pixels)
+        if self.clip.device.type == "cuda":
+            tensor = tensor.pin_memory().to(self.clip.device, non_blocking=True)
+        return normalise(tensor, self.clip.mean, self.clip.std)
 
     def _picture(self, dataset: Dataset, item: Item, view: View) -> np.ndarray:
         """The view of one item, (S, S, 3) uint8; decoded training pictures are kept, for they come back each epoch."""

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +15,7 @@ from benchmark.config import Training
 from benchmark.data.catalog import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.features import FeatureStore, View
+from benchmark.memory import in_memory
 from benchmark.method import Method
 
 FEW_STEPS = 100  # at or below this a schedule hardly moves anything, and the record says so
@@ -126,26 +127,26 @@ def fit(
 def _batches(
     method: Method, training: Training, dataset: Dataset, *, store: FeatureStore, view: View
 ) -> Iterator[tuple[ImageFeatures, Tensor]]:
-    """The batches of an epoch. Views that fit in memory are encoded in list order, to be shared with other methods."""
+    """The batches of an epoch."""
     items, size, device = dataset.train, training.batch_size, store.clip.device
     order = shuffled(len(items), view.seed, view.epoch)
     order = order[: batches_per_epoch(len(items), size) * size]
     labels = torch.tensor([items[i].label for i in order], device=device)
-    if store.fits(len(items), method.needs_patches):
-        features = store.whole(dataset, items, view, method.needs_patches)
-        index = torch.tensor(order, device=device)
-        parts: Iterator[ImageFeatures] | Sequence = (features[part] for part in index.split(size))
-    else:
-        parts = store.stream(dataset, [items[i] for i in order], view, method.needs_patches, batch=size)
+    parts = store.train(dataset, items, view, method.needs_patches, order=order, batch=size)
     yield from zip(parts, labels.split(size), strict=True)
 
 
 def _step(method: Method, optimizer, images: ImageFeatures, labels: Tensor, *, accelerator: Accelerator) -> Tensor:
     """One optimiser step; returns the total loss, detached."""
-    optimizer.zero_grad()
-    with accelerator.autocast():
-        losses = method.loss(images, labels)
     scaler = accelerator.scaler
-    method.backward(losses if scaler is None else losses.scaled(scaler.scale(torch.ones((), device=labels.device))))
+
+    def gradients() -> Tensor:
+        optimizer.zero_grad()
+        with accelerator.autocast():
+            losses = method.loss(images, labels)
+        method.backward(losses if scaler is None else losses.scaled(scaler.scale(torch.ones((), device=labels.device))))
+        return losses.total.detach()
+
+    total = in_memory(method.clip.text, gradients)
     optimizer.step()
-    return losses.total.detach()
+    return total

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmark import provenance, records
+from benchmark.cache import DiskCache, cache_folder
 from benchmark.clip.backbone import load_clip
 from benchmark.config import RunSpec
 from benchmark.errors import BenchmarkError
@@ -35,7 +36,14 @@ class Runner:
     def __init__(self, plan: Plan, accelerator: Accelerator, *, share: float = 1.0):
         self.plan, self.accelerator = plan, accelerator
         self.clip = load_clip(plan.checkpoint, device=accelerator.device)
-        self.store = FeatureStore(self.clip, autocast=accelerator.autocast, limit_bytes=int(share * STORE_BYTES))
+        self.store = FeatureStore(
+            self.clip,
+            autocast=accelerator.autocast,
+            limit_bytes=int(share * STORE_BYTES),
+            disk=DiskCache(cache_folder() / "features") if plan.request.cache else None,
+            origin=f"{plan.specs[0].checkpoint} {plan.request.precision}",
+            ahead=plan.patches,
+        )
 
     def run_all(self, specs: Sequence[RunSpec], progress: Progress) -> None:
         """One run after another. One that fails leaves its traceback under failed/, and the others go on."""
@@ -78,7 +86,7 @@ class Runner:
             training=report.to_json() if spec.training else {},
             evaluation_seconds=time.perf_counter() - scoring,
             peak_memory_bytes=_peak_memory_bytes(self.accelerator),
-            warnings=report.warnings,
+            warnings=report.warnings + self._chunk_warnings(),
             provenance=self._provenance(spec) | {"started": started, "finished": _now()},
         )
         records.save(
@@ -89,6 +97,12 @@ class Runner:
         )
         shown = ", ".join(f"{name} {accuracy_percent(s.correct, s.total):.2f}" for name, s in record.scores.items())
         return f"{spec.label()}: {shown} ({report.seconds + record.evaluation_seconds:.1f} s)"
+
+    def _chunk_warnings(self) -> list[str]:
+        text = self.clip.text
+        if text.kept_rows:
+            return []
+        return [f"out of memory: prompts were encoded {text.chunk_rows} rows at a time; the last digits may differ"]
 
     def _keep_failure(self, spec: RunSpec, error: Exception) -> str:
         text = str(error) if isinstance(error, BenchmarkError) else traceback.format_exc()

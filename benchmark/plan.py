@@ -1,12 +1,12 @@
 """From a request to its runs: everything that can be known, checked and refused before anything is computed."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark import provenance, records
-from benchmark.clip.backbone import load_clip, locate_checkpoint
+from benchmark.cache import cache_folder
+from benchmark.clip.backbone import Patches, load_clip, locate_checkpoint
 from benchmark.config import RunSpec, Suite
 from benchmark.data.catalog import Dataset, count_by_label, load_catalog, load_dataset
 from benchmark.data.synthetic.suite import CHECKPOINT, SYNTHETIC, materialise, suite_version
@@ -26,6 +26,7 @@ class Request:
 
     Attributes:
         data: folder of the real datasets; None where all datasets are the embedded suite's.
+        cache: whether image features may be kept on disk.
         overrides: method to the option values given on the command line.
     """
 
@@ -40,11 +41,16 @@ class Request:
     data: Path | None
     out: Path
     overrides: Mapping[str, Mapping[str, object]]
+    cache: bool = True
 
 
 @dataclass
 class Plan:
-    """The runs of a request: all of them, those without a record, and what a user should know before they start."""
+    """The runs of a request: all of them, those without a record, and what a user should know before they start.
+
+    Attributes:
+        patches: the features of image patches that some method reads, None for the pooled embedding alone.
+    """
 
     request: Request
     checkpoint: Path | None
@@ -53,6 +59,7 @@ class Plan:
     missing: list[RunSpec]
     warnings: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    patches: set[Patches | None] = field(default_factory=set)
 
 
 def make_plan(request: Request, *, fetch: bool) -> Plan:
@@ -119,7 +126,7 @@ def _check_names(request: Request) -> None:
 def _load_datasets(request: Request) -> dict[str, Dataset]:
     """All datasets, checked file by file before anything is computed; the problems of all in one error."""
     embedded = [name for name in request.datasets if name in SYNTHETIC]
-    cache = _cache_folder() / f"synthetic-{suite_version()}"
+    cache = cache_folder() / f"synthetic-{suite_version()}"
     if embedded:
         materialise(cache, embedded)
     datasets, problems = {}, []
@@ -132,12 +139,6 @@ def _load_datasets(request: Request) -> dict[str, Dataset]:
     if problems:
         raise DataError("\n".join(problems))
     return datasets
-
-
-def _cache_folder() -> Path:
-    """Where rendered pictures are kept between runs: COPL_BENCHMARK_CACHE, else the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("COPL_BENCHMARK_CACHE") or Path(base) / "copl_benchmark")
 
 
 def _spec(request: Request, method: str, dataset: Dataset, seed: int, checkpoint: str) -> RunSpec:
@@ -189,6 +190,7 @@ def _refuse_incapable(plan: Plan, protocol: Protocol) -> list[str]:
                     f"which {protocol.name} asks for: its {len(own)} runs are left out, the rest goes on."
                 )
                 break
+            plan.patches.add(probe.needs_patches)
     return problems
 
 

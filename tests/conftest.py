@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the goldens beside the project, a tiny random CLIP, pictures as random features."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,9 @@ from safetensors.torch import load_file
 from transformers.utils import logging
 
 from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
-from benchmark.data.synthetic.suite import CHECKPOINT
+from benchmark.data.catalog import Dataset, load_dataset
+from benchmark.data.splits import few_shot
+from benchmark.data.synthetic.suite import CHECKPOINT, materialise
 
 logging.disable_progress_bar()
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -53,6 +56,16 @@ def clip() -> Clip:
 def clip64() -> Clip:
     """The embedded CLIP in double precision, to tell rounding from error."""
     return load_clip(CHECKPOINT, dtype=torch.float64)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Dataset:
+    """A small sample of the embedded actions: 2 shots, 40 test pictures."""
+    root = tmp_path_factory.mktemp("suite")
+    materialise(root, ["synth_actions"])
+    whole = load_dataset("synth_actions", root)
+    train, val = few_shot(whole, shots=2, seed=1)
+    return dataclasses.replace(whole, train=train, val=val, test=whole.test[::10])
 
 
 @pytest.fixture

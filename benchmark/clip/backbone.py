@@ -37,6 +37,16 @@ class ImageFeatures:
     def __getitem__(self, index: slice | Tensor) -> "ImageFeatures":
         return ImageFeatures(self.pooled[index], None if self.patches is None else self.patches[index])
 
+    @classmethod
+    def joined(cls, parts: Sequence["ImageFeatures"]) -> "ImageFeatures":
+        """Batches one after another as one."""
+        local = None if parts[0].patches is None else torch.cat([part.patches for part in parts])
+        return cls(torch.cat([part.pooled for part in parts]), local)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, on the CPU."""
+        return {name: tensor.cpu() for name, tensor in vars(self).items() if tensor is not None}
+
     def to(self, device: torch.device | str) -> "ImageFeatures":
         """The same features on another device."""
         patches = None if self.patches is None else self.patches.to(device, non_blocking=True)

@@ -8,11 +8,13 @@ the EOT rows only. `TextPlan` is the trie of a class set, made once; `TextEncode
 reference that the tests hold the plan against.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers.activations import QuickGELUActivation
 
 from benchmark.clip.trie import TextPlan
@@ -20,7 +22,9 @@ from benchmark.errors import ShapeError
 from benchmark.shapes import check_shape
 
 QUICK = 1.702  # QuickGELU's factor
-CHUNK_TOKENS = 4096  # rows pushed through a layer at once: bounds memory, and still fills a matrix product
+CHUNK_ROWS = {"cpu": 4096, "cuda": 32768}  # pushed through a layer at once: bounds memory, fills a matrix product
+KEPT_ROWS = 16384  # rows of a pass whose activations wait for the backward; of more, each chunk is computed twice
+SMALLEST_CHUNK = 128
 
 
 class _Layer:
@@ -78,6 +82,19 @@ class TextEncoder:
         self.positions = text_model.embeddings.position_embedding.weight  # (77, T)
         self.final_norm, self.projection = text_model.final_layer_norm, projection
         self.start_id = start_id
+        self.chunk_rows = CHUNK_ROWS.get(self.tokens.device.type, CHUNK_ROWS["cpu"])
+        self.kept_rows = KEPT_ROWS
+
+    def halve_chunks(self) -> bool:
+        """Take half the memory from now on, where a pass ran out of it; False if it cannot be less.
+
+        The features stay what they are, up to the order of sums inside a matrix product.
+        """
+        if self.chunk_rows <= SMALLEST_CHUNK:
+            return False
+        self.chunk_rows //= 2
+        self.kept_rows = 0
+        return True
 
     @property
     def max_length(self) -> int:
@@ -110,14 +127,22 @@ class TextEncoder:
         """
         check_shape("context", tuple(context.shape), "BMT", M=plan.n_ctx, T=self.width)
         groups, rows = plan.visible.shape[:2]
-        group_step = max(1, CHUNK_TOKENS // rows)
-        image_step = max(1, CHUNK_TOKENS // (rows * min(groups, group_step)))
+        group_step = max(1, self.chunk_rows // rows)
+        image_step = max(1, self.chunk_rows // (rows * min(groups, group_step)))
+        run = self._runner(context.shape[0] * plan.rows)
         parts = []
         for first in range(0, context.shape[0], image_step):
             some = context[first : first + image_step]
-            chunks = [self._encode_chunk(plan, slice(g, g + group_step), some) for g in range(0, groups, group_step)]
+            slices = [slice(g, g + group_step) for g in range(0, groups, group_step)]
+            chunks = [run(self._encode_chunk, plan, which, some) for which in slices]
             parts.append(torch.cat(chunks, dim=1).flatten(1, 2)[:, plan.class_rows])  # (b, C, T)
         return self._project(torch.cat(parts))
+
+    def _runner(self, rows: int) -> Callable[..., Tensor]:
+        """How a chunk of a pass of so many rows is called: plainly, or keeping its input alone for the backward."""
+        if rows <= self.kept_rows or not torch.is_grad_enabled():
+            return lambda work, *inputs: work(*inputs)
+        return functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
     def _encode_chunk(self, plan: TextPlan, which: slice, context: Tensor) -> Tensor:
         """End rows after the last layer for some groups and some contexts: (b, g, E, T)."""
@@ -158,14 +183,16 @@ class TextEncoder:
         length = int(end.max()) + 1
         if length > self.max_length:
             raise ShapeError(f"A prompt has {length} tokens, but the text encoder takes at most {self.max_length}.")
-        step = max(1, CHUNK_TOKENS // length)
-        parts = []
-        for some, ends in zip(embeddings[:, :length].split(step), end.split(step), strict=True):
-            x = some + self.positions[:length]
-            for layer in self.layers:
-                x = layer(x, None)
-            parts.append(x[torch.arange(len(ends), device=x.device), ends])
-        return self._project(torch.cat(parts))
+        step, run = max(1, self.chunk_rows // length), self._runner(embeddings.shape[0] * length)
+        chunks = zip(embeddings[:, :length].split(step), end.split(step), strict=True)
+        return self._project(torch.cat([run(self._encode_dense_chunk, some, ends) for some, ends in chunks]))
+
+    def _encode_dense_chunk(self, embeddings: Tensor, end: Tensor) -> Tensor:
+        """(s, L, T) to the rows (s, T) at the end tokens after the last layer."""
+        x = embeddings + self.positions[: embeddings.shape[1]]
+        for layer in self.layers:
+            x = layer(x, None)
+        return x[torch.arange(len(end), device=x.device), end]
 
     def _project(self, x: Tensor) -> Tensor:
         """Rows (..., T) at the end token to features (..., D) of unit length."""

@@ -1,0 +1,126 @@
+"""Tensors on disk, named by the hash of what they are a function of, read by mapping the file into memory.
+
+Several processes may share a folder: an entry appears whole by a rename, and one process makes it while the others
+that want it wait. What was used longest ago is deleted once the folder passes its limit. An entry that cannot be read
+is made anew, and a folder that cannot be written is done without: a cache never fails a run.
+"""
+
+import contextlib
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import safetensors.torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from torch import Tensor
+
+LIMIT_GIGABYTES = 20  # of a cache folder, unless COPL_BENCHMARK_CACHE_GB says otherwise
+
+
+def cache_folder() -> Path:
+    """Where everything that can be made again is kept: COPL_BENCHMARK_CACHE, else below the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("COPL_BENCHMARK_CACHE") or Path(base) / "copl_benchmark").expanduser()
+
+
+def key_of(parts: Mapping[str, object]) -> str:
+    """64 hexadecimal digits of named values that have an exact text form."""
+    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
+
+
+class DiskCache:
+    """Entries of tensors below one folder.
+
+    Args:
+        folder: made when the first entry is written.
+        limit_bytes: of all entries together.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int | None = None):
+        self.folder = folder
+        gigabytes = float(os.environ.get("COPL_BENCHMARK_CACHE_GB", LIMIT_GIGABYTES))
+        self.limit_bytes = int(gigabytes * 1e9) if limit_bytes is None else limit_bytes
+
+    def get(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors of a key, on the CPU and only to be read; made, and kept for the next, where they are missing."""
+        path = self._path(key)
+        found = self._read(path)
+        if found is not None:
+            return found
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path.with_suffix(".lock"))
+            lock.acquire()
+        except OSError as error:
+            self._go_without(error)
+            return make()
+        try:
+            found = self._read(path)  # another process may have made it meanwhile
+            if found is not None:
+                return found
+            tensors = make()
+            self._write(path, tensors)
+            return tensors
+        finally:
+            lock.release()
+            with contextlib.suppress(OSError):  # whoever waits holds the file open, and finds the entry afterwards
+                path.with_suffix(".lock").unlink()
+
+    def has(self, key: str) -> bool:
+        """Whether an entry lies there now."""
+        return self._path(key).is_file()
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def _read(self, path: Path) -> dict[str, Tensor] | None:
+        try:
+            tensors = safetensors.torch.load_file(path)
+            os.utime(path)  # used now: eviction looks at this
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError):  # cut off, or no longer readable: make it anew
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        return tensors
+
+    def _write(self, path: Path, tensors: dict[str, Tensor]) -> None:
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            safetensors.torch.save_file({name: t.contiguous() for name, t in tensors.items()}, partial)
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())  # after a power cut the entry is whole or absent
+            os.replace(partial, path)
+        except (OSError, SafetensorError) as error:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            self._go_without(error)
+            return
+        self._evict(keep=path)
+
+    def _evict(self, keep: Path) -> None:
+        """Delete what was used longest ago until the folder is within its limit."""
+        entries = []
+        for path in self.folder.glob("*/*.safetensors"):
+            with contextlib.suppress(OSError):  # another process may delete at the same time
+                status = path.stat()
+                entries.append((status.st_mtime, status.st_size, path))
+        held = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if held <= self.limit_bytes:
+                return
+            if path != keep:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                held -= size
+
+    def _go_without(self, error: Exception) -> None:
+        warnings.warn(
+            f"{self.folder}: features cannot be kept there ({error}); they are computed again when needed. Point "
+            "COPL_BENCHMARK_CACHE at a folder with space, or give --no-cache.",
+            stacklevel=2,
+        )

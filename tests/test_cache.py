@@ -1,0 +1,108 @@
+"""The cache on disk: made once, shared by processes, bounded, and never a reason to fail."""
+
+import multiprocessing
+import os
+import time
+
+import pytest
+import torch
+
+from benchmark.cache import DiskCache, key_of
+
+KEY = key_of({"what": "a test"})
+OTHER = key_of({"what": "another"})
+
+
+def tensors(value=1.0, size=4):
+    return {"pooled": torch.full((size,), value)}
+
+
+def entries(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_entry_is_made_once_and_read_afterwards(tmp_path):
+    calls = []
+    for _ in range(3):
+        got = DiskCache(tmp_path).get(KEY, lambda: calls.append(1) or tensors())
+        assert torch.equal(got["pooled"], torch.ones(4))
+    assert calls == [1]
+    assert [path.suffix for path in entries(tmp_path)] == [".safetensors"], "no lock and no partial file is left"
+
+
+def test_keys_tell_names_and_values_apart():
+    assert len({key_of({"a": "b"}), key_of({"b": "a"}), key_of({"a": "b", "c": 1}), key_of({"a": "b\nc=1"})}) == 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise"])
+def test_damaged_entry_is_made_anew(tmp_path, damage):
+    cache = DiskCache(tmp_path)
+    cache.get(KEY, lambda: tensors(size=1000))
+    (path,) = entries(tmp_path)
+    content = {"cut": path.read_bytes()[:-100], "empty": b"", "noise": b"\xff" * 4000}[damage]
+    path.write_bytes(content)
+    assert torch.equal(cache.get(KEY, lambda: tensors(2.0))["pooled"], torch.full((4,), 2.0))
+    assert torch.equal(cache.get(KEY, lambda: tensors(3.0))["pooled"], torch.full((4,), 2.0))
+
+
+def test_folder_that_cannot_be_written_is_done_without(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(UserWarning, match="COPL_BENCHMARK_CACHE"):
+        assert torch.equal(DiskCache(tmp_path / "file").get(KEY, tensors)["pooled"], torch.ones(4))
+
+
+def test_full_disk_is_done_without(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("benchmark.cache.os.replace", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        assert torch.equal(DiskCache(tmp_path).get(KEY, tensors)["pooled"], torch.ones(4))
+    assert not entries(tmp_path)
+
+
+def test_error_of_the_maker_comes_through_and_leaves_no_lock(tmp_path):
+    def fail():
+        raise ValueError("broken picture")
+
+    with pytest.raises(ValueError, match="broken picture"):
+        DiskCache(tmp_path).get(KEY, fail)
+    assert not entries(tmp_path)
+
+
+def test_least_recently_used_entries_go_first(tmp_path):
+    cache = DiskCache(tmp_path, limit_bytes=10_000)
+    keys = [key_of({"number": number}) for number in range(3)]
+    for age, key in zip((300, 200, 100), keys, strict=True):
+        cache.get(key, lambda: tensors(size=1000))  # 4 kB each
+        path = cache._path(key)
+        if path.exists():
+            os.utime(path, (time.time() - age,) * 2)
+    assert [cache.has(key) for key in keys] == [False, True, True]
+    cache.get(keys[1], tensors)  # used now
+    cache.get(OTHER, lambda: tensors(size=1000))
+    assert [cache.has(key) for key in keys] == [False, True, False]
+
+
+def _make(folder, made, barrier):
+    barrier.wait()
+
+    def slow():
+        time.sleep(0.5)
+        made.put(os.getpid())
+        return tensors(size=100_000)
+
+    assert DiskCache(folder).get(KEY, slow)["pooled"].sum() == 100_000
+
+
+def test_one_of_several_processes_makes_an_entry_the_others_wait(tmp_path):
+    context = multiprocessing.get_context("fork")
+    made, barrier = context.Queue(), context.Barrier(3)
+    processes = [context.Process(target=_make, args=(tmp_path, made, barrier)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert made.get(timeout=1)
+    assert made.empty()
