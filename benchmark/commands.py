@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from dataclasses import astuple
 
 import torch
 import transformers
@@ -15,6 +16,7 @@ from benchmark import records
 from benchmark.config import load_suite, parse_scalar
 from benchmark.data.catalog import load_catalog
 from benchmark.errors import ConfigError, did_you_mean
+from benchmark.estimate import Estimator
 from benchmark.orchestrate import Runner
 from benchmark.plan import Plan, Request, make_plan, steps_of
 from benchmark.progress import Progress
@@ -34,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     plan = make_plan(request, fetch=not options.plan)
     print(describe(plan), flush=True)
     if options.plan:
+        print(describe_cost(plan))
         return 0
     processes = min(options.processes or default_processes(accelerator), len(groups_of(plan.missing)))
     progress = Progress(len(plan.missing))
@@ -142,6 +145,22 @@ def describe(plan: Plan) -> str:
     body = tabulate(rows, headers=["method", "runs", "done", "to run", "steps"], tablefmt="simple")
     notes = [f"refused: {text}" for text in plan.refused] + [f"note: {text}" for text in plan.warnings]
     return "\n".join([head, "", body, *(["", *notes] if notes else []), ""])
+
+
+def describe_cost(plan: Plan) -> str:
+    """What the missing runs will compute: a row for each (method, dataset), then the sum."""
+    estimator, rows = Estimator(plan), []
+    groups = Counter((spec.method, spec.dataset) for spec in plan.missing)
+    first = {(spec.method, spec.dataset): spec for spec in reversed(plan.missing)}
+    for (method, dataset), runs in groups.items():
+        rows.append([method, dataset, runs, *astuple(estimator.cost(first[method, dataset]))])
+    rows.append(["total", "", len(plan.missing), *astuple(estimator.total(plan.missing))])
+    headers = ["method", "dataset", "runs", "steps", "train views", "test images", "text tokens", "text GFLOP",
+               "image GFLOP"]  # fmt: skip
+    return (
+        "What a run computes, alone and from nothing; in the total, images that runs share count once.\n\n"
+        + tabulate(rows, headers=headers, tablefmt="simple", intfmt=",", floatfmt=",.0f", missingval="?")
+    )
 
 
 def finish(plan: Plan, *, std: bool) -> int:

@@ -36,6 +36,7 @@ LAYERS = {
     "benchmark/evaluate.py": 7,
     "benchmark/protocols/": 8,
     "benchmark/plan.py": 9,
+    "benchmark/estimate.py": 10,
     "benchmark/orchestrate.py": 10,
     "benchmark/workers.py": 11,
     "benchmark/commands.py": 12,

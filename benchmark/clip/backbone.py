@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, CLIPModel
+from transformers import AutoConfig, AutoTokenizer, CLIPConfig, CLIPModel
 
 from benchmark.clip.text import TextEncoder, TextPlan, unit
 from benchmark.constants import CLIP_MEAN, CLIP_STD
@@ -198,3 +198,18 @@ def load_clip(name_or_path: str | Path, device: str | torch.device = "cpu", dtyp
             f"{', '.join(sorted(loading['missing_keys'])[:3])} ... Take a complete checkpoint."
         )
     return Clip(model.to(device=device, dtype=dtype), tokenizer, name)
+
+
+def outline(folder: str | Path) -> tuple[Clip, CLIPConfig]:
+    """A checkpoint's tokenizer on a CLIP of one narrow layer with random weights, and the checkpoint's configuration.
+
+    Methods made on it have their real prompts and cost nothing, which is what an account of costs needs.
+    """
+    config = CLIPConfig.from_pretrained(folder)
+    width = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    text, vision = config.text_config.to_dict() | width, config.vision_config.to_dict() | width
+    small = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+    small._attn_implementation = "sdpa"
+    with torch.random.fork_rng(devices=[]):
+        model = CLIPModel(small)
+    return Clip(model, AutoTokenizer.from_pretrained(folder), str(folder)), config

@@ -1,0 +1,60 @@
+"""The account of a plan against what its runs really did."""
+
+import pytest
+
+from benchmark import records
+from benchmark.clip.backbone import outline
+from benchmark.data.synthetic.suite import CHECKPOINT
+from run_all import main
+
+
+@pytest.fixture
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path_factory.getbasetemp() / "estimate"))
+
+
+ARGUMENTS = ["--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "1", "--methods", "coop", "cocoop",
+             "zero_shot", "--set", "coop.epochs=2", "--set", "cocoop.epochs=1"]  # fmt: skip
+
+
+def rows_of(text):
+    rows = (line.split() for line in text.splitlines())
+    return {(row[0], row[1]): [int(n.replace(",", "")) for n in row[2:]] for row in rows if "synth_actions" in row}
+
+
+def test_plan_names_the_steps_that_the_runs_then_take(cache, tmp_path, capsys):
+    out = ["--out", str(tmp_path)]
+    assert main([*ARGUMENTS, *out, "--plan"]) == 0
+    text = capsys.readouterr().out
+    rows = rows_of(text)
+    assert main([*ARGUMENTS, *out]) == 0
+    found, problems = records.collect(tmp_path)
+    assert (len(found), problems) == (6, [])
+    for record in found:
+        runs, steps, views, tests, tokens, *_ = rows[record.spec.method, record.spec.dataset]
+        assert runs == 2
+        assert steps == record.training.get("steps", 0)
+        assert views == record.training.get("images", 0)
+        assert tests == sum(score.total for score in record.scores.values())
+        assert tokens > 0
+    total = [line.split() for line in text.splitlines() if line.startswith("total")][-1]
+    numbers = [int(n.replace(",", "")) for n in total[1:]]
+    assert numbers[0] == 6
+    assert numbers[2] == 2 * rows["coop", "synth_actions"][2], "two seeds' views; CoCoOp reads CoOp's"
+    assert numbers[3] == rows["coop", "synth_actions"][3], "test images once"
+
+
+def test_conditional_prompts_count_once_an_image(cache, tmp_path, capsys):
+    assert main([*ARGUMENTS, "--out", str(tmp_path), "--plan"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    static, conditional = rows["coop", "synth_actions"], rows["cocoop", "synth_actions"]
+    assert conditional[4] > 50 * static[4]
+    assert conditional[5] > 50 * static[5]
+    assert conditional[2] == static[2] // 2, "one epoch against two"
+
+
+def test_outline_keeps_tokens_and_sizes(clip):
+    small, config = outline(CHECKPOINT)
+    assert small.tokenize(["a photo of a red circle."]) == clip.tokenize(["a photo of a red circle."])
+    assert small.patch_count == clip.patch_count
+    assert config.text_config.hidden_size == clip.token_width
