@@ -40,11 +40,12 @@ LAYERS = {
     "benchmark/orchestrate.py": 10,
     "benchmark/workers.py": 11,
     "benchmark/commands.py": 12,
-    "benchmark/speed/": 13,
+    "benchmark/speed/": 14,
     "benchmark/speed/geometry.py": 12,
     "benchmark/speed/plain.py": 12,
     "benchmark/speed/measure.py": 12,
-    "run_all.py": 14,
+    "benchmark/speed/work.py": 13,
+    "run_all.py": 15,
 }
 FOR_METHODS = {"constants", "errors", "shapes", "clip", "prompts", "method"}  # what a method may use of the benchmark
 

@@ -11,14 +11,9 @@ from pathlib import Path
 import torch
 
 from benchmark.clip.backbone import Clip
-from benchmark.cost import Tower, text_operations
-from benchmark.method import Method
-from benchmark.registry import create_method
 from benchmark.speed.geometry import class_names, random_clip
 from benchmark.speed.measure import gemm_peak, paired, peak_bytes, report, seconds
-from benchmark.speed.plain import restate
-
-TEMPLATE = "a photo of a {}."
+from benchmark.speed.work import Work
 
 
 @dataclass(frozen=True)
@@ -46,70 +41,37 @@ GROWTH = (
 )
 
 
-class Work:
-    """One case, ready to be computed both ways on the same images and labels."""
-
-    def __init__(self, clip: Clip, case: Case):
-        self.case, self.clip = case, clip
-        generator = torch.Generator().manual_seed(0)
-        size = (case.batch, 3, clip.image_size, clip.image_size)
-        self.pixels = torch.randn(size, generator=generator).to(clip.device)
-        self.labels = torch.randint(case.classes, (case.batch,), generator=generator).to(clip.device)
-        self.images = clip.encode_images(self.pixels)
-        name, names = case.case.split("-")[0], class_names(case.names, case.classes)
-        self.method, self.plain_method = (
-            create_method(name, clip=clip, class_names=names, template=TEMPLATE, seed=1) for _ in range(2)
-        )
-        restate(self.plain_method)
-
-    def ours(self) -> torch.Tensor:
-        """What the harness computes: logits, or a loss with its gradients."""
-        return self._compute(self.method, self.images)
-
-    def plain(self) -> torch.Tensor:
-        """What the authors compute."""
-        whole_step = self.case.case == "coop-train"
-        return self._compute(self.plain_method, self.clip.encode_images(self.pixels) if whole_step else self.images)
-
-    def _compute(self, method: Method, images) -> torch.Tensor:
-        if self.case.case.endswith("eval"):
-            with torch.no_grad():
-                return method(images)
-        method.zero_grad(set_to_none=True)
-        losses = method.loss(images, self.labels)
-        method.backward(losses)
-        return losses.total.detach()
-
-    def operations(self) -> int:
-        """What the text tower needs to do, forward and back."""
-        contexts = self.case.batch if self.method.conditional else 1
-        passes = 1 if self.case.case.endswith("eval") else 2
-        return passes * contexts * text_operations(Tower.text(self.clip.model.config), self.method.text_plan)
+def work(clip: Clip, case: Case) -> Work:
+    """The computation of a case; CoOp's is a whole step, in which the plain side encodes the images."""
+    name, kind = case.case.split("-")
+    whole = name == "coop"
+    what = "scoring" if kind == "eval" else "step" if whole else "gradients"
+    return Work(clip, name, class_names(case.names, case.classes), case.batch, what=what, encode=whole)
 
 
 def measure(clip: Clip, case: Case, *, rounds: int, peak: float) -> dict[str, object]:
     """One row of the table."""
-    work = Work(clip, case)
-    timing = paired(work.plain, work.ours, rounds).to_json()
-    memory = peak_bytes(work.plain, clip.device), peak_bytes(work.ours, clip.device)
+    both = work(clip, case)
+    timing = paired(both.plain, both.ours, rounds).to_json()
+    memory = peak_bytes(both.plain, clip.device), peak_bytes(both.ours, clip.device)
     return {
         **vars(case),
         **timing,
         "memory_ratio": memory[0] / memory[1],
         "our_megabytes": memory[1] / 1e6,
-        "peak_share": 1e-9 * work.operations() / timing["our_seconds"] / peak,
+        "peak_share": 1e-9 * both.operations() / timing["our_seconds"] / peak,
     }
 
 
 def grow(clip: Clip, case: Case, *, peak: float) -> dict[str, object]:
     """One row of the growth table: ours alone, for the plain way needs tens of gigabytes at 1000 classes."""
-    work = Work(clip, case)
-    spent = min(seconds(work.ours) for _ in range(4))
+    both = work(clip, case)
+    spent = min(seconds(both.ours) for _ in range(4))
     return {
         **vars(case),
         "our_seconds": spent,
-        "our_megabytes": peak_bytes(work.ours, clip.device) / 1e6,
-        "peak_share": 1e-9 * work.operations() / spent / peak,
+        "our_megabytes": peak_bytes(both.ours, clip.device) / 1e6,
+        "peak_share": 1e-9 * both.operations() / spent / peak,
     }
 
 

@@ -1,0 +1,148 @@
+"""Hours of the paper's whole base-to-new table on this machine: python -m benchmark.speed.grid [--json FILE].
+
+Eleven datasets with their real numbers of classes and test images, every method with its recipe, three seeds, 16 shots.
+Measured here: a step and a scored image of each (dataset, method), one image decoded and encoded; ViT-B/16's shape,
+random weights, drawn JPEGs. Extrapolated: the number of times. The plain side is measured at 10 and 50 classes, taken
+as a line through them (at 500 it needs tens of gigabytes), and decodes and encodes every image each time.
+"""
+
+import argparse
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmark.clip.backbone import Clip
+from benchmark.config import Training, load_suite
+from benchmark.data.catalog import load_catalog
+from benchmark.data.images import normalise, test_view
+from benchmark.fit import batches_per_epoch
+from benchmark.registry import method_names, resolve_recipe
+from benchmark.speed.geometry import class_names, random_clip
+from benchmark.speed.measure import gemm_peak, report, seconds
+from benchmark.speed.work import Work
+
+SIDE = (500, 375)  # pixels of a drawn photograph
+IMAGES = 16  # decoded and encoded at once to measure one
+
+
+@dataclass(frozen=True)
+class Line:
+    """Seconds as a function of the number of classes."""
+
+    at_zero: float
+    per_class: float
+
+    @classmethod
+    def through(cls, points: list[tuple[int, float]]) -> "Line":
+        (c1, t1), (c2, t2) = points
+        slope = (t2 - t1) / (c2 - c1)
+        return cls(t1 - slope * c1, slope)
+
+    def __call__(self, classes: int) -> float:
+        return self.at_zero + self.per_class * classes
+
+
+def drawn_jpeg() -> bytes:
+    """A photograph's size and roughness, drawn: smooth noise at quality 90."""
+    coarse = np.random.default_rng(0).integers(0, 255, (SIDE[1] // 8, SIDE[0] // 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize(SIDE, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def image_seconds(clip: Clip) -> tuple[float, float]:
+    """Seconds to decode one image, on one core, and to encode one."""
+    jpeg = drawn_jpeg()
+
+    def decode() -> np.ndarray:
+        return test_view(Image.open(io.BytesIO(jpeg)).convert("RGB"), clip.image_size)
+
+    pixels = normalise(torch.from_numpy(np.stack([decode()] * IMAGES)).to(clip.device))
+    return seconds(decode, 8), min(seconds(lambda: clip.encode_images(pixels, "projected")) for _ in range(2)) / IMAGES
+
+
+def plain_line(clip: Clip, what: str) -> Line:
+    """The plain text tower on one context, without images; CoOp's and CoCoOp's cost the same."""
+    points = []
+    for classes in (10, 50):
+        work = Work(clip, "cocoop", class_names("imagenet", classes), 1, what=what, encode=False)
+        points.append((classes, min(seconds(work.plain) for _ in range(2))))
+    return Line.through(points)
+
+
+class Table:
+    """The grid's measurements, dataset by dataset."""
+
+    def __init__(self, clip: Clip, *, seeds: int, shots: int, workers: int):
+        self.clip, self.seeds, self.shots = clip, seeds, shots
+        decode, encode = image_seconds(clip)
+        self.image = max(decode / workers, encode)  # decoding runs ahead of the tower
+        self.plain_step, self.plain_scoring = plain_line(clip, "gradients"), plain_line(clip, "scoring")
+
+    def row(self, dataset: str, method: str, *, first: bool) -> dict[str, object]:
+        """One (dataset, method), all seeds. `first`: the test images and train views are counted with this method."""
+        entry = load_catalog()[dataset]
+        classes, tests = entry.classes, entry.counts["test"]
+        base = -(-classes // 2)
+        names = class_names("cars" if dataset == "stanford_cars" else "imagenet", base)
+        training = resolve_recipe(method, [], template=entry.template, protocol="base2new", dataset=dataset,
+                                  shots=self.shots).training  # fmt: skip
+        row = {"case": "grid", "dataset": dataset, "method": method, "classes": base, "steps": 0}
+        views = self._views(training, base)
+        ours, plain = tests * self.image * first, self.seeds * tests * self.image
+        if training is None:
+            return row | self._hours(ours, plain)
+        work = Work(self.clip, method, names, 1, what="step", encode=False)
+        row["steps"] = self.seeds * training.epochs * batches_per_epoch(self.shots * base, training.batch_size)
+        row["our_ms_a_step"] = 1e3 * min(seconds(work.ours) for _ in range(2))
+        backward = 1.5 if work.method.edits_gradients else 1  # ProGrad differentiates twice
+        row["plain_ms_a_step"] = 1e3 * (self.plain_step(base) * backward + training.batch_size * self.image)
+        # CoPL's views have patches, which the others' have not; those of the others are CoOp's, which has the most
+        own_views = views if work.method.needs_patches or method == "coop" else 0
+        ours += 1e-3 * row["steps"] * row["our_ms_a_step"] + own_views * self.image
+        plain += 1e-3 * row["steps"] * row["plain_ms_a_step"]
+        if work.method.conditional:
+            scoring = Work(self.clip, method, names, 4, what="scoring", encode=False)
+            ours += self.seeds * tests * min(seconds(scoring.ours) for _ in range(2)) / 4
+            plain += self.seeds * tests * self.plain_scoring(base)
+        return row | self._hours(ours, plain)
+
+    def _views(self, training: Training | None, classes: int) -> int:
+        return 0 if training is None else self.seeds * training.epochs * self.shots * classes
+
+    def _hours(self, ours: float, plain: float) -> dict[str, float]:
+        return {"our_hours": ours / 3600, "plain_hours": plain / 3600, "ratio": plain / max(ours, 1e-9)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="only these (default: the paper's eleven)")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these (default: all)")
+    parser.add_argument("--seeds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU, and decoding cores (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    clip = random_clip(options.device)
+    table = Table(clip, seeds=options.seeds, shots=16, workers=options.threads)
+    methods = options.methods or sorted(method_names(), key=lambda name: (name != "zero_shot", name != "coop", name))
+    rows = []
+    for dataset in options.datasets or load_suite("paper").datasets:
+        rows += [table.row(dataset, method, first=i == 0) for i, method in enumerate(methods)]
+    ours, plain = (sum(row[key] for row in rows) for key in ("our_hours", "plain_hours"))
+    steps = sum(row["steps"] for row in rows)
+    total = {"case": "grid", "dataset": "total", "method": "all", "classes": None, "steps": steps}
+    rows.append(total | {"our_hours": ours, "plain_hours": plain, "ratio": plain / ours})
+    peak = gemm_peak(options.device)
+    title = f"The whole base-to-new table, hours extrapolated from what is measured; GEMM peak {peak:.0f} GFLOP/s"
+    report(rows, title=title, device=options.device, path=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""One computation, ready to be done both ways: the authors' and ours, on the same images, labels and start."""
+
+from typing import Literal
+
+import torch
+
+from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.constants import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
+from benchmark.cost import Tower, text_operations
+from benchmark.method import Method
+from benchmark.registry import create_method
+from benchmark.speed.plain import restate
+
+TEMPLATE = "a photo of a {}."
+
+
+class Work:
+    """A training step, or scoring, of one method.
+
+    Args:
+        what: "gradients" (loss and backward), "step" (and the optimiser), or "scoring" (logits alone).
+        encode: whether the plain side encodes the images each time, as the authors do; ours always has their features.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        name: str,
+        class_names: tuple[str, ...],
+        batch: int,
+        *,
+        what: Literal["gradients", "step", "scoring"],
+        encode: bool,
+    ):
+        self.clip, self.batch, self.what, self.encode = clip, batch, what, encode
+        generator = torch.Generator().manual_seed(0)
+        size = (batch, 3, clip.image_size, clip.image_size)
+        self.pixels = torch.randn(size, generator=generator).to(clip.device)
+        self.labels = torch.randint(len(class_names), (batch,), generator=generator).to(clip.device)
+        self.method, self.plain_method = (
+            create_method(name, clip=clip, class_names=class_names, template=TEMPLATE, seed=1) for _ in range(2)
+        )
+        restate(self.plain_method)
+        self.images = clip.encode_images(self.pixels, self.method.needs_patches)
+        self._optimizers = {
+            method: torch.optim.SGD(method.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+            for method in (self.method, self.plain_method)
+        }
+
+    def ours(self) -> torch.Tensor:
+        """What the harness computes: logits, or the total loss."""
+        return self._compute(self.method, self.images)
+
+    def plain(self) -> torch.Tensor:
+        """What the authors compute."""
+        images = self.images
+        if self.encode:
+            images = self.clip.encode_images(self.pixels, self.method.needs_patches)
+        return self._compute(self.plain_method, images)
+
+    def _compute(self, method: Method, images: ImageFeatures) -> torch.Tensor:
+        if self.what == "scoring":
+            with torch.no_grad():
+                return method(images)
+        optimizer = self._optimizers[method]
+        optimizer.zero_grad()
+        losses = method.loss(images, self.labels)
+        method.backward(losses)
+        if self.what == "step":
+            optimizer.step()
+        return losses.total.detach()
+
+    def operations(self) -> int:
+        """What the text tower needs to do, forward and back."""
+        contexts = self.batch if self.method.conditional else 1
+        passes = 1 if self.what == "scoring" else 3 if self.method.edits_gradients else 2
+        return passes * contexts * text_operations(Tower.text(self.clip.model.config), self.method.text_plan)
