@@ -110,7 +110,6 @@ FRAMES: dict[str, tuple[str, ...]] = {
 }
 COMMON_FRAMES = ("a photo of a {}.", "a photo of a {}.", "a {}.", "{}", "a picture of a {}.", "an image of the {}.",
                  "itap of a {}.", "art of the {}.", "a bad photo of the {}.")  # fmt: skip
-SENTENCES = (0.7, 0.15, 0.15)  # shares of captions of one, two and three sentences
 
 
 @dataclass(frozen=True)
@@ -141,17 +140,7 @@ def facts_of(kind: str, attributes: Mapping[str, str]) -> frozenset[str]:
 
 
 def describe(kind: str, attributes: Mapping[str, str], rng: np.random.Generator) -> Caption:
-    """A random true caption of a picture: mostly one sentence, sometimes up to three.
-
-    Prompts with 16 context vectors are longer than one sentence; without longer captions the text tower would meet
-    positions that it never learnt.
-    """
-    count = rng.choice(len(SENTENCES), p=SENTENCES) + 1
-    said = [_sentence(kind, attributes, rng) for _ in range(count)]
-    return Caption(" ".join(s.text for s in said), frozenset().union(*(s.facts for s in said)))
-
-
-def _sentence(kind: str, attributes: Mapping[str, str], rng: np.random.Generator) -> Caption:
+    """A random true caption of a picture."""
     phrases = PHRASES[kind]
     phrase = phrases[rng.integers(len(phrases))]
     own = FRAMES.get(kind, ())
