@@ -29,10 +29,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--set", action="append", default=[], metavar="METHOD.KEY=VALUE", dest="settings",
         help="change a recipe, e.g. cocoop.epochs=2; may be repeated")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
-    add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the frozen towers; what is learned "
-        "stays float32 (default: %(default)s)")  # fmt: skip
+    add("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32", help="of the frozen towers; what is "
+        "learned stays float32 (default: %(default)s)")  # fmt: skip
     add("--processes", type=int, metavar="N", help="runs side by side on a CPU (default: its cores, at most 4)")
     add("--no-cache", action="store_true", help="neither read image features from disk nor keep them there")
+    add("--no-lockstep", action="store_true", help="train the seeds of a method one by one, not in one pass")
+    add("--no-graphs", action="store_true", help="on a GPU, start every kernel of a training step by itself")
     add("--plan", action="store_true", help="only check and print what would run")
     add("--std", action="store_true", help="tables with the standard deviation over seeds")
     return parser.parse_args(arguments)

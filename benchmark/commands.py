@@ -70,6 +70,8 @@ def make_request(options: argparse.Namespace) -> Request:
         out=options.out,
         overrides=parse_settings(options.settings),
         cache=not options.no_cache,
+        lockstep=not options.no_lockstep,
+        graphs=not options.no_graphs,
     )
 
 
@@ -119,9 +121,12 @@ def make_accelerator(device: str | None, precision: str) -> Accelerator:
         raise ConfigError(
             "--precision fp16 needs a GPU: a CPU computes it slowly and loses gradients. Take fp32 or bf16."
         )
+    if precision == "tf32" and (on_cpu or not torch.cuda.is_available()):
+        raise ConfigError("--precision tf32 needs a CUDA GPU; nothing else computes in it. Take fp32.")
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     # Accelerate keeps one state a process; a second call, from a notebook say, may ask for another precision.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision if precision in ("bf16", "fp16") else "no")
     return accelerator
 
 

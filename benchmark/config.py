@@ -122,7 +122,7 @@ class RunSpec:
     checkpoint: str  # short sha256 of its files
     split: str  # short sha256 of the split file(s)
     template: str  # the one in force
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["fp32", "tf32", "bf16", "fp16"]
     options: Mapping[str, object]  # the method's resolved ones; held as Options
     training: Training | None  # None: the method learns nothing
 

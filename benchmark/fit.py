@@ -3,18 +3,21 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from torch import Tensor
 
 from benchmark.clip.backbone import ImageFeatures
 from benchmark.config import Training
 from benchmark.data.catalog import Dataset
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, DataError
 from benchmark.features import FeatureStore, View
+from benchmark.graphs import Compute, recorded
+from benchmark.lockstep import backward, losses_of
 from benchmark.memory import in_memory
 from benchmark.method import Method
 
@@ -32,8 +35,9 @@ class FitReport:
     Attributes:
         steps: optimiser steps.
         images: images seen, repeats counted.
-        seconds: wall-clock time of the loop, views of the training images included.
+        seconds: wall-clock time of the loop, views of the training images included; a share of it, in lockstep.
         losses: mean total loss of each epoch.
+        together: trainings that shared their passes, this one among them.
         warnings: what a reader of the result should know.
     """
 
@@ -41,11 +45,13 @@ class FitReport:
     images: int = 0
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
+    together: int = 1
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
         """What a record keeps of it; its warnings stand there on their own."""
-        return {"steps": self.steps, "images": self.images, "seconds": self.seconds, "losses": self.losses}
+        kept = ("steps", "images", "seconds", "together", "losses")
+        return {name: getattr(self, name) for name in kept}
 
 
 def learning_rate(training: Training, epoch: int) -> float:
@@ -80,6 +86,7 @@ def fit(
     seed: int,
     accelerator: Accelerator,
     on_epoch: Callable[[int], None] = lambda epoch: None,
+    graphs: bool = True,
 ) -> FitReport:
     """Train a method's learnable parameters on the training list of a dataset.
 
@@ -88,40 +95,90 @@ def fit(
     Args:
         dataset: its `train` list is the sample, its classes are those the method was made with.
         on_epoch: told the number of epochs done, after each.
+        graphs: whether a step may be recorded and replayed, on a CUDA GPU.
     Raises:
         DivergedError: the loss of an epoch is not finite.
     """
-    report, started = FitReport(), time.perf_counter()
-    parameters = [p for p in method.parameters() if p.requires_grad]
+    tools = {"store": store, "accelerator": accelerator, "on_epoch": on_epoch, "graphs": graphs}
+    return fit_together([method], training, [dataset], seeds=[seed], **tools)[0]
+
+
+def fit_together(
+    methods: Sequence[Method],
+    training: Training,
+    datasets: Sequence[Dataset],
+    *,
+    store: FeatureStore,
+    seeds: Sequence[int],
+    accelerator: Accelerator,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+    graphs: bool = True,
+) -> list[FitReport]:
+    """As `fit`, for copies of a method that lockstep.can_share allows, each with a seed and a sample of its own.
+
+    The seconds of a report are its share of the time. Samples of different sizes are no lockstep: DataError.
+    """
+    started, counts = time.perf_counter(), {len(dataset.train) for dataset in datasets}
+    if len(counts) > 1:
+        raise DataError(f"Samples of {sorted(counts)} images cannot be trained in lockstep; train them one by one.")
+    reports = [FitReport() for _ in methods]
+    parameters = [p for method in methods for p in method.learnable()]
     optimizer = accelerator.prepare_optimizer(
         torch.optim.SGD(
             parameters, lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
         )
     )
-    steps = training.epochs * batches_per_epoch(len(dataset.train), training.batch_size)
+    stepper = _Stepper(methods, optimizer, accelerator, graphs=graphs)
+    steps = training.epochs * batches_per_epoch(counts.pop(), training.batch_size)
     if steps <= FEW_STEPS:
-        report.warnings.append(f"only {steps} steps in all: {training.epochs} epochs of {steps // training.epochs}")
-    method.train()
+        for report in reports:
+            report.warnings.append(f"only {steps} steps in all: {training.epochs} epochs of {steps // training.epochs}")
+    for method in methods:
+        method.train()
     for epoch in range(training.epochs):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(training, epoch)
-        total = torch.zeros((), device=parameters[0].device)
-        count = 0
-        for images, labels in _batches(method, training, dataset, store=store, view=View(seed, epoch)):
-            total += _step(method, optimizer, images, labels, accelerator=accelerator)
-            count += 1
-            report.images += len(labels)
+        _epoch(methods, training, datasets, reports, stepper, seeds, epoch, store=store)
+        on_epoch(epoch + 1)
+    for method, report in zip(methods, reports, strict=True):
+        method.eval()
+        report.seconds = (time.perf_counter() - started) / len(methods)
+        report.together = len(methods)
+    return reports
+
+
+def _epoch(
+    methods: Sequence[Method],
+    training: Training,
+    datasets: Sequence[Dataset],
+    reports: Sequence[FitReport],
+    stepper: "_Stepper",
+    seeds: Sequence[int],
+    epoch: int,
+    *,
+    store: FeatureStore,
+) -> None:
+    """The steps of an epoch of all copies, into their reports."""
+    batches = [
+        _batches(method, training, dataset, store=store, view=View(seed, epoch))
+        for method, dataset, seed in zip(methods, datasets, seeds, strict=True)
+    ]
+    totals = torch.zeros(len(methods), device=store.clip.device)
+    count = seen = 0
+    for together in zip(*batches, strict=True):
+        images, labels = zip(*together, strict=True)
+        totals += stepper.step(images, labels)
+        count += 1
+        seen += len(labels[0])
+    for report, total, seed in zip(reports, totals.tolist(), seeds, strict=True):
         report.steps += count
-        report.losses.append(float(total) / count)
-        if not math.isfinite(report.losses[-1]):
+        report.images += seen
+        report.losses.append(total / count)
+        if not math.isfinite(total):
             raise DivergedError(
-                f"The loss became {report.losses[-1]} in epoch {epoch} of {training.epochs} (learning rate "
+                f"The loss of seed {seed} became {total} in epoch {epoch} of {training.epochs} (learning rate "
                 f"{learning_rate(training, epoch):g}). Lower learning_rate, or take --precision fp32."
             )
-        on_epoch(epoch + 1)
-    method.eval()
-    report.seconds = time.perf_counter() - started
-    return report
 
 
 def _batches(
@@ -136,17 +193,36 @@ def _batches(
     yield from zip(parts, labels.split(size), strict=True)
 
 
-def _step(method: Method, optimizer, images: ImageFeatures, labels: Tensor, *, accelerator: Accelerator) -> Tensor:
-    """One optimiser step; returns the total loss, detached."""
-    scaler = accelerator.scaler
+class _Stepper:
+    """Does the optimiser steps of some copies; on a CUDA GPU it replays a recorded one where that can be had."""
 
-    def gradients() -> Tensor:
-        optimizer.zero_grad()
-        with accelerator.autocast():
-            losses = method.loss(images, labels)
-        method.backward(losses if scaler is None else losses.scaled(scaler.scale(torch.ones((), device=labels.device))))
-        return losses.total.detach()
+    def __init__(self, methods: Sequence[Method], optimizer, accelerator: Accelerator, *, graphs: bool):
+        self.methods, self.optimizer, self.accelerator = methods, optimizer, accelerator
+        self._parameters = [p for method in methods for p in method.learnable()]
+        # loss scaling decides on the CPU whether to step, and autocast's memory of weights does not survive a replay
+        self._record = graphs and accelerator.device.type == "cuda" and accelerator.scaler is None
+        self._autocast = AutocastKwargs(cache_enabled=not self._record)
+        self._replay: Compute | None = None
 
-    total = in_memory(method.clip.text, gradients)
-    optimizer.step()
-    return total
+    def step(self, images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
+        """One step of all copies, each on its batch; returns their total losses, detached."""
+        if self._record:
+            self._replay, self._record = recorded(self._gradients, images, labels, self._parameters), False
+        if self._replay is not None:
+            totals = self._replay(images, labels)
+        else:
+            totals = in_memory(self.methods[0].clip.text, lambda: self._fresh_gradients(images, labels))
+        self.optimizer.step()
+        return totals
+
+    def _fresh_gradients(self, images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
+        self.optimizer.zero_grad()
+        return self._gradients(images, labels)
+
+    def _gradients(self, images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
+        with self.accelerator.autocast(self._autocast):
+            losses = losses_of(self.methods, images, labels)
+        scaler = self.accelerator.scaler
+        factor = None if scaler is None else scaler.scale(torch.ones((), device=labels[0].device))
+        backward(self.methods, losses if factor is None else [own.scaled(factor) for own in losses])
+        return torch.stack([own.total.detach() for own in losses])

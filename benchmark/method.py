@@ -33,6 +33,11 @@ class Losses:
         """The sum of the terms, a scalar."""
         return torch.stack(list(self.terms.values())).sum()
 
+    @property
+    def total_steering(self) -> Tensor:
+        """The sum of what steers, a scalar."""
+        return torch.stack(list(self.steering.values())).sum()
+
     def scaled(self, factor: Tensor | float) -> "Losses":
         """All scalars times a factor: loss scaling for float16."""
         return Losses(
@@ -56,7 +61,7 @@ class Method(nn.Module):
         Options: a frozen, keyword-only dataclass; its fields are the keys of the recipe (methods/<name>.yaml).
         needs_patches: None, "projected" or "raw": the patch features that `forward` reads.
         transfers: the learned values can score classes they were not trained on.
-        edits_gradients: `backward` does more than differentiate the total.
+        edits_gradients: `edit_gradients` changes the total's gradients, with those of the steering terms at hand.
     """
 
     Options: ClassVar[type] = NoOptions
@@ -102,8 +107,26 @@ class Method(nn.Module):
         return Losses({"cross_entropy": F.cross_entropy(self(images), labels)})
 
     def backward(self, losses: Losses) -> None:
-        """Add the gradients of a step to `.grad` of the learnable parameters. Ordinarily: those of the total."""
-        losses.total.backward()
+        """Add the gradients of a step to `.grad` of the learnable parameters: the total's, edited where asked."""
+        if not self.edits_gradients:
+            losses.total.backward()
+            return
+        parameters = self.learnable()
+        steering = torch.autograd.grad(losses.total_steering, parameters, retain_graph=True)
+        self.add_gradients(torch.autograd.grad(losses.total, parameters), steering)
+
+    def add_gradients(self, gradients: Sequence[Tensor], steering: Sequence[Tensor]) -> None:
+        """Add these gradients of the total to `.grad`, edited by those of what steers; in the order of `learnable`."""
+        for parameter, gradient in zip(self.learnable(), self.edit_gradients(gradients, steering), strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+    def edit_gradients(self, gradients: Sequence[Tensor], steering: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The gradients to use; a method with `edits_gradients` overrides it. Ordinarily: those of the total."""
+        return gradients
+
+    def learnable(self) -> list[nn.Parameter]:
+        """What the optimiser moves."""
+        return [p for p in self.parameters() if p.requires_grad]
 
     def learned_state(self) -> dict[str, Tensor]:
         """The learned tensors by name, detached copies on the CPU."""

@@ -1,5 +1,6 @@
 """The runs of a plan, one after another: train, score, record; a run that fails is kept apart and the rest goes on."""
 
+import dataclasses
 import datetime
 import resource
 import sys
@@ -15,10 +16,13 @@ from benchmark import provenance, records
 from benchmark.cache import DiskCache, cache_folder
 from benchmark.clip.backbone import load_clip
 from benchmark.config import RunSpec
+from benchmark.data.catalog import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.evaluate import evaluate
 from benchmark.features import STORE_BYTES, FeatureStore
-from benchmark.fit import FitReport, fit
+from benchmark.fit import FitReport, fit, fit_together
+from benchmark.lockstep import can_share
+from benchmark.method import Method
 from benchmark.metrics import accuracy_percent
 from benchmark.plan import PROTOCOLS, Plan
 from benchmark.progress import Progress
@@ -46,37 +50,68 @@ class Runner:
         )
 
     def run_all(self, specs: Sequence[RunSpec], progress: Progress) -> None:
-        """One run after another. One that fails leaves its traceback under failed/, and the others go on."""
-        for spec in specs:
-            with progress.run(spec.label(), spec.training.epochs if spec.training else 1):
-                try:
-                    line = self.run(spec, progress)
-                except Exception as error:  # the one broad net: whatever a method or a file does, the grid goes on
-                    line = self._keep_failure(spec, error)
+        """The runs, those that only differ in their seed together.
+
+        What fails together is tried one by one. What fails alone leaves its traceback under failed/; the others go on.
+        """
+        for group in alike(specs) if self.plan.request.lockstep else [[spec] for spec in specs]:
+            self._run_group(group, progress)
+
+    def _run_group(self, group: Sequence[RunSpec], progress: Progress) -> None:
+        with progress.run(label_of(group), group[0].training.epochs if group[0].training else 1):
+            try:
+                lines = self.run(group, progress)
+            except Exception as error:  # the one broad net: whatever a method or a file does, the grid goes on
+                lines = [self._keep_failure(group[0], error)] if len(group) == 1 else None
+        if lines is None:
+            for spec in group:
+                self._run_group([spec], progress)
+            return
+        for line in lines:
             progress.line(line)
 
-    def run(self, spec: RunSpec, progress: Progress) -> str:
-        """Train, score, record; returns the line that says so."""
-        started, protocol, dataset = _now(), PROTOCOLS[spec.protocol], self.plan.datasets[spec.dataset]
+    def run(self, specs: Sequence[RunSpec], progress: Progress) -> list[str]:
+        """Train, score, record some runs that differ in nothing but their seed; returns the lines that say so."""
+        first, started = specs[0], _now()
+        protocol, dataset = PROTOCOLS[first.protocol], self.plan.datasets[first.dataset]
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.accelerator.device)
-        training_set = protocol.training_set(dataset, shots=spec.shots, seed=spec.seed)
-        method = create_method(
-            spec.method,
-            clip=self.clip,
-            class_names=training_set.class_names,
-            template=spec.template,
-            config=dict(spec.options),
-            seed=spec.seed,
-        )
-        tools = {"store": self.store, "accelerator": self.accelerator}
-        report = FitReport()
-        if spec.training is not None:
-            report = fit(method, spec.training, training_set, seed=spec.seed, on_epoch=progress.epoch, **tools)
+        samples = [protocol.training_set(dataset, shots=first.shots, seed=spec.seed) for spec in specs]
+        methods = [
+            create_method(
+                spec.method,
+                clip=self.clip,
+                class_names=sample.class_names,
+                template=spec.template,
+                config=dict(spec.options),
+                seed=spec.seed,
+            )
+            for spec, sample in zip(specs, samples, strict=True)
+        ]
+        reports = self._train(specs, methods, samples, progress)
+        parts = zip(specs, methods, reports, strict=True)
+        return [self._score_and_record(spec, method, report, started) for spec, method, report in parts]
+
+    def _train(
+        self, specs: Sequence[RunSpec], methods: Sequence[Method], samples: Sequence[Dataset], progress: Progress
+    ) -> list[FitReport]:
+        training = specs[0].training
+        if training is None:
+            return [FitReport() for _ in specs]
+        graphs = self.plan.request.graphs
+        tools = {"store": self.store, "accelerator": self.accelerator, "on_epoch": progress.epoch, "graphs": graphs}
+        sizes = {len(sample.train) for sample in samples}
+        if len(specs) > 1 and len(sizes) == 1 and can_share(methods):
+            return fit_together(methods, training, samples, seeds=[spec.seed for spec in specs], **tools)
+        each = zip(specs, methods, samples, strict=True)
+        return [fit(method, training, sample, seed=spec.seed, **tools) for spec, method, sample in each]
+
+    def _score_and_record(self, spec: RunSpec, method: Method, report: FitReport, started: str) -> str:
+        """Score a trained method on all class sets and save its record; returns the line that says so."""
         scoring, outcomes = time.perf_counter(), {}
-        for scored in protocol.scored_sets(dataset):
+        for scored in PROTOCOLS[spec.protocol].scored_sets(self.plan.datasets[spec.dataset]):
             method.set_classes(scored.dataset.class_names, spec.template)
-            outcomes[scored.name] = evaluate(method, scored.dataset, **tools)
+            outcomes[scored.name] = evaluate(method, scored.dataset, store=self.store, accelerator=self.accelerator)
         learned = method.learned_state()
         record = records.RunRecord(
             spec=spec,
@@ -121,6 +156,19 @@ class Runner:
             "split_sha256": self.plan.datasets[spec.dataset].split_sha256,
             "checkpoint": spec.checkpoint,
         }
+
+
+def alike(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
+    """Groups of runs that differ in nothing but their seed, in the order of their first."""
+    groups: dict[RunSpec, list[RunSpec]] = {}
+    for spec in specs:
+        groups.setdefault(dataclasses.replace(spec, seed=0), []).append(spec)
+    return list(groups.values())
+
+
+def label_of(group: Sequence[RunSpec]) -> str:
+    """What a progress bar says of them."""
+    return group[0].label() if len(group) == 1 else f"{group[0].label()} to {group[-1].seed}"
 
 
 def _now() -> str:

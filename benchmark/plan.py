@@ -26,6 +26,8 @@ class Request:
 
     Attributes:
         data: folder of the real datasets; None where all datasets are the embedded suite's.
+        lockstep: whether the seeds of a (method, dataset) are trained in one pass.
+        graphs: whether training steps may be CUDA graphs.
         cache: whether image features may be kept on disk.
         overrides: method to the option values given on the command line.
     """
@@ -42,6 +44,8 @@ class Request:
     out: Path
     overrides: Mapping[str, Mapping[str, object]]
     cache: bool = True
+    lockstep: bool = True
+    graphs: bool = True
 
 
 @dataclass

@@ -50,13 +50,13 @@ class Progress:
             self._runs[slot].update(done - self._runs[slot].n)
 
     def end(self, *, slot: int = 0) -> None:
-        """A run is over, well or not."""
+        """What began in this slot is over, well or not."""
         self._runs.pop(slot).close()
-        self._done += 1
-        self._grid.update()
 
     def line(self, text: str) -> None:
         """One finished run in words; above the bars, or numbered in a log."""
+        self._done += 1
+        self._grid.update()
         if self._bars:
             self._grid.write(text, file=self._stream)
         else:

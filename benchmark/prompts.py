@@ -1,6 +1,7 @@
 """Blocks that the prompt-learning methods share: learned context vectors, logits, the image-conditional network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,7 +26,9 @@ def cosine_logits(clip: Clip, pooled: Tensor, text: Tensor) -> Tensor:
         scaled = clip.logit_scale.to(text.dtype) * pooled.to(text.dtype)
         if text.shape[0] == 1:
             return scaled @ text[0].T
-        return torch.einsum("bd,bcd->bc", scaled, text)
+        # not einsum: the gradient of `text` would come with its axes in another order in memory, and would be summed
+        # in another order than where several seeds share a pass
+        return torch.bmm(text, scaled[..., None])[..., 0]
 
 
 def initial_context(clip: Clip, words: str) -> tuple[Tensor, str]:
@@ -76,6 +79,7 @@ class PromptMethod(Method):
     ctx: nn.Parameter  # (M, T)
     prefix: str
     conditional = False  # the context depends on the images
+    stands_in_front = True  # all classes share their context, so `text_plan` says how the prompts are encoded
 
     @classmethod
     def settle(cls, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +110,7 @@ class PromptMethod(Method):
         n_ctx = self.ctx.shape[-2]
         self.text_plan = self.clip.plan([row[1 + n_ctx :] for row in ids], n_ctx)
         self._remembered: tuple[Tensor, bool, Tensor] | None = None
+        self._given: Tensor | None = None
 
     def context(self, images: ImageFeatures) -> Tensor:
         """Context vectors of these images: (1, M, T) where they share it, else (B, M, T)."""
@@ -121,6 +126,8 @@ class PromptMethod(Method):
         Outside training, a context that all images share is encoded once and remembered until its values change.
         The values are compared, not a counter: `.data` can be written without any counter moving.
         """
+        if self._given is not None:
+            return self._given
         if self.conditional or torch.is_grad_enabled():
             return self.encode_classes(self.context(images))
         autocast = torch.is_autocast_enabled(self.ctx.device.type)
@@ -131,6 +138,15 @@ class PromptMethod(Method):
         features = self.encode_classes(self.context(images))
         self._remembered = (self.ctx.detach().clone(), autocast, features)
         return features
+
+    @contextmanager
+    def given(self, features: Tensor) -> Iterator[None]:
+        """Take these text features for those of the images at hand, encoded elsewhere together with others."""
+        self._given = features
+        try:
+            yield
+        finally:
+            self._given = None
 
     def forward(self, images: ImageFeatures) -> Tensor:
         """Logits (B, C)."""

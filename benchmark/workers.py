@@ -1,7 +1,7 @@
 """Runs side by side on a CPU: processes of few threads, for the products of a small model do not fill two cores.
 
-Each process takes the next group of runs from one queue, a group being the runs of a dataset and a seed, which share
-their image features. A process that dies leaves its runs missing; the others go on.
+Each process takes the next group of runs from one queue, a group being the runs of a dataset, which share their image
+features. A process that dies leaves its runs missing; the others go on.
 """
 
 import os
@@ -29,10 +29,10 @@ def default_processes(accelerator: Accelerator) -> int:
 
 
 def groups_of(specs: list[RunSpec]) -> list[list[RunSpec]]:
-    """The runs of each (dataset, seed), which share their training views, in the order of the plan."""
-    groups: dict[tuple[str, int], list[RunSpec]] = {}
+    """The runs of each dataset, which share their image features, in the order of the plan."""
+    groups: dict[str, list[RunSpec]] = {}
     for spec in specs:
-        groups.setdefault((spec.dataset, spec.seed), []).append(spec)
+        groups.setdefault(spec.dataset, []).append(spec)
     return list(groups.values())
 
 

@@ -45,6 +45,7 @@ class CoOp(PromptMethod):
     def __init__(self, clip: Clip, options: CoOpOptions, class_names: Sequence[str], template: str):
         super().__init__(clip, options)
         self.transfers = not options.class_specific
+        self.stands_in_front = not options.class_specific and options.class_position == "end"
         self.start_context(options.n_ctx, options.ctx_init, (len(class_names),) if options.class_specific else ())
         self.set_classes(class_names, template)
 
@@ -60,7 +61,7 @@ class CoOp(PromptMethod):
                 f"{len(class_names)} other classes. Set class_specific: false to transfer."
             )
         super().set_classes(class_names, template)
-        if self.options.class_specific or self.options.class_position != "end":
+        if not self.stands_in_front:
             self._lay_out()
 
     def _lay_out(self) -> None:
@@ -86,7 +87,7 @@ class CoOp(PromptMethod):
 
     def encode_classes(self, context: Tensor) -> Tensor:
         """As PromptMethod.encode_classes; a context that does not simply stand in front takes the dense path."""
-        if not self.options.class_specific and self.options.class_position == "end":
+        if self.stands_in_front:
             return super().encode_classes(context)
         own = self.ctx if self.options.class_specific else self.ctx.expand(len(self.class_names), -1, -1)
         vectors = own.gather(1, self._slots.clamp(min=0)[..., None].expand(-1, -1, own.shape[-1]))  # (C, L, T)

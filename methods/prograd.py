@@ -103,20 +103,18 @@ class ProGrad(PromptMethod):
         softened = F.cross_entropy(logits / temperature, (teacher / temperature).softmax(dim=-1))
         return Losses({"cross_entropy": F.cross_entropy(logits, labels)}, {"knowledge": temperature**2 * softened})
 
-    def backward(self, losses: Losses) -> None:
+    def edit_gradients(self, gradients: Sequence[Tensor], steering: Sequence[Tensor]) -> list[Tensor]:
         """The gradient of the total, less `projection` times its part against the knowledge loss where they conflict.
 
         Decided for each parameter tensor. A knowledge gradient of zero conflicts with nothing and leaves the other.
         """
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        knowledge = torch.autograd.grad(losses.steering["knowledge"], parameters, retain_graph=True)
-        gradients = torch.autograd.grad(losses.total, parameters)
-        for parameter, gradient, guide in zip(parameters, gradients, knowledge, strict=True):
+        used = []
+        for gradient, guide in zip(gradients, steering, strict=True):
             # `direction` is used only under a negative product, where the norm of the guide cannot be zero.
             direction = guide / guide.norm()
             along = (gradient * direction).sum()
-            used = torch.where(along < 0, gradient - self.options.projection * along * direction, gradient)
-            parameter.grad = used if parameter.grad is None else parameter.grad + used
+            used.append(torch.where(along < 0, gradient - self.options.projection * along * direction, gradient))
+        return used
 
 
 def _words_before_name(template: str) -> str:

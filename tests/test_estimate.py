@@ -1,17 +1,9 @@
 """The account of a plan against what its runs really did."""
 
-import pytest
-
 from benchmark import records
 from benchmark.clip.backbone import outline
 from benchmark.data.synthetic.suite import CHECKPOINT
 from run_all import main
-
-
-@pytest.fixture
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path_factory.getbasetemp() / "estimate"))
-
 
 ARGUMENTS = ["--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "1", "--methods", "coop", "cocoop",
              "zero_shot", "--set", "coop.epochs=2", "--set", "cocoop.epochs=1"]  # fmt: skip
@@ -22,7 +14,7 @@ def rows_of(text):
     return {(row[0], row[1]): [int(n.replace(",", "")) for n in row[2:]] for row in rows if "synth_actions" in row}
 
 
-def test_plan_names_the_steps_that_the_runs_then_take(cache, tmp_path, capsys):
+def test_plan_names_the_steps_that_the_runs_then_take(tmp_path, capsys):
     out = ["--out", str(tmp_path)]
     assert main([*ARGUMENTS, *out, "--plan"]) == 0
     text = capsys.readouterr().out
@@ -44,7 +36,7 @@ def test_plan_names_the_steps_that_the_runs_then_take(cache, tmp_path, capsys):
     assert numbers[3] == rows["coop", "synth_actions"][3], "test images once"
 
 
-def test_conditional_prompts_count_once_an_image(cache, tmp_path, capsys):
+def test_conditional_prompts_count_once_an_image(tmp_path, capsys):
     assert main([*ARGUMENTS, "--out", str(tmp_path), "--plan"]) == 0
     rows = rows_of(capsys.readouterr().out)
     static, conditional = rows["coop", "synth_actions"], rows["cocoop", "synth_actions"]

@@ -11,7 +11,7 @@ from benchmark.clip.text import SMALLEST_CHUNK, TextEncoder
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.evaluate import evaluate
 from benchmark.features import FeatureStore
-from benchmark.fit import _step
+from benchmark.fit import _Stepper
 from benchmark.registry import create_method
 from benchmark.speed.measure import peak_bytes
 
@@ -33,6 +33,10 @@ def gradients(method, images):
     method.zero_grad()
     method.backward(method.loss(images, LABELS))
     return torch.cat([p.grad.flatten() for p in method.parameters()])
+
+
+def step(method, optimizer, images):
+    return _Stepper([method], optimizer, Accelerator(cpu=True), graphs=True).step([images], [LABELS])
 
 
 def give_up_above(monkeypatch, rows, error):
@@ -74,9 +78,9 @@ def test_a_step_that_does_not_fit_goes_on_in_halves(clip, pictures, monkeypatch,
     images = pictures(clip, 6)
     one, other = make(clip), make(clip)
     steps = [torch.optim.SGD(method.parameters(), lr=0.1) for method in (one, other)]
-    wanted = _step(one, steps[0], images, LABELS, accelerator=Accelerator(cpu=True))
+    wanted = step(one, steps[0], images)
     give_up_above(monkeypatch, 256, error)
-    got = _step(other, steps[1], images, LABELS, accelerator=Accelerator(cpu=True))
+    got = step(other, steps[1], images)
     assert clip.text.chunk_rows == 256
     assert got.item() == pytest.approx(wanted.item(), abs=1e-5)
     for name, value in one.learned_state().items():
@@ -88,7 +92,7 @@ def test_what_fits_in_no_chunk_is_an_error(clip, pictures, monkeypatch):
     method = make(clip)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
     with pytest.raises(torch.OutOfMemoryError):
-        _step(method, optimizer, pictures(clip, 6), LABELS, accelerator=Accelerator(cpu=True))
+        step(method, optimizer, pictures(clip, 6))
 
 
 def test_other_errors_are_not_taken_for_it(clip, pictures, monkeypatch):
@@ -96,7 +100,7 @@ def test_other_errors_are_not_taken_for_it(clip, pictures, monkeypatch):
     method = make(clip)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        _step(method, optimizer, pictures(clip, 6), LABELS, accelerator=Accelerator(cpu=True))
+        step(method, optimizer, pictures(clip, 6))
     assert clip.text.kept_rows > 0
 
 

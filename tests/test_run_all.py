@@ -19,15 +19,9 @@ SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
 FAST = ["--set", "coop.epochs=2", "--set", "copl.epochs=1"]
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def call(tmp_path, cache, monkeypatch):
+def call(tmp_path):
     """call("--plan", ...): the exit code of the main command on a small grid, records below tmp_path."""
-    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(cache))
 
     def run(*arguments, small=True):
         return run_all.main(["--protocol", "base2new", "--out", str(tmp_path), *(SMALL if small else []), *arguments])
@@ -189,15 +183,13 @@ def test_output_without_a_terminal_is_line_based(call, capsys):
 
 
 @pytest.mark.slow
-def test_killed_grid_goes_on_where_it_was(tmp_path, cache):
-    import os
+def test_killed_grid_goes_on_where_it_was(tmp_path):
     import signal
     import time
 
     command = [sys.executable, str(ROOT / "run_all.py"), "--protocol", "base2new", "--out", str(tmp_path), *SMALL,
                "--methods", "zero_shot", "coop", "kgcoop", "--set", "coop.epochs=30"]  # fmt: skip
-    environment = os.environ | {"COPL_BENCHMARK_CACHE": str(cache)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not records_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -205,7 +197,7 @@ def test_killed_grid_goes_on_where_it_was(tmp_path, cache):
     process.wait()
     before = {path: path.read_bytes() for path in records_in(tmp_path)}
     assert 1 <= len(before) < 3
-    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
+    assert subprocess.run(command, capture_output=True).returncode == 0
     assert len(records_in(tmp_path)) == 3
     assert all(path.read_bytes() == content for path, content in before.items())
 

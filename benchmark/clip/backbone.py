@@ -43,9 +43,13 @@ class ImageFeatures:
         local = None if parts[0].patches is None else torch.cat([part.patches for part in parts])
         return cls(torch.cat([part.pooled for part in parts]), local)
 
+    def on_device(self) -> dict[str, Tensor]:
+        """By name, where they are; what there is."""
+        return {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+
     def tensors(self) -> dict[str, Tensor]:
-        """By name, on the CPU."""
-        return {name: tensor.cpu() for name, tensor in vars(self).items() if tensor is not None}
+        """By name, on the CPU; what there is."""
+        return {name: tensor.cpu() for name, tensor in self.on_device().items()}
 
     def to(self, device: torch.device | str) -> "ImageFeatures":
         """The same features on another device."""

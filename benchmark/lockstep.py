@@ -1,0 +1,55 @@
+"""The seeds of a method trained as one: their prompts go through the text tower in one pass, their values stay apart.
+
+A small batch of prompts fills neither a core's matrix units nor a GPU; three of them do it better. Nothing else is
+shared: each copy has its own images, loss, gradients and parameters, and on one thread of a CPU its values are those of
+a training alone, byte by byte.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmark.clip.backbone import ImageFeatures
+from benchmark.method import Losses, Method
+from benchmark.prompts import PromptMethod
+
+
+def can_share(methods: Sequence[Method]) -> bool:
+    """Whether these copies of a method, made for the same classes, can be computed in one pass."""
+    return all(
+        isinstance(method, PromptMethod) and method.stands_in_front and type(method).backward is Method.backward
+        for method in methods
+    )
+
+
+def losses_of(methods: Sequence[Method], images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> list[Losses]:
+    """Each method's loss on its own images (B, ...) and labels (B,)."""
+    if len(methods) == 1:
+        return [methods[0].loss(images[0], labels[0])]
+    contexts = [method.context(own) for method, own in zip(methods, images, strict=True)]  # each (1 or B, M, T)
+    features = methods[0].encode_classes(torch.cat(contexts)).split([len(context) for context in contexts])
+    losses = []
+    for method, own, text, wanted in zip(methods, images, features, labels, strict=True):
+        with method.given(text):
+            losses.append(method.loss(own, wanted))
+    return losses
+
+
+def backward(methods: Sequence[Method], losses: Sequence[Losses]) -> None:
+    """Method.backward of each, in one pass through what they share."""
+    if len(methods) == 1:
+        methods[0].backward(losses[0])
+        return
+    total = torch.stack([own.total for own in losses]).sum()
+    if not methods[0].edits_gradients:
+        total.backward()
+        return
+    learnable = [method.learnable() for method in methods]
+    parameters = [p for own in learnable for p in own]
+    steering = iter(
+        torch.autograd.grad(torch.stack([own.total_steering for own in losses]).sum(), parameters, retain_graph=True)
+    )
+    gradients = iter(torch.autograd.grad(total, parameters))
+    for method, own in zip(methods, learnable, strict=True):
+        method.add_gradients([next(gradients) for _ in own], [next(steering) for _ in own])
