@@ -1,14 +1,17 @@
 """The cache on disk: made once, shared by processes, bounded, and never a reason to fail."""
 
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmark.cache import DiskCache, key_of
 
+ROOT = Path(__file__).resolve().parents[1]
 KEY = key_of({"what": "a test"})
 OTHER = key_of({"what": "another"})
 
@@ -84,25 +87,37 @@ def test_least_recently_used_entries_go_first(tmp_path):
     assert [cache.has(key) for key in keys] == [False, True, False]
 
 
-def _make(folder, made, barrier):
-    barrier.wait()
+MAKER = """
+import os, sys, time, torch
+from pathlib import Path
+from benchmark.cache import DiskCache
 
-    def slow():
-        time.sleep(0.5)
-        made.put(os.getpid())
-        return tensors(size=100_000)
+def slow():
+    print("made", flush=True)
+    time.sleep(0.5)
+    return {"pooled": torch.ones(100_000)}
 
-    assert DiskCache(folder).get(KEY, slow)["pooled"].sum() == 100_000
+print("ready", flush=True)
+sys.stdin.readline()
+got = DiskCache(Path(sys.argv[1])).get(sys.argv[2], slow)["pooled"]
+print(int(got.sum()), flush=True)
+"""
 
 
 def test_one_of_several_processes_makes_an_entry_the_others_wait(tmp_path):
-    context = multiprocessing.get_context("fork")
-    made, barrier = context.Queue(), context.Barrier(3)
-    processes = [context.Process(target=_make, args=(tmp_path, made, barrier)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(30)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert made.get(timeout=1)
-    assert made.empty()
+    # processes of their own, not forks of this one: after a fork the threads of torch's products are gone, and the
+    # first product in the child waits for them forever
+    command = [sys.executable, "-c", MAKER, str(tmp_path), KEY]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]
+    try:
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        told = sorted(process.communicate(timeout=60)[0].split() for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
+    assert told == [["100000"], ["100000"], ["made", "100000"]]
+    assert [process.returncode for process in processes] == [0, 0, 0]

@@ -175,7 +175,7 @@ def test_spec_refuses_name_that_cannot_be_a_folder(kind, name):
         ({"seed": -1}, "'seed' must be at least 0"),
         ({"shots": "16"}, "'shots' must be int"),
         ({"seed": True}, "'seed' must be int"),
-        ({"precision": "fp8"}, "'precision' must be one of 'fp32', 'bf16', 'fp16'"),
+        ({"precision": "fp8"}, "'precision' must be one of 'fp32', 'tf32', 'bf16', 'fp16'"),
         ({"options": None}, "'options' must be a mapping"),
         ({"options": {1: 2}}, "key 1"),
         ({"training": 5}, "'training' must be a mapping or null"),

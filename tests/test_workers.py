@@ -1,8 +1,9 @@
 """Runs side by side: every run once, the same results as one by one, a dead process loses only its own."""
 
-import os
-import signal
+import multiprocessing
+import queue
 import time
+from threading import Thread
 
 import pytest
 import torch
@@ -53,17 +54,16 @@ def test_two_processes_record_what_one_does(tmp_path, capsys):
 
 
 def test_process_that_is_killed_leaves_the_others_and_their_lines():
-    context = torch.multiprocessing.get_context("fork")
-    events = context.Queue()
+    events = queue.Queue()
 
     def say_late():
         time.sleep(0.5)
         events.put((1, "line", "finished"))
 
-    victim, other = context.Process(target=time.sleep, args=(60,)), context.Process(target=say_late)
-    for process in (victim, other):
-        process.start()
-    os.kill(victim.pid, signal.SIGKILL)
+    victim, other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,)), Thread(target=say_late)
+    victim.start()
+    other.start()
+    victim.kill()
     assert list(workers._events([victim, other], events)) == [(1, "line", "finished")]
 
 
