@@ -1,8 +1,8 @@
 """The seeds of a method trained as one: their prompts go through the text tower in one pass, their values stay apart.
 
 A small batch of prompts fills neither a core's matrix units nor a GPU; three of them do it better. Nothing else is
-shared: each copy has its own images, loss, gradients and parameters, and on one thread of a CPU its values are those of
-a training alone, byte by byte.
+shared: each copy has its own images, loss, gradients and parameters, and on a CPU its values are those of a training
+alone, byte by byte.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ def losses_of(methods: Sequence[Method], images: Sequence[ImageFeatures], labels
     if len(methods) == 1:
         return [methods[0].loss(images[0], labels[0])]
     contexts = [method.context(own) for method, own in zip(methods, images, strict=True)]  # each (1 or B, M, T)
-    features = methods[0].encode_classes(torch.cat(contexts)).split([len(context) for context in contexts])
+    encode, plan = methods[0].clip.text.encode, methods[0].text_plan
+    features = encode(plan, torch.cat(contexts), copies=len(contexts)).chunk(len(contexts))
     losses = []
     for method, own, text, wanted in zip(methods, images, features, labels, strict=True):
         with method.given(text):

@@ -43,10 +43,10 @@ def give_up_above(monkeypatch, rows, error):
     """An encoder whose memory holds no chunk of more rows."""
     real = TextEncoder._encode_chunk
 
-    def narrow(self, plan, which, context):
+    def narrow(self, plan, which, context, product):
         if plan.visible[which].shape[:2].numel() * len(context) > rows:
             raise error
-        return real(self, plan, which, context)
+        return real(self, plan, which, context, product)
 
     monkeypatch.setattr(TextEncoder, "_encode_chunk", narrow)
 

@@ -26,6 +26,8 @@ CHUNK_ROWS = {"cpu": 4096, "cuda": 32768}  # pushed through a layer at once: bou
 KEPT_ROWS = 16384  # rows of a pass whose activations wait for the backward; of more, each chunk is computed twice
 SMALLEST_CHUNK = 128
 
+Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # rows, weight, bias: as F.linear
+
 
 class _Layer:
     """One frozen transformer layer, its three input projections in one matrix."""
@@ -39,27 +41,42 @@ class _Layer:
         self.weight = torch.cat([p.weight for p in inputs]).detach()  # (3T, T)
         self.bias = torch.cat([p.bias for p in inputs]).detach()
 
-    def __call__(self, x: Tensor, mask: Tensor | None, rows: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, mask: Tensor | None, rows: Tensor | None = None, product: Product = F.linear
+    ) -> Tensor:
         """x: (S, R, T) to (S, R, T); with `rows` (S, E) only those rows are computed: (S, E, T).
 
         mask: (S or 1, 1, R or E, R), True where a row may look; None is the causal mask.
+        product: how rows are multiplied with a weight; see apart.
         """
         normed = self.norm1(x)
         if rows is None:
-            query, key, value = F.linear(normed, self.weight, self.bias).chunk(3, dim=-1)
+            query, key, value = product(normed, self.weight, self.bias).chunk(3, dim=-1)
         else:
             width = x.shape[-1]
             index = rows[..., None].expand(-1, -1, width)
             x = x.gather(1, index)  # (S, E, T)
-            query = F.linear(normed.gather(1, index), self.weight[:width], self.bias[:width])
-            key, value = F.linear(normed, self.weight[width:], self.bias[width:]).chunk(2, dim=-1)
+            query = product(normed.gather(1, index), self.weight[:width], self.bias[:width])
+            key, value = product(normed, self.weight[width:], self.bias[width:]).chunk(2, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
-        x = x + self.out(seen.transpose(1, 2).flatten(2))
-        return x + self.mlp(self.norm2(x))
+        x = x + product(seen.transpose(1, 2).flatten(2), self.out.weight, self.out.bias)
+        return x + self.mlp(self.norm2(x), product)
 
 
-def _folded_mlp(mlp: nn.Module) -> Callable[[Tensor], Tensor]:
+def apart(copies: int) -> Product:
+    """A matrix product that multiplies the rows of each of some copies, equal parts of x, on their own.
+
+    How a product on a CPU rounds may depend on how many rows it has; so a copy's values are those it would have alone.
+    """
+
+    def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return torch.cat([F.linear(part, weight, bias) for part in x.chunk(copies)])
+
+    return product
+
+
+def _folded_mlp(mlp: nn.Module) -> Callable[[Tensor, Product], Tensor]:
     """The two linear maps with the checkpoint's activation between them: (..., T) to (..., T).
 
     QuickGELU, x sigmoid(1.702 x), is silu(1.702 x) / 1.702: with the factors folded into the weights it is one pass
@@ -67,10 +84,10 @@ def _folded_mlp(mlp: nn.Module) -> Callable[[Tensor], Tensor]:
     """
     fc1, fc2, activation = mlp.fc1, mlp.fc2, mlp.activation_fn
     if not isinstance(activation, QuickGELUActivation) or fc1.weight.dtype not in (torch.float32, torch.float64):
-        return lambda x: fc2(activation(fc1(x)))
+        return lambda x, product: product(activation(product(x, fc1.weight, fc1.bias)), fc2.weight, fc2.bias)
     weight1, bias1 = fc1.weight.detach() * QUICK, fc1.bias.detach() * QUICK
     weight2, bias2 = fc2.weight.detach() / QUICK, fc2.bias.detach()
-    return lambda x: F.linear(F.silu(F.linear(x, weight1, bias1)), weight2, bias2)
+    return lambda x, product: product(F.silu(product(x, weight1, bias1)), weight2, bias2)
 
 
 class TextEncoder:
@@ -114,12 +131,14 @@ class TextEncoder:
         """Token embeddings without position: ids of any shape to (..., T)."""
         return F.embedding(token_ids, self.tokens)
 
-    def encode(self, plan: TextPlan, context: Tensor) -> Tensor:
+    def encode(self, plan: TextPlan, context: Tensor, copies: int = 1) -> Tensor:
         """Text features of every class of a plan behind each of B contexts.
 
         Args:
             plan: made by `plan`, with M context vectors.
             context: (B, M, T), position not yet added; B is 1 when all images share a context.
+            copies: how many equal parts of the contexts stand for computations of their own, which on a CPU give the
+                values, bit by bit, that a call for each would give.
         Returns:
             (B, C, D), unit length, at least float32.
         Raises:
@@ -130,13 +149,16 @@ class TextEncoder:
         group_step = max(1, self.chunk_rows // rows)
         image_step = max(1, self.chunk_rows // (rows * min(groups, group_step)))
         run = self._runner(context.shape[0] * plan.rows)
+        product = apart(copies) if copies > 1 and context.device.type == "cpu" else F.linear
+        own = context.unflatten(0, (copies, -1))  # (copies, b, M, T)
         parts = []
-        for first in range(0, context.shape[0], image_step):
-            some = context[first : first + image_step]
+        for first in range(0, own.shape[1], image_step):
+            some = own[:, first : first + image_step].flatten(0, 1)
             slices = [slice(g, g + group_step) for g in range(0, groups, group_step)]
-            chunks = [run(self._encode_chunk, plan, which, some) for which in slices]
-            parts.append(torch.cat(chunks, dim=1).flatten(1, 2)[:, plan.class_rows])  # (b, C, T)
-        return self._project(torch.cat(parts))
+            chunks = [run(self._encode_chunk, plan, which, some, product) for which in slices]
+            classes = torch.cat(chunks, dim=1).flatten(1, 2)[:, plan.class_rows]  # (copies * b, C, T)
+            parts.append(classes.unflatten(0, (copies, -1)))
+        return self._project(torch.cat(parts, dim=1).flatten(0, 1), product)
 
     def _runner(self, rows: int) -> Callable[..., Tensor]:
         """How a chunk of a pass of so many rows is called: plainly, or keeping its input alone for the backward."""
@@ -144,7 +166,7 @@ class TextEncoder:
             return lambda work, *inputs: work(*inputs)
         return functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
-    def _encode_chunk(self, plan: TextPlan, which: slice, context: Tensor) -> Tensor:
+    def _encode_chunk(self, plan: TextPlan, which: slice, context: Tensor, product: Product) -> Tensor:
         """End rows after the last layer for some groups and some contexts: (b, g, E, T)."""
         visible, end_rows = plan.visible[which], plan.end_rows[which]
         groups, rows = visible.shape[:2]
@@ -164,8 +186,8 @@ class TextEncoder:
         if groups > 1:
             mask, end_mask = mask.repeat(images, 1, 1, 1), end_mask.repeat(images, 1, 1, 1)
         for layer in self.layers[:-1]:
-            x = layer(x, mask)
-        x = self.layers[-1](x, end_mask, end_rows.repeat(images, 1))  # (b * g, E, T)
+            x = layer(x, mask, product=product)
+        x = self.layers[-1](x, end_mask, end_rows.repeat(images, 1), product)  # (b * g, E, T)
         return x.unflatten(0, (images, groups))
 
     def encode_dense(self, embeddings: Tensor, end: Tensor) -> Tensor:
@@ -194,9 +216,9 @@ class TextEncoder:
             x = layer(x, None)
         return x[torch.arange(len(end), device=x.device), end]
 
-    def _project(self, x: Tensor) -> Tensor:
+    def _project(self, x: Tensor, product: Product = F.linear) -> Tensor:
         """Rows (..., T) at the end token to features (..., D) of unit length."""
-        return unit(self.projection(self.final_norm(x)))
+        return unit(product(self.final_norm(x), self.projection.weight, self.projection.bias))
 
 
 def unit(x: Tensor) -> Tensor:
