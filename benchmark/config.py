@@ -33,7 +33,7 @@ __all__ = [  # the strict_yaml functions too, so that who reads a config needs t
     "suite_names",
 ]
 
-SCHEMA = 1  # of the records; part of every RunSpec's hash, so a new schema means new files
+SCHEMA = 2  # of the records; part of every RunSpec's hash, so a new schema means new files
 SUITES = Path(__file__).parent / "suites"
 FAILED = "failed"  # the folder below results/ that holds failures; no part of a record's path may be called so
 
@@ -84,7 +84,7 @@ class Training:
 
 
 class Options(Mapping):
-    """A method's resolved options: immutable, hashable, equal by value; dict(options) is a plain copy."""
+    """A mapping of a spec, a method's resolved options above all: immutable, hashable, equal by value; dict(options) is a plain copy."""
 
     def __init__(self, values: Mapping) -> None:
         self._text = canonical_json(dict(values))
@@ -120,11 +120,12 @@ class RunSpec:
     seed: int
     backbone: str  # as the user named it
     checkpoint: str  # short sha256 of its files
-    split: str  # short sha256 of the split file(s)
+    split: str  # short sha256 of the split file(s), those of the targets included
     template: str  # the one in force
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
     options: Mapping[str, object]  # the method's resolved ones; held as Options
     training: Training | None  # None: the method learns nothing
+    targets: Mapping[str, str] = field(default_factory=dict)  # other datasets scored -> template; held as Options
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -134,12 +135,13 @@ class RunSpec:
             if getattr(self, kind) < 0:
                 raise ConfigError(f"'{kind}' must be at least 0, got {getattr(self, kind)}")
         object.__setattr__(self, "options", Options(self.options))
+        object.__setattr__(self, "targets", Options(self.targets))
 
     def to_json(self) -> dict:
         """A plain dictionary that from_json turns back into an equal spec."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         training = None if self.training is None else dataclasses.asdict(self.training)
-        return values | {"options": dict(self.options), "training": training}
+        return values | {"options": dict(self.options), "training": training, "targets": dict(self.targets)}
 
     @classmethod
     def from_json(cls, raw: Mapping) -> "RunSpec":
