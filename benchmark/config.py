@@ -84,7 +84,7 @@ class Training:
 
 
 class Options(Mapping):
-    """A mapping of a spec, a method's resolved options above all: immutable, hashable, equal by value; dict(options) is a plain copy."""
+    """What a spec maps, options above all: immutable, hashable, equal by value; dict(options) is a plain copy."""
 
     def __init__(self, values: Mapping) -> None:
         self._text = canonical_json(dict(values))

@@ -3,7 +3,7 @@
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from tables import markup
 
@@ -40,7 +40,7 @@ class Grid:
 
 
 def to_markdown(grid: Grid) -> str:
-    """A pipe table with its caption above and its explanation below; a group's heading stands in each of its columns."""
+    """A pipe table with its caption above and its explanation below; a group's heading stands in each column."""
     over = [heading for heading, span in grid.groups for _ in range(span)]
     header = [markup.markdown(column) for column in grid.columns]
     if over:
@@ -54,7 +54,7 @@ def to_latex(grid: Grid) -> str:
     """A table* for booktabs."""
     spans = [rf"\multicolumn{{{span}}}{{c}}{{{markup.latex(heading)}}}" for heading, span in grid.groups]
     ends = list(accumulate((span for _, span in grid.groups), initial=1))
-    rules = [rf"\cmidrule(lr){{{first + 1}-{last}}}" for first, last in zip(ends, ends[1:], strict=False)]
+    rules = [rf"\cmidrule(lr){{{first + 1}-{last}}}" for first, last in pairwise(ends)]
     caption = markup.latex(f"{grid.caption} {grid.explained}".strip())
     lines = [
         r"% needs \usepackage{booktabs}", r"\begin{table*}[t]", r"\centering", r"\scriptsize",
