@@ -63,6 +63,7 @@ def test_trie_equals_dense_in_single_precision_over_several_groups(clip, batch):
     assert (gradient - wanted_gradient).abs().max() < 5e-6 * max(1.0, wanted_gradient.abs().max())
 
 
+@pytest.mark.slow
 def test_trie_equals_dense_for_a_thousand_classes(clip64):
     generator = torch.Generator().manual_seed(5)
     lengths = torch.randint(1, 12, (1000,), generator=generator).tolist()
