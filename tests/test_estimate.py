@@ -1,5 +1,7 @@
 """The account of a plan against what its runs really did."""
 
+import pytest
+
 from benchmark import records
 from benchmark.clip.backbone import outline
 from benchmark.data.synthetic.suite import CHECKPOINT
