@@ -30,7 +30,7 @@ def test_runs_that_share_features_stay_together():
 
 
 @pytest.mark.slow
-def test_two_processes_record_what_one_does(tmp_path, capsys):
+def test_two_processes_record_what_one_does(tmp_path, capfd):
     outcomes = []
     for processes in ("1", "2"):
         out = tmp_path / processes
@@ -49,8 +49,10 @@ def test_two_processes_record_what_one_does(tmp_path, capsys):
             }
         )
     assert outcomes[0] == outcomes[1]
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
+    error = capfd.readouterr().err  # of all processes
+    lines = [line for line in error.splitlines() if line.startswith("[")]
     assert [line.split("]")[0] for line in lines] == [f"[{i}/4" for i in (1, 2, 3, 4)] * 2
+    assert "\r" not in error, "no bars where the output is no terminal"
 
 
 def test_process_that_is_killed_leaves_the_others_and_their_lines():
