@@ -34,8 +34,9 @@ def test_two_processes_record_what_one_does(tmp_path, capfd):
     outcomes = []
     for processes in ("1", "2"):
         out = tmp_path / processes
-        arguments = ["--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "1", "--methods", "coop", "copl"]
-        arguments += ["--set", "coop.epochs=2", "--set", "copl.epochs=1", "--out", str(out), "--device", "cpu"]
+        arguments = ["--datasets", "synth_actions", "synth_aircraft", "--seeds", "1", "--shots", "1"]
+        arguments += ["--methods", "coop", "copl", "--set", "coop.epochs=2", "--set", "copl.epochs=1"]
+        arguments += ["--out", str(out), "--device", "cpu"]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as each of the two processes has
         assert run_all.main([*arguments, "--processes", processes]) == 0
