@@ -49,24 +49,39 @@ class _Bounded:
         self.limit, self.used = limit, 0
         self._values: OrderedDict[object, tuple[object, int]] = OrderedDict()
         self._lock = threading.Lock()  # decoding threads share the pictures
+        self._making: dict[object, threading.Lock] = {}
 
     def __contains__(self, key: object) -> bool:
         return key in self._values
 
     def get(self, key: object, make: Callable[[], object], size: Callable[[object], int]) -> object:
-        """The value of a key, made now if it is not there."""
+        """The value of a key, made now if it is not there; who asks for it meanwhile waits for it."""
         with self._lock:
             if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key][0]
-        value = make()
-        with self._lock:
-            if key not in self._values:
-                self._values[key] = (value, size(value))
-                self.used += size(value)
-            while self.used > self.limit and len(self._values) > 1:
-                self.used -= self._values.popitem(last=False)[1][1]
+                return self._used_now(key)
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self._values:
+                    return self._used_now(key)
+            try:
+                value = make()
+                with self._lock:
+                    self._keep(key, value, size(value))
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
         return value
+
+    def _used_now(self, key: object) -> object:
+        self._values.move_to_end(key)
+        return self._values[key][0]
+
+    def _keep(self, key: object, value: object, size: int) -> None:
+        self._values[key] = (value, size)
+        self.used += size
+        while self.used > self.limit and len(self._values) > 1:
+            self.used -= self._values.popitem(last=False)[1][1]
 
 
 class FeatureStore:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import transformers
 from accelerate import Accelerator
 
 from benchmark.config import RunSpec
@@ -77,6 +78,7 @@ def _events(workers: list, events) -> Iterator[tuple]:
 def _work(plan: Plan, place: tuple[int, int], threads: int, tasks, events) -> None:
     """One process, `place` being its number and how many there are: groups of runs until none is left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(threads)
     precision = plan.request.precision
     accelerator = Accelerator(cpu=True, mixed_precision="no" if precision == "fp32" else precision)

@@ -104,6 +104,7 @@ print(int(got.sum()), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_one_of_several_processes_makes_an_entry_the_others_wait(tmp_path):
     # processes of their own, not forks of this one: after a fork the threads of torch's products are gone, and the
     # first product in the child waits for them forever

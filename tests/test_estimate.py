@@ -1,5 +1,7 @@
 """The account of a plan against what its runs really did."""
 
+import pytest
+
 from benchmark import records
 from benchmark.clip.backbone import outline
 from benchmark.data.synthetic.suite import CHECKPOINT
@@ -14,6 +16,7 @@ def rows_of(text):
     return {(row[0], row[1]): [int(n.replace(",", "")) for n in row[2:]] for row in rows if "synth_actions" in row}
 
 
+@pytest.mark.slow
 def test_plan_names_the_steps_that_the_runs_then_take(tmp_path, capsys):
     out = ["--out", str(tmp_path)]
     assert main([*ARGUMENTS, *out, "--plan"]) == 0

@@ -1,6 +1,8 @@
 """The feature store: what is computed once, what is shared, what is streamed."""
 
 import dataclasses
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -79,6 +81,28 @@ def test_second_method_decodes_and_encodes_nothing(clip, dataset, decoded):
             train_features(store, dataset, View(1, epoch))
     assert len(decoded) == len(dataset.test) + len(dataset.train), "training pictures are decoded once for all epochs"
     assert store.images_encoded == len(dataset.test) + 20 * len(dataset.train), "views of ten epochs at a time"
+
+
+def test_what_threads_ask_for_at_once_is_made_once():
+    held, made = features._Bounded(1 << 20), []
+
+    def slow():
+        time.sleep(0.05)
+        made.append(1)
+        return "picture"
+
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda _: held.get("key", slow, len), range(8)))
+    assert got == ["picture"] * 8
+    assert made == [1]
+    assert held.used == len("picture")
+
+
+def test_what_failed_is_tried_again_by_the_next_who_asks():
+    held = features._Bounded(1 << 20)
+    with pytest.raises(ZeroDivisionError):
+        held.get("key", lambda: 1 / 0, int)
+    assert held.get("key", lambda: "picture", len) == "picture"
 
 
 def test_a_method_with_patches_decodes_no_test_image_again(clip, dataset, decoded):

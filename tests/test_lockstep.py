@@ -123,6 +123,7 @@ def test_one_seed_that_fails_takes_no_other_with_it(tmp_path, monkeypatch, capsy
     assert "1 of 3 runs failed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_lockstep_and_its_absence_leave_the_same_records(tmp_path, one_thread):
     arguments = ["--datasets", "synth_actions", "--methods", "cocoop", "coop", "--shots", "1", "--device", "cpu"]
     arguments += ["--set", "coop.epochs=1", "--set", "cocoop.epochs=1", "--processes", "1"]

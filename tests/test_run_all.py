@@ -44,7 +44,7 @@ def test_run_leaves_explained_records_and_both_tables(call, tmp_path):
     assert {score.total for score in record.scores.values()} == {200}
     assert record.training["steps"] == 8  # four base classes, two shots, one image a step
     assert record.warnings, "eight steps are worth a warning"
-    assert record.provenance["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(record.provenance["versions"]["torch"])  # less the build: "+cpu"
     assert record.provenance["git"]["commit"]
     assert path.with_suffix(".npz").is_file()
     assert path.with_suffix(".safetensors").is_file()

@@ -30,12 +30,13 @@ def test_runs_that_share_features_stay_together():
 
 
 @pytest.mark.slow
-def test_two_processes_record_what_one_does(tmp_path, capsys):
+def test_two_processes_record_what_one_does(tmp_path, capfd):
     outcomes = []
     for processes in ("1", "2"):
         out = tmp_path / processes
-        arguments = ["--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "1", "--methods", "coop", "copl"]
-        arguments += ["--set", "coop.epochs=2", "--set", "copl.epochs=1", "--out", str(out), "--device", "cpu"]
+        arguments = ["--datasets", "synth_actions", "synth_aircraft", "--seeds", "1", "--shots", "1"]
+        arguments += ["--methods", "coop", "copl", "--set", "coop.epochs=2", "--set", "copl.epochs=1"]
+        arguments += ["--out", str(out), "--device", "cpu"]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as each of the two processes has
         assert run_all.main([*arguments, "--processes", processes]) == 0
@@ -49,8 +50,10 @@ def test_two_processes_record_what_one_does(tmp_path, capsys):
             }
         )
     assert outcomes[0] == outcomes[1]
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
+    error = capfd.readouterr().err  # of all processes
+    lines = [line for line in error.splitlines() if line.startswith("[")]
     assert [line.split("]")[0] for line in lines] == [f"[{i}/4" for i in (1, 2, 3, 4)] * 2
+    assert "\r" not in error, "no bars where the output is no terminal"
 
 
 def test_process_that_is_killed_leaves_the_others_and_their_lines():

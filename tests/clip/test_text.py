@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmark.clip.trie import GROUP_NODES
@@ -43,6 +43,9 @@ def both(clip, suffixes, *, n_ctx, batch, seed=0):
 
 
 @settings(max_examples=40, deadline=None)
+@example(suffixes=[[7]], n_ctx=1, batch=1)  # one class of one token
+@example(suffixes=[[7, 8, 1], [7, 9, 1], [7, 8, 1]], n_ctx=4, batch=2)  # a name twice
+@example(suffixes=[list(range(2, 22)), [5], list(range(2, 21))], n_ctx=4, batch=3)  # twenty tokens beside one
 @given(suffixes=class_sets, n_ctx=st.integers(1, 5), batch=st.integers(1, 3))
 def test_trie_equals_dense_in_double_precision_for_any_class_set(clip64, suffixes, n_ctx, batch):
     (features, gradient), (wanted, wanted_gradient) = both(clip64, suffixes, n_ctx=n_ctx, batch=batch)
@@ -58,6 +61,17 @@ def test_trie_equals_dense_in_single_precision_over_several_groups(clip, batch):
     (features, gradient), (wanted, wanted_gradient) = both(clip, suffixes, n_ctx=4, batch=batch)
     assert (features - wanted).abs().max() < 5e-6
     assert (gradient - wanted_gradient).abs().max() < 5e-6 * max(1.0, wanted_gradient.abs().max())
+
+
+@pytest.mark.slow
+def test_trie_equals_dense_for_a_thousand_classes(clip64):
+    generator = torch.Generator().manual_seed(5)
+    lengths = torch.randint(1, 12, (1000,), generator=generator).tolist()
+    suffixes = [torch.randint(2, 30, (length,), generator=generator).tolist() for length in lengths]
+    assert len({tuple(suffix) for suffix in suffixes}) < 1000, "some names should stand twice"
+    (features, gradient), (wanted, wanted_gradient) = both(clip64, suffixes, n_ctx=4, batch=1)
+    assert (features - wanted).abs().max() < 1e-12
+    assert (gradient - wanted_gradient).abs().max() < 1e-12 * wanted_gradient.abs().max()
 
 
 def test_plan_shares_nodes_of_common_beginnings(clip):

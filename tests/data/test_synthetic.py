@@ -91,6 +91,7 @@ def test_checkpoint_is_small_and_in_half_precision():
     assert "python -m benchmark.data.synthetic.train_clip" in (CHECKPOINT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_materialised_dataset_is_read_like_any_other(tmp_path):
     materialise(tmp_path, ["synth_actions"])
     dataset = load_dataset("synth_actions", tmp_path, check_files=True)
@@ -99,6 +100,7 @@ def test_materialised_dataset_is_read_like_any_other(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["synth_actions"]
 
 
+@pytest.mark.slow
 def test_materialised_files_are_the_same_bytes_again_and_left_alone_if_there(tmp_path):
     for folder in ("one", "two"):
         materialise(tmp_path / folder, ["synth_actions"])
@@ -110,6 +112,7 @@ def test_materialised_files_are_the_same_bytes_again_and_left_alone_if_there(tmp
     assert times == {file: file.stat().st_mtime_ns for file in files.values()}
 
 
+@pytest.mark.slow
 def test_processes_that_materialise_at_once_leave_one_whole_dataset(tmp_path):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=materialise, args=(tmp_path, ["synth_actions"])) for _ in range(2)]
