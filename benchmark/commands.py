@@ -208,7 +208,7 @@ def finish(plan: Plan, *, std: bool) -> int:
             note=request.suite.note,
             titles={name: catalog[name].title for name in plan.datasets},
         )
-        print("Tables: " + ", ".join(str(path) for path in paths))
+        print("Tables: " + (", ".join(str(path) for path in paths) or "none"))
     if left:
         failed = request.out / "failed"
         print(f"error: {len(left)} of {len(plan.specs)} runs failed; tracebacks are in {failed}. The same command "
