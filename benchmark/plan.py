@@ -131,9 +131,17 @@ def _specs(
     request, datasets, recipes, problems = plan.request, [plan.datasets[name] for name in names], {}, []
     for method in request.methods:
         try:
-            recipes[method] = [_recipe(request, method, dataset, protocol, shots) for dataset in datasets]
+            own, *others = [_recipe(request, method, dataset, protocol, shots) for dataset in datasets]
         except ConfigError as error:
             problems.append(str(error))
+            continue
+        if any(other.options.get("templates") != own.options.get("templates") for other in others):
+            plan.refused.append(
+                f"{method}: its list of templates is another for each dataset, and a run of {protocol} has one for all "
+                "of them: its runs are left out, the rest goes on. Name the list, or leave templates alone."
+            )
+        else:
+            recipes[method] = [own, *others]
     specs = [
         RunSpec(
             suite=request.suite.name,
