@@ -15,7 +15,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line; names are checked later, with the nearest one at hand."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--protocol", default="base2new", help="what is trained and what is scored (default: %(default)s)")
+    add("--protocol", default="base2new", metavar="NAME", help="base2new, cross_dataset, few_shot, "
+        "domain_generalization, or all of them (default: %(default)s)")  # fmt: skip
     add("--data", type=Path, metavar="FOLDER", help="the real datasets, laid out as in docs/data.md; "
         "without it the embedded suite runs")  # fmt: skip
     add("--suite", help="datasets, seeds and backbone: synthetic (default without --data), paper (default with it), "
@@ -23,7 +24,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--methods", nargs="+", metavar="NAME", help="only these methods; blanks or commas between them")
     add("--datasets", nargs="+", metavar="NAME", help="only these datasets")
     add("--seeds", nargs="+", metavar="N", help="these seeds (default: the suite's)")
-    add("--shots", type=int, metavar="K", help="training images per class (default: the suite's)")
+    add("--source", metavar="NAME", help="the dataset that cross_dataset trains on (default: the suite's)")
+    add("--shots", nargs="+", metavar="K", help="training images per class; several for few_shot alone (default: the "
+        "suite's, for few_shot 1 2 4 8 16)")  # fmt: skip
     add("--backbone", metavar="NAME", help="Hugging Face hub id or folder of a CLIP (default: the suite's)")
     add("--out", type=Path, default=ROOT / "results", metavar="FOLDER", help="where records and tables go")
     add("--set", action="append", default=[], metavar="METHOD.KEY=VALUE", dest="settings",

@@ -11,16 +11,18 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from tabulate import tabulate
 
-import tables.base2new
+import tables.writers
 from benchmark import records
 from benchmark.config import load_suite, parse_scalar
 from benchmark.data.catalog import load_catalog
 from benchmark.errors import ConfigError, did_you_mean
 from benchmark.estimate import Estimator
 from benchmark.orchestrate import Runner
-from benchmark.plan import Plan, Request, make_plan, steps_of
+from benchmark.plan import Plan, make_plan, steps_of
 from benchmark.progress import Progress
+from benchmark.protocols.registry import PROTOCOLS
 from benchmark.registry import method_names
+from benchmark.request import Request
 from benchmark.workers import default_processes, groups_of, run_side_by_side
 
 PAPER_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # rows of the paper's tables
@@ -61,9 +63,10 @@ def make_request(options: argparse.Namespace) -> Request:
         protocol=options.protocol,
         suite=suite,
         methods=split_names(options.methods) or tuple(everything),
-        datasets=split_names(options.datasets) or suite.datasets,
-        seeds=split_seeds(options.seeds) or suite.seeds,
-        shots=suite.shots if options.shots is None else options.shots,
+        datasets=split_names(options.datasets) or None,
+        source=options.source,
+        seeds=split_numbers("seeds", options.seeds) or suite.seeds,
+        shots=split_numbers("shots", options.shots),
         backbone=options.backbone or suite.backbone,
         precision=options.precision,
         data=options.data.expanduser() if options.data else None,
@@ -80,12 +83,12 @@ def split_names(words: list[str] | None) -> tuple[str, ...]:
     return tuple(name for word in words or () for name in word.split(",") if name)
 
 
-def split_seeds(words: list[str] | None) -> tuple[int, ...]:
+def split_numbers(option: str, words: list[str] | None) -> tuple[int, ...]:
     """`--seeds 1 2 3` or `--seeds 1,2,3` as numbers."""
     try:
         return tuple(int(name) for name in split_names(words))
     except ValueError as error:
-        raise ConfigError(f"--seeds {' '.join(words)}: seeds are whole numbers, e.g. --seeds 1 2 3.") from error
+        raise ConfigError(f"--{option} {' '.join(words)}: whole numbers are needed, e.g. --{option} 1 2.") from error
 
 
 def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:
@@ -131,37 +134,58 @@ def make_accelerator(device: str | None, precision: str) -> Accelerator:
 
 
 def describe(plan: Plan) -> str:
-    """The plan in words: runs by method, steps, what is done, what is refused, what to know."""
-    missing, counts = set(plan.missing), Counter(spec.method for spec in plan.specs)
-    rows = []
-    for method in plan.request.methods:
-        todo = [spec for spec in plan.specs if spec.method == method and spec in missing]
+    """The plan in words: each protocol's runs by method, steps and what is done; what is refused, what to know."""
+    parts, totals = [], []
+    for protocol in plan.protocols:
+        text, total = _describe_protocol(plan, protocol)
+        parts.append(text)
+        totals.append(total)
+    if len(totals) > 1:
+        sums = [sum(column) for column in zip(*totals, strict=True)]
+        parts.append(f"all protocols: {sums[0]} runs, {sums[1]} done, {sums[2]} to run, {sums[3]} steps")
+    if plan.checkpoint is None:
+        parts.append("The backbone is not in the local cache; the first run fetches it.")
+    notes = [f"refused: {text}" for text in plan.refused] + [f"note: {text}" for text in plan.warnings]
+    if plan.taken:
+        notes.append(f"note: {len(plan.taken)} of the runs to do take what another one learns and train nothing.")
+    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
+
+
+def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
+    """What a protocol runs, as a table, and its total: runs, done, to run, steps."""
+    request, missing = plan.request, set(plan.missing)
+    specs = [spec for spec in plan.specs if spec.protocol == protocol]
+    counts, rows = Counter(spec.method for spec in specs), []
+    for method in request.methods:
+        todo = [spec for spec in specs if spec.method == method and spec in missing]
         rows.append(
             [method, counts[method], counts[method] - len(todo), len(todo), sum(steps_of(plan, s) for s in todo)]
         )
-    rows.append(["total", *(sum(row[i] for row in rows) for i in range(1, 5))])
-    request = plan.request
+    total = [sum(row[i] for row in rows) for i in range(1, 5)]
+    trained, scored = {spec.dataset for spec in specs}, {name for spec in specs for name in spec.targets}
+    where = f"{len(trained)} datasets"
+    if scored:
+        where = f"trained on {', '.join(sorted(trained))}, scored on it and {len(scored)} others"
+    shots = ", ".join(map(str, request.shots_of(PROTOCOLS[protocol])))
     head = (
-        f"{request.protocol} on suite '{request.suite.name}': {len(plan.datasets)} datasets, {request.shots} shots, "
+        f"{protocol} on suite '{request.suite.name}': {where}, {shots} shots, "
         f"seeds {', '.join(map(str, request.seeds))}, backbone {request.backbone}, {request.precision}"
     )
-    if plan.checkpoint is None:
-        head += "\nThe backbone is not in the local cache; the first run fetches it."
-    body = tabulate(rows, headers=["method", "runs", "done", "to run", "steps"], tablefmt="simple")
-    notes = [f"refused: {text}" for text in plan.refused] + [f"note: {text}" for text in plan.warnings]
-    return "\n".join([head, "", body, *(["", *notes] if notes else []), ""])
+    headers = ["method", "runs", "done", "to run", "steps"]
+    return f"{head}\n\n{tabulate([*rows, ['total', *total]], headers=headers, tablefmt='simple')}", total
 
 
 def describe_cost(plan: Plan) -> str:
-    """What the missing runs will compute: a row for each (method, dataset), then the sum."""
-    estimator, rows = Estimator(plan), []
-    groups = Counter((spec.method, spec.dataset) for spec in plan.missing)
-    first = {(spec.method, spec.dataset): spec for spec in reversed(plan.missing)}
-    for (method, dataset), runs in groups.items():
-        rows.append([method, dataset, runs, *astuple(estimator.cost(first[method, dataset]))])
-    rows.append(["total", "", len(plan.missing), *astuple(estimator.total(plan.missing))])
-    headers = ["method", "dataset", "runs", "steps", "train views", "test images", "text tokens", "text GFLOP",
-               "image GFLOP"]  # fmt: skip
+    """What the missing runs will compute: a row for each (protocol, method, dataset, shots), then the sum."""
+    estimator, rows, groups = Estimator(plan), [], {}
+    for spec in plan.missing:
+        key = (spec.protocol, spec.method, spec.dataset, spec.shots, spec in plan.taken)
+        groups.setdefault(key, []).append(spec)
+    for (protocol, method, dataset, shots, _), specs in groups.items():
+        rows.append([protocol, method, dataset, shots, len(specs), *astuple(estimator.cost(specs[0]))])
+    rows.append(["total", "", "", "", len(plan.missing), *astuple(estimator.total(plan.missing))])
+    headers = ["protocol", "method", "dataset", "shots", "runs", "steps", "train views", "test images", "text tokens",
+               "text GFLOP", "image GFLOP"]  # fmt: skip
     return (
         "What a run computes, alone and from nothing; in the total, images that runs share count once.\n\n"
         + tabulate(rows, headers=headers, tablefmt="simple", intfmt=",", floatfmt=",.0f", missingval="?")
@@ -175,7 +199,7 @@ def finish(plan: Plan, *, std: bool) -> int:
     done = [records.load(spec.record_path(request.out)) for spec in plan.specs if spec not in set(left)]
     if done:
         catalog = load_catalog()
-        paths = tables.base2new.write(
+        paths = tables.writers.write(
             done,
             request.out / request.suite.name,
             planned=plan.specs,
@@ -184,7 +208,7 @@ def finish(plan: Plan, *, std: bool) -> int:
             note=request.suite.note,
             titles={name: catalog[name].title for name in plan.datasets},
         )
-        print("Tables: " + ", ".join(str(path) for path in paths))
+        print("Tables: " + (", ".join(str(path) for path in paths) or "none"))
     if left:
         failed = request.out / "failed"
         print(f"error: {len(left)} of {len(plan.specs)} runs failed; tracebacks are in {failed}. The same command "

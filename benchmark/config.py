@@ -120,7 +120,7 @@ class RunSpec:
     seed: int
     backbone: str  # as the user named it
     checkpoint: str  # short sha256 of its files
-    split: str  # short sha256 of the split file(s), those of the targets included
+    split: str  # short sha256 of the split file(s); behind a "+" that of the targets' together, where there are any
     template: str  # the one in force
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
     options: Mapping[str, object]  # the method's resolved ones; held as Options
@@ -171,6 +171,10 @@ class Suite:
     shots: int
     seeds: tuple[int, ...]
     recipes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by method; the registry checks keys
+    protocol_recipes: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)  # over `recipes`
+    source: str = ""  # that cross_dataset trains on
+    shift_source: str = ""  # that domain_generalization trains on
+    shift_targets: tuple[str, ...] = ()  # shifted versions of it
     note: str = ""  # for captions
     published: bool = False  # show published values beside the measured ones
 
@@ -178,11 +182,13 @@ class Suite:
         check_fields(self)
         check_name("suite", self.name)
         problems = []
-        for key in ("datasets", "seeds"):
+        for key in ("datasets", "seeds", "shift_targets"):
             values = getattr(self, key)
             repeated = sorted({str(value) for value in values if values.count(value) > 1})
-            problems += [f"'{key}' is empty; give at least one"] if not values else []
+            problems += [f"'{key}' is empty; give at least one"] if not values and key != "shift_targets" else []
             problems += [f"'{key}' repeats {', '.join(repeated)}"] if repeated else []
+        if bool(self.shift_source) != bool(self.shift_targets) or self.shift_source in self.shift_targets:
+            problems.append("'shift_source' and 'shift_targets' belong together, and the source is no target of itself")
         problems += [f"'seeds' holds {seed}; a seed is 0 or more" for seed in self.seeds if seed < 0]
         problems += [f"'shots' must be at least 1, got {self.shots}"] if self.shots < 1 else []
         if problems:

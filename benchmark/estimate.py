@@ -1,5 +1,6 @@
 """What the runs of a plan will compute: steps, image encodings, text tokens, floating-point operations."""
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
@@ -9,13 +10,14 @@ from benchmark.cost import Tower, image_operations, text_operations
 from benchmark.data.catalog import Dataset
 from benchmark.fit import batches_per_epoch
 from benchmark.method import Method
-from benchmark.plan import PROTOCOLS, Plan
+from benchmark.plan import Plan
+from benchmark.protocols.registry import PROTOCOLS
 from benchmark.registry import create_method
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run computes when nothing of it is at hand yet.
+    """What a run computes when no features are at hand yet.
 
     Attributes:
         steps: optimiser steps.
@@ -49,8 +51,8 @@ class Estimator:
         self._known: dict[tuple, Cost] = {}
 
     def cost(self, spec: RunSpec) -> Cost:
-        """Of one run; seeds of a (method, dataset) cost the same."""
-        key = (spec.method, spec.dataset, spec.protocol, spec.shots, spec.options, spec.training)
+        """Of one run; seeds of a (method, dataset) cost the same, but for a training that is another run's."""
+        key = (dataclasses.replace(spec, seed=0), spec in self.plan.taken)
         if key not in self._known:
             self._known[key] = self._work_out(spec)
         return self._known[key]
@@ -59,23 +61,22 @@ class Estimator:
         """Of some runs, each image encoding that they share counted once."""
         whole, views, tests = Cost(), {}, {}
         for spec in specs:
-            cost = self.cost(spec)
+            cost, trains_on = self.cost(spec), PROTOCOLS[spec.protocol].trains_on
             whole += Cost(steps=cost.steps, tokens=cost.tokens, text_gflop=cost.text_gflop)
-            shared = (spec.dataset, spec.seed, spec.shots, spec.protocol)
-            views[shared] = max(views.get(shared, 0), cost.views)
-            tests[spec.dataset] = max(tests.get(spec.dataset, 0), cost.tests)
+            sample = (spec.dataset, trains_on, spec.seed, spec.shots)
+            views[sample] = max(views.get(sample, 0), cost.views)
+            for scored, _ in self.plan.scored_sets(spec):  # a half is kept apart from the whole
+                tests[scored.dataset.name, trains_on, scored.name] = len(scored.dataset.test)
         return whole + self._images(sum(views.values()), sum(tests.values()))
 
     def _work_out(self, spec: RunSpec) -> Cost:
-        protocol, dataset = PROTOCOLS[spec.protocol], self.plan.datasets[spec.dataset]
-        training_set = protocol.training_set(dataset, shots=spec.shots, seed=spec.seed)
-        sets = [scored.dataset for scored in protocol.scored_sets(dataset)]
-        steps = per_epoch = 0
-        if spec.training is not None:
-            per_epoch = batches_per_epoch(len(training_set.train), spec.training.batch_size)
-            steps = spec.training.epochs * per_epoch
-        views = spec.training.epochs * len(training_set.train) if spec.training else 0
-        cost = Cost(steps=steps) + self._images(views, sum(len(scored.test) for scored in sets))
+        training_set, sets = self.plan.training_set(spec), self.plan.scored_sets(spec)
+        training = None if spec in self.plan.taken else spec.training
+        steps = views = 0
+        if training is not None:
+            steps = training.epochs * batches_per_epoch(len(training_set.train), training.batch_size)
+            views = training.epochs * len(training_set.train)
+        cost = Cost(steps=steps) + self._images(views, sum(len(scored.dataset.test) for scored, _ in sets))
         if self._clip is None:
             return cost + Cost(tokens=None, text_gflop=None)
         method = create_method(
@@ -86,13 +87,14 @@ class Estimator:
             config=dict(spec.options),
         )
         conditional = getattr(method, "conditional", False)
-        if spec.training is not None:
-            batch = min(spec.training.batch_size, len(training_set.train)) if conditional else 1
+        if training is not None:
+            batch = min(training.batch_size, len(training_set.train)) if conditional else 1
             backward = 2 if method.edits_gradients else 1  # ProGrad differentiates two losses
             cost += self._prompts(method, training_set, spec.template, steps * batch, 1 + backward)
-        for scored in sets:
-            method.set_classes(scored.class_names, spec.template)
-            cost += self._prompts(method, scored, spec.template, len(scored.test) if conditional else 1, 1)
+        for scored, template in sets:
+            method.set_classes(scored.dataset.class_names, template)
+            contexts = len(scored.dataset.test) if conditional else 1
+            cost += self._prompts(method, scored.dataset, template, contexts, 1)
         return cost
 
     def _prompts(self, method: Method, dataset: Dataset, template: str, contexts: int, passes: int) -> Cost:

@@ -38,6 +38,7 @@ class FitReport:
         seconds: wall-clock time of the loop, views of the training images included; a share of it, in lockstep.
         losses: mean total loss of each epoch.
         together: trainings that shared their passes, this one among them.
+        taken_from: the record, below the results folder, whose training this is; None for one of its own.
         warnings: what a reader of the result should know.
     """
 
@@ -46,12 +47,14 @@ class FitReport:
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     together: int = 1
+    taken_from: str | None = None
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
         """What a record keeps of it; its warnings stand there on their own."""
         kept = ("steps", "images", "seconds", "together", "losses")
-        return {name: getattr(self, name) for name in kept}
+        taken = {} if self.taken_from is None else {"taken_from": self.taken_from}
+        return {name: getattr(self, name) for name in kept} | taken
 
 
 def learning_rate(training: Training, epoch: int) -> float:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import hashlib
 import resource
 import sys
 import time
@@ -24,9 +25,10 @@ from benchmark.fit import FitReport, fit, fit_together
 from benchmark.lockstep import can_share
 from benchmark.method import Method
 from benchmark.metrics import accuracy_percent
-from benchmark.plan import PROTOCOLS, Plan
+from benchmark.plan import Plan
 from benchmark.progress import Progress
 from benchmark.registry import create_method
+from benchmark.sharing import LEARNED_SHA256, take_training
 
 
 class Runner:
@@ -72,11 +74,10 @@ class Runner:
 
     def run(self, specs: Sequence[RunSpec], progress: Progress) -> list[str]:
         """Train, score, record some runs that differ in nothing but their seed; returns the lines that say so."""
-        first, started = specs[0], _now()
-        protocol, dataset = PROTOCOLS[first.protocol], self.plan.datasets[first.dataset]
+        started = _now()
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.accelerator.device)
-        samples = [protocol.training_set(dataset, shots=first.shots, seed=spec.seed) for spec in specs]
+        samples = [self.plan.training_set(spec) for spec in specs]
         methods = [
             create_method(
                 spec.method,
@@ -88,14 +89,21 @@ class Runner:
             )
             for spec, sample in zip(specs, samples, strict=True)
         ]
-        reports = self._train(specs, methods, samples, progress)
+        out = self.plan.request.out
+        reports = [take_training(spec, method, out) for spec, method in zip(specs, methods, strict=True)]
+        left = [i for i, report in enumerate(reports) if report is None]
+        trained = self._train(
+            [specs[i] for i in left], [methods[i] for i in left], [samples[i] for i in left], progress
+        )
+        for i, report in zip(left, trained, strict=True):
+            reports[i] = report
         parts = zip(specs, methods, reports, strict=True)
         return [self._score_and_record(spec, method, report, started) for spec, method, report in parts]
 
     def _train(
         self, specs: Sequence[RunSpec], methods: Sequence[Method], samples: Sequence[Dataset], progress: Progress
     ) -> list[FitReport]:
-        training = specs[0].training
+        training = specs[0].training if specs else None
         if training is None:
             return [FitReport() for _ in specs]
         graphs = self.plan.request.graphs
@@ -109,10 +117,12 @@ class Runner:
     def _score_and_record(self, spec: RunSpec, method: Method, report: FitReport, started: str) -> str:
         """Score a trained method on all class sets and save its record; returns the line that says so."""
         scoring, outcomes = time.perf_counter(), {}
-        for scored in PROTOCOLS[spec.protocol].scored_sets(self.plan.datasets[spec.dataset]):
-            method.set_classes(scored.dataset.class_names, spec.template)
+        for scored, template in self.plan.scored_sets(spec):
+            method.set_classes(scored.dataset.class_names, template)
             outcomes[scored.name] = evaluate(method, scored.dataset, store=self.store, accelerator=self.accelerator)
-        learned = method.learned_state()
+        state = method.learned_state()
+        learned = safetensors.torch.save(state) if state else None
+        digest = {LEARNED_SHA256: hashlib.sha256(learned).hexdigest()} if learned else {}
         record = records.RunRecord(
             spec=spec,
             status="ok",
@@ -121,17 +131,19 @@ class Runner:
             training=report.to_json() if spec.training else {},
             evaluation_seconds=time.perf_counter() - scoring,
             peak_memory_bytes=_peak_memory_bytes(self.accelerator),
-            warnings=report.warnings + self._chunk_warnings(),
-            provenance=self._provenance(spec) | {"started": started, "finished": _now()},
+            warnings=list(dict.fromkeys(report.warnings + self._chunk_warnings())),
+            provenance=self._provenance(spec) | digest | {"started": started, "finished": _now()},
         )
         records.save(
             record,
             self.plan.request.out,
             predictions={name: outcome.predictions for name, outcome in outcomes.items()},
-            learned=safetensors.torch.save(learned) if learned else None,
+            learned=learned,
         )
         shown = ", ".join(f"{name} {accuracy_percent(s.correct, s.total):.2f}" for name, s in record.scores.items())
-        return f"{spec.label()}: {shown} ({report.seconds + record.evaluation_seconds:.1f} s)"
+        spent = record.evaluation_seconds + (0 if report.taken_from else report.seconds)
+        taken = f"; training of {report.taken_from}" if report.taken_from else ""
+        return f"{spec.label()}: {shown} ({spent:.1f} s{taken})"
 
     def _chunk_warnings(self) -> list[str]:
         text = self.clip.text
@@ -154,6 +166,7 @@ class Runner:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
             "precision": spec.precision,
             "split_sha256": self.plan.datasets[spec.dataset].split_sha256,
+            "targets_split_sha256": {name: self.plan.datasets[name].split_sha256 for name in spec.targets},
             "checkpoint": spec.checkpoint,
         }
 

@@ -1,51 +1,25 @@
 """From a request to its runs: everything that can be known, checked and refused before anything is computed."""
 
-from collections.abc import Mapping
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark import provenance, records
 from benchmark.cache import cache_folder
-from benchmark.clip.backbone import Patches, load_clip, locate_checkpoint
-from benchmark.config import RunSpec, Suite
-from benchmark.data.catalog import Dataset, count_by_label, load_catalog, load_dataset
-from benchmark.data.synthetic.suite import CHECKPOINT, SYNTHETIC, materialise, suite_version
-from benchmark.errors import ConfigError, DataError, did_you_mean, listed
+from benchmark.clip.backbone import Clip, Patches, load_clip, locate_checkpoint
+from benchmark.config import RunSpec
+from benchmark.data.catalog import Dataset, count_by_label, load_dataset
+from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
+from benchmark.errors import ConfigError, DataError, listed
 from benchmark.fit import batches_per_epoch
-from benchmark.protocols.base2new import PROTOCOL as BASE2NEW
-from benchmark.protocols.protocol import Protocol
-from benchmark.registry import create_method, method_names, resolve_recipe
+from benchmark.method import Method
+from benchmark.protocols.protocol import Protocol, Scored
+from benchmark.protocols.registry import PROTOCOLS
+from benchmark.registry import Recipe, create_method, resolve_recipe
+from benchmark.request import Request, check_names, choose_trainings, names_of
+from benchmark.sharing import find_training, training_id
 
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (BASE2NEW,)}
 EMBEDDED = "embedded"  # the backbone that lies in this repository
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a user asked for, names still unchecked.
-
-    Attributes:
-        data: folder of the real datasets; None where all datasets are the embedded suite's.
-        lockstep: whether the seeds of a (method, dataset) are trained in one pass.
-        graphs: whether training steps may be CUDA graphs.
-        cache: whether image features may be kept on disk.
-        overrides: method to the option values given on the command line.
-    """
-
-    protocol: str
-    suite: Suite
-    methods: tuple[str, ...]
-    datasets: tuple[str, ...]
-    seeds: tuple[int, ...]
-    shots: int
-    backbone: str
-    precision: str
-    data: Path | None
-    out: Path
-    overrides: Mapping[str, Mapping[str, object]]
-    cache: bool = True
-    lockstep: bool = True
-    graphs: bool = True
 
 
 @dataclass
@@ -53,17 +27,32 @@ class Plan:
     """The runs of a request: all of them, those without a record, and what a user should know before they start.
 
     Attributes:
+        protocols: those that have something to do.
+        datasets: those trained on and those scored.
+        taken: of the missing ones, those whose training is another run's, recorded or to run before.
         patches: the features of image patches that some method reads, None for the pooled embedding alone.
     """
 
     request: Request
     checkpoint: Path | None
+    protocols: list[str]
     datasets: dict[str, Dataset]
-    specs: list[RunSpec]
-    missing: list[RunSpec]
+    specs: list[RunSpec] = field(default_factory=list)
+    missing: list[RunSpec] = field(default_factory=list)
+    taken: set[RunSpec] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     patches: set[Patches | None] = field(default_factory=set)
+
+    def training_set(self, spec: RunSpec) -> Dataset:
+        """The dataset whose train list is the sample that a run trains on."""
+        return PROTOCOLS[spec.protocol].training_set(self.datasets[spec.dataset], shots=spec.shots, seed=spec.seed)
+
+    def scored_sets(self, spec: RunSpec) -> list[tuple[Scored, str]]:
+        """The class sets that a run scores, each with the template in force there."""
+        targets = [dataset for name, dataset in self.datasets.items() if name in spec.targets]
+        sets = PROTOCOLS[spec.protocol].scored_sets(self.datasets[spec.dataset], targets)
+        return [(scored, spec.targets.get(scored.name, spec.template)) for scored in sets]
 
 
 def make_plan(request: Request, *, fetch: bool) -> Plan:
@@ -74,70 +63,47 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     Raises:
         BenchmarkError: all problems of the request in one message.
     """
-    _check_names(request)
+    check_names(request)
+    trainings, left_out = choose_trainings(request)
     checkpoint = CHECKPOINT if request.backbone == EMBEDDED else locate_checkpoint(request.backbone, fetch=fetch)
     digest = "not-fetched" if checkpoint is None else _checkpoint_hash(checkpoint)
-    datasets = _load_datasets(request)
-    plan = Plan(request, checkpoint, datasets, [], [])
-    protocol, problems = PROTOCOLS[request.protocol], []
-    for name, dataset in datasets.items():
-        if len(dataset.class_names) < protocol.min_classes:
-            problems.append(f"{name}: {protocol.name} needs {protocol.min_classes} classes or more")
-        plan.warnings += _few_images(name, dataset, request.shots)
-        for seed in request.seeds:
-            for method in request.methods:
-                try:
-                    plan.specs.append(_spec(request, method, dataset, seed, digest))
-                except ConfigError as error:
-                    problems.append(str(error))
-    problems += _refuse_incapable(plan, protocol)
+    plan = Plan(request, checkpoint, list(trainings), _load_datasets(request, names_of(trainings)), refused=left_out)
+    problems: list[str] = []
+    for protocol, of_protocol in trainings.items():
+        for name, targets in of_protocol.items():
+            problems += _untrainable(plan, PROTOCOLS[protocol], name)
+            for shots in request.shots_of(PROTOCOLS[protocol]):
+                plan.warnings += _few_images(plan.datasets[name], shots)
+                specs, wrong = _specs(plan, digest, protocol, (name, *targets), shots)
+                plan.specs += specs
+                problems += wrong
+    problems += _refuse_incapable(plan)
     if problems:
         raise ConfigError(listed("this request", sorted(set(problems))))
+    plan.warnings = list(dict.fromkeys(plan.warnings))
     plan.missing = records.missing(plan.specs, request.out)
+    plan.taken = _taken(plan)
     return plan
 
 
 def steps_of(plan: Plan, spec: RunSpec) -> int:
-    """Optimiser steps that a run takes."""
-    if spec.training is None:
+    """Optimiser steps that a run takes; none if another run trains for it."""
+    if spec.training is None or spec in plan.taken:
         return 0
-    training_set = PROTOCOLS[spec.protocol].training_set(plan.datasets[spec.dataset], shots=spec.shots, seed=spec.seed)
-    return spec.training.epochs * batches_per_epoch(len(training_set.train), spec.training.batch_size)
+    return spec.training.epochs * batches_per_epoch(len(plan.training_set(spec).train), spec.training.batch_size)
 
 
-def _check_names(request: Request) -> None:
-    """Refuse unknown names and values, all in one message."""
-    problems = []
-    for kind, given, allowed in (
-        ("protocol", (request.protocol,), PROTOCOLS),
-        ("method", (*request.methods, *request.overrides), method_names()),
-        ("dataset", request.datasets, load_catalog()),
-    ):
-        problems += [
-            f"'{name}' is not a {kind}. {did_you_mean(name, allowed)}" for name in given if name not in allowed
-        ]
-    for kind, given in (("methods", request.methods), ("datasets", request.datasets), ("seeds", request.seeds)):
-        problems += [f"--{kind} names one twice: {given}"] if len(set(given)) < len(given) else []
-    problems += [f"--seeds {seed}: a seed is 0 or more" for seed in request.seeds if seed < 0]
-    problems += [f"--shots {request.shots}: at least 1 is needed"] if request.shots < 1 else []
-    real = [name for name in request.datasets if name in load_catalog() and name not in SYNTHETIC]
-    if real and request.data is None:
-        problems.append(f"{', '.join(real)}: real images are needed; give --data FOLDER (its layout: docs/data.md)")
-    if problems:
-        raise ConfigError(listed("this request", problems))
-
-
-def _load_datasets(request: Request) -> dict[str, Dataset]:
+def _load_datasets(request: Request, names: list[str]) -> dict[str, Dataset]:
     """All datasets, checked file by file before anything is computed; the problems of all in one error."""
-    embedded = [name for name in request.datasets if name in SYNTHETIC]
+    embedded = [name for name in names if name in DRAWN]
     cache = cache_folder() / f"synthetic-{suite_version()}"
     if embedded:
         materialise(cache, embedded)
     datasets, problems = {}, []
-    for name in request.datasets:
+    for name in names:
         try:
-            root = cache if name in SYNTHETIC else request.data
-            datasets[name] = load_dataset(name, root, check_files=name not in SYNTHETIC)
+            root = cache if name in DRAWN else request.data
+            datasets[name] = load_dataset(name, root, check_files=name not in DRAWN)
         except DataError as error:
             problems.append(str(error))
     if problems:
@@ -145,67 +111,141 @@ def _load_datasets(request: Request) -> dict[str, Dataset]:
     return datasets
 
 
-def _spec(request: Request, method: str, dataset: Dataset, seed: int, checkpoint: str) -> RunSpec:
-    recipe = resolve_recipe(
+def _untrainable(plan: Plan, protocol: Protocol, name: str) -> list[str]:
+    """Why a protocol cannot train on a dataset, if so."""
+    dataset = plan.datasets[name]
+    if not dataset.train:
+        return [
+            f"{name}: {protocol.name} trains on it, but it holds test images only. Leave it out with --datasets, or "
+            "score it with --protocol cross_dataset or domain_generalization"
+        ]
+    if len(dataset.class_names) < protocol.min_classes:
+        return [f"{name}: {protocol.name} needs {protocol.min_classes} classes or more"]
+    return []
+
+
+def _specs(
+    plan: Plan, checkpoint: str, protocol: str, names: tuple[str, ...], shots: int
+) -> tuple[list[RunSpec], list[str]]:
+    """The runs of each seed and method that train on the first of some datasets, and what is wrong with recipes."""
+    request, datasets, recipes, problems = plan.request, [plan.datasets[name] for name in names], {}, []
+    for method in request.methods:
+        try:
+            own, *others = [_recipe(request, method, dataset, protocol, shots) for dataset in datasets]
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
+        if any(other.options.get("templates") != own.options.get("templates") for other in others):
+            plan.refused.append(
+                f"{method}: its list of templates is another for each dataset, and a run of {protocol} has one for all "
+                "of them: its runs are left out, the rest goes on. Name the list, or leave templates alone."
+            )
+        else:
+            recipes[method] = [own, *others]
+    specs = [
+        RunSpec(
+            suite=request.suite.name,
+            protocol=protocol,
+            method=method,
+            dataset=names[0],
+            shots=shots,
+            seed=seed,
+            backbone=request.backbone,
+            checkpoint=checkpoint,
+            split=_split_hash(datasets),
+            template=own.template,
+            precision=request.precision,
+            options=own.options,
+            training=own.training,
+            targets={name: other.template for name, other in zip(names[1:], others, strict=True)},
+        )
+        for seed in request.seeds
+        for method, (own, *others) in recipes.items()
+    ]
+    return specs, problems
+
+
+def _recipe(request: Request, method: str, dataset: Dataset, protocol: str, shots: int) -> Recipe:
+    suite = request.suite
+    of_suite = [suite.recipes.get(method, {}), suite.protocol_recipes.get(protocol, {}).get(method, {})]
+    return resolve_recipe(
         method,
-        [request.suite.recipes.get(method, {}), request.overrides.get(method, {})],
+        [*of_suite, request.overrides.get(method, {})],
         template=dataset.template,
-        protocol=request.protocol,
+        protocol=protocol,
         dataset=dataset.name,
-        shots=request.shots,
-    )
-    return RunSpec(
-        suite=request.suite.name,
-        protocol=request.protocol,
-        method=method,
-        dataset=dataset.name,
-        shots=request.shots,
-        seed=seed,
-        backbone=request.backbone,
-        checkpoint=checkpoint,
-        split=dataset.split_sha256[:16],
-        template=recipe.template,
-        precision=request.precision,
-        options=recipe.options,
-        training=recipe.training,
+        shots=shots,
     )
 
 
-def _refuse_incapable(plan: Plan, protocol: Protocol) -> list[str]:
-    """Take out the runs of methods that, as configured, cannot do what the protocol asks; returns other problems.
+def _split_hash(datasets: list[Dataset]) -> str:
+    """Of the dataset trained on; where others are scored too, of those as well."""
+    own, *others = datasets
+    if not others:
+        return own.split_sha256[:16]
+    lines = sorted(f"{dataset.name} {dataset.split_sha256}" for dataset in others)
+    return f"{own.split_sha256[:16]}+{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
+
+
+def _refuse_incapable(plan: Plan) -> list[str]:
+    """Take out the runs of methods that, as configured, cannot do what their protocol asks; returns other problems.
 
     What a method can do is read from an instance of it, made here on the embedded checkpoint, which loads at once.
     """
-    clip, problems = load_clip(CHECKPOINT), []
-    for method in plan.request.methods:
-        own = [spec for spec in plan.specs if spec.method == method]
-        for options, template in sorted({(spec.options, spec.template) for spec in own}, key=str):
+    clip, problems, kept, capable = load_clip(CHECKPOINT), [], [], {}
+    refused: dict[tuple[str, str], int] = {}
+    for spec in plan.specs:
+        templates = (spec.template, *dict(spec.targets).values())
+        key = (spec.method, spec.options, templates)
+        if key not in capable:
             try:
-                probe = create_method(
-                    method, clip=clip, class_names=("a", "b"), template=template, config=dict(options)
-                )
+                capable[key] = _probe(clip, spec, templates)
             except ConfigError as error:
-                problems.append(f"{method}: {error}")
-                continue
-            if protocol.transfers and not probe.transfers:
-                plan.specs = [spec for spec in plan.specs if spec.method != method]
-                plan.refused.append(
-                    f"{method}, as configured, learns prompts of the trained classes alone and cannot score others, "
-                    f"which {protocol.name} asks for: its {len(own)} runs are left out, the rest goes on."
-                )
-                break
-            plan.patches.add(probe.needs_patches)
+                capable[key] = None
+                problems.append(f"{spec.method}: {error}")
+        probe = capable[key]
+        if probe is None:
+            continue
+        if PROTOCOLS[spec.protocol].transfers and not probe.transfers:
+            refused[spec.method, spec.protocol] = refused.get((spec.method, spec.protocol), 0) + 1
+            continue
+        kept.append(spec)
+        plan.patches.add(probe.needs_patches)
+    plan.specs = kept
+    plan.refused += [
+        f"{method}, as configured, learns prompts of the trained classes alone and cannot score others, "
+        f"which {protocol} asks for: its {count} runs are left out, the rest goes on."
+        for (method, protocol), count in refused.items()
+    ]
     return problems
 
 
-def _few_images(name: str, dataset: Dataset, shots: int) -> list[str]:
+def _probe(clip: Clip, spec: RunSpec, templates: tuple[str, ...]) -> Method:
+    """An instance of a method that has taken every template it will meet."""
+    options = dict(spec.options)
+    method = create_method(spec.method, clip=clip, class_names=("a", "b"), template=spec.template, config=options)
+    for template in dict.fromkeys(templates) if method.transfers else ():
+        method.set_classes(("a", "b"), template)
+    return method
+
+
+def _taken(plan: Plan) -> set[RunSpec]:
+    """The missing runs that need no training of their own, since one before them or a record has it."""
+    taken, known = set(), set()
+    for spec in plan.missing:
+        training = training_id(spec)
+        if training and (training in known or find_training(spec, plan.request.out)):
+            taken.add(spec)
+        known.add(training)
+    return taken
+
+
+def _few_images(dataset: Dataset, shots: int) -> list[str]:
     counts = count_by_label(dataset.train, len(dataset.class_names))
     few = sum(count < shots for count in counts)
-    return (
-        [f"{name}: {few} of {len(counts)} classes have fewer than {shots} training images; all are used."]
-        if few
-        else []
-    )
+    if not few:
+        return []
+    return [f"{dataset.name}: {few} of {len(counts)} classes have fewer than {shots} training images; all are used."]
 
 
 def _checkpoint_hash(folder: Path) -> str:

@@ -115,12 +115,13 @@ def test_spec_survives_pickling_copying_and_replacing():
 
 
 def test_spec_hash_is_pinned_because_stored_results_depend_on_it():
-    assert make_spec().hash == "8ebf517b"
+    assert make_spec().hash == "1752898b"
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(RunSpec)])
 def test_spec_hash_changes_with_every_field(name):
-    others = {"shots": 8, "seed": 2, "precision": "bf16", "options": {"n_ctx": 8}, "training": None}
+    others = {"shots": 8, "seed": 2, "precision": "bf16", "options": {"n_ctx": 8}, "training": None,
+              "targets": {"eurosat": "a {}."}}  # fmt: skip
     assert make_spec(**{name: others.get(name, "other")}).hash != make_spec().hash
 
 
@@ -240,6 +241,15 @@ def test_unknown_suite_is_refused_with_nearest_name_that_then_loads(suites, name
         ("backbone: embedded\n", "", "'backbone' is missing"),
         ("{epochs: 2}", "null", "'recipes.coop' must be a mapping"),
         ("note:", "published: no\nnote:", "write true or false"),
+        ("note:", "shift_source: dtd\nnote:", "'shift_source' and 'shift_targets' belong together"),
+        ("note:", "shift_targets: [dtd]\nnote:", "'shift_source' and 'shift_targets' belong together"),
+        ("note:", "shift_source: dtd\nshift_targets: [dtd]\nnote:", "the source is no target of itself"),
+        ("note:", "shift_source: dtd\nshift_targets: [a, a]\nnote:", "'shift_targets' repeats a"),
+        (
+            "note:",
+            "protocol_recipes: {few_shot: {coop: 2}}\nnote:",
+            "'protocol_recipes.few_shot.coop' must be a mapping",
+        ),
         ("note:", "name: other\nnote:", "'name' is 'other', but the file is 'small.yaml'; leave 'name' out"),
         ("note:", "shots: 8\nnote:", "'shots' stands twice, on lines 4 and 8"),
     ],

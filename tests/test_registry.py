@@ -2,11 +2,12 @@
 
 import pytest
 
-from benchmark.constants import IMAGENET_TEMPLATES
+from benchmark.constants import IMAGENET_TEMPLATES, SHOTS
 from benchmark.errors import ConfigError
 from benchmark.registry import create_method, method_class, method_names, resolve_recipe
 
 PAPER = ["cocoop", "coop", "copl", "kgcoop", "prograd", "zero_shot"]
+PROTOCOLS_THAT_TRANSFER = ("cross_dataset", "domain_generalization")
 NAMES, TEMPLATE = ["circle", "square", "star"], "a photo of a {}."
 
 
@@ -24,7 +25,7 @@ def test_registry_holds_the_six_methods_of_the_paper():
 
 @pytest.mark.parametrize("name", PAPER)
 def test_every_recipe_resolves_for_every_protocol_and_shot_count(name):
-    for protocol in ("base2new", "cross_dataset", "few_shot"):
+    for protocol in ("base2new", "cross_dataset", "few_shot", "domain_generalization"):
         for shots in (1, 2, 4, 8, 16):
             for dataset in ("imagenet", "dtd", "caltech101"):
                 resolved = recipe(name, protocol=protocol, shots=shots, dataset=dataset)
@@ -52,6 +53,7 @@ def test_option_of_wrong_type_is_refused(clip):
         ({"protocol": "base2new", "dataset": "dtd", "shots": 16}, 200),
         ({"protocol": "base2new", "dataset": "imagenet", "shots": 16}, 50),
         ({"protocol": "cross_dataset", "dataset": "caltech101", "shots": 16}, 50),
+        ({"protocol": "domain_generalization", "dataset": "synth_objects", "shots": 16}, 50),
         ({"protocol": "few_shot", "dataset": "dtd", "shots": 1}, 50),
         ({"protocol": "few_shot", "dataset": "dtd", "shots": 4}, 100),
         ({"protocol": "few_shot", "dataset": "dtd", "shots": 16}, 200),
@@ -60,6 +62,23 @@ def test_option_of_wrong_type_is_refused(clip):
 )
 def test_coop_trains_as_long_as_its_authors_did(run, epochs):
     assert recipe("coop", **run).training.epochs == epochs
+
+
+@pytest.mark.parametrize(
+    "name, epochs",
+    [("coop", [50, 100, 100, 200, 200]), ("cocoop", [10] * 5), ("kgcoop", [100] * 5),
+     ("prograd", [50, 100, 100, 200, 200]), ("copl", [10] * 5)],
+)  # fmt: skip
+def test_few_shot_recipes_follow_the_number_of_shots(name, epochs):
+    assert [recipe(name, protocol="few_shot", shots=k, dataset="dtd").training.epochs for k in SHOTS] == epochs
+    on_imagenet = {recipe(name, protocol="few_shot", shots=k, dataset="imagenet").training.epochs for k in SHOTS}
+    assert on_imagenet == ({50} if name in ("coop", "prograd") else {epochs[0]})
+
+
+@pytest.mark.parametrize("name", ["coop", "cocoop", "kgcoop", "prograd", "copl"])
+def test_both_transfers_train_alike(name):
+    one, other = (recipe(name, protocol=p, dataset="imagenet", shots=16) for p in PROTOCOLS_THAT_TRANSFER)
+    assert one == other
 
 
 def test_few_shot_coop_starts_from_sixteen_random_vectors():

@@ -11,12 +11,13 @@ import torch
 import run_all
 from benchmark import workers
 from benchmark.config import RunSpec, Training
-from benchmark.records import load
+from benchmark.records import collect, load
+from benchmark.sharing import training_id
 
 
-def spec(dataset, seed, method):
+def spec(dataset, seed, method, protocol="base2new"):
     return RunSpec(
-        suite="s", protocol="base2new", method=method, dataset=dataset, shots=1, seed=seed, backbone="b",
+        suite="s", protocol=protocol, method=method, dataset=dataset, shots=1, seed=seed, backbone="b",
         checkpoint="c", split="d", template="{}.", precision="fp32", options={},
         training=Training(epochs=1, batch_size=1),
     )  # fmt: skip
@@ -27,6 +28,25 @@ def test_runs_that_share_features_stay_together():
     groups = workers.groups_of(specs)
     assert [len(group) for group in groups] == [4, 4]
     assert [run for group in groups for run in group] == specs
+
+
+def test_runs_that_share_a_training_stay_together_in_the_order_of_the_plan():
+    protocols = ("cross_dataset", "few_shot", "domain_generalization")
+    specs = [spec(d, 1, "copl", protocol) for protocol in protocols for d in ("x", "y")]
+    groups = workers.groups_of(specs)
+    assert [{training_id(run) for run in group} == {training_id(group[0])} for group in groups] == [True, True]
+    assert [tuple(run.protocol for run in group) for group in groups] == [protocols, protocols]
+
+
+@pytest.mark.slow
+def test_second_of_two_protocols_takes_the_training_in_another_process_too(tmp_path):
+    arguments = ["--protocol", "all", "--datasets", "synth_actions", "synth_things", "--seeds", "1", "--shots", "1"]
+    arguments += ["--methods", "cocoop", "--set", "cocoop.epochs=1", "--out", str(tmp_path), "--device", "cpu"]
+    assert run_all.main([*arguments, "--processes", "2"]) == 0
+    found, problems = collect(tmp_path)
+    assert (len(found), problems) == (5, [])
+    taken = [record.spec for record in found if "taken_from" in record.training]
+    assert [(run.protocol, run.dataset) for run in taken] == [("few_shot", "synth_things")]
 
 
 @pytest.mark.slow

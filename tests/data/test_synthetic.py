@@ -1,18 +1,21 @@
 """The embedded suite: drawn the same everywhere, in words that the checkpoint knows, neither hopeless nor solved."""
 
+import hashlib
 import json
 import multiprocessing
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
+from transformers import CLIPModel, CLIPTokenizer
 
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.synthetic.canvas import SIZE, Look
 from benchmark.data.synthetic.captions import CHOICES, describe, draw_attributes, facts_of, vocabulary
-from benchmark.data.synthetic.judge import MEAN_RANGE, MOST, TIMES_CHANCE, judge
+from benchmark.data.synthetic.judge import MEAN_RANGE, MOST, TIMES_CHANCE, accuracy, judge
 from benchmark.data.synthetic.renderer import KINDS, render
-from benchmark.data.synthetic.suite import CHECKPOINT, PER_CLASS, SYNTHETIC, draw, materialise
+from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, PER_CLASS, SHIFTED, SYNTHETIC, draw, materialise
 from benchmark.errors import DataError
 
 MOST_BYTES = 12 * 10**6
@@ -27,15 +30,33 @@ def test_suite_has_eleven_datasets_of_eight_to_forty_classes():
 
 def test_catalogue_agrees_with_the_suite():
     catalog = {name: entry for name, entry in load_catalog().items() if entry.mirrors}
-    assert catalog.keys() == SYNTHETIC.keys()
-    for name, dataset in SYNTHETIC.items():
+    assert catalog.keys() == DRAWN.keys()
+    for name, dataset in DRAWN.items():
         entry = catalog[name]
         assert (entry.template, entry.mirrors, entry.classes) == (
             dataset.template,
             dataset.mirrors,
             len(dataset.classes),
         )
-        assert entry.counts == {split: count * len(dataset.classes) for split, count in PER_CLASS.items()}
+        counts = {split: count if split in dataset.lists else 0 for split, count in PER_CLASS.items()}
+        assert entry.counts == {split: count * len(dataset.classes) for split, count in counts.items()}
+
+
+def test_shifted_versions_of_the_objects_mirror_the_four_imagenet_variants():
+    mirrored = [dataset.mirrors for dataset in SHIFTED.values()]
+    assert mirrored == ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"]
+    objects = SYNTHETIC["synth_objects"].classes
+    assert [len(dataset.classes) for dataset in SHIFTED.values()] == [12, 12, 6, 6]
+    assert all(dataset.classes.items() <= objects.items() for dataset in SHIFTED.values())
+    assert len({dataset.seed for dataset in DRAWN.values()}) == len(DRAWN)
+
+
+def test_picture_of_every_dataset_is_the_one_that_results_were_measured_on():
+    digest = hashlib.sha256()
+    for dataset in SYNTHETIC.values():
+        for split in PER_CLASS:
+            digest.update(draw(dataset, 1, split, 3).tobytes())
+    assert digest.hexdigest()[:16] == "6238cfce26a8c7f5"
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -50,9 +71,9 @@ def test_picture_is_a_function_of_its_generator(kind):
     assert not np.array_equal(picture(1), picture(2))
 
 
-@pytest.mark.parametrize("name", sorted(SYNTHETIC))
+@pytest.mark.parametrize("name", sorted(DRAWN))
 def test_every_dataset_is_shifted_from_the_plain_style(name):
-    dataset = SYNTHETIC[name]
+    dataset = DRAWN[name]
     shifted = draw(dataset, 0, "test", 0).astype(int)
     assert np.abs(shifted - draw(dataset, 0, "test", 0, shifted=False)).mean() > 5
 
@@ -100,6 +121,12 @@ def test_materialised_dataset_is_read_like_any_other(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["synth_actions"]
 
 
+def test_shifted_version_holds_test_pictures_alone(tmp_path):
+    materialise(tmp_path, ["synth_objects_rendition"])
+    dataset = load_dataset("synth_objects_rendition", tmp_path, check_files=True)
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (0, 0, 6 * PER_CLASS["test"])
+
+
 @pytest.mark.slow
 def test_materialised_files_are_the_same_bytes_again_and_left_alone_if_there(tmp_path):
     for folder in ("one", "two"):
@@ -138,4 +165,13 @@ def test_zero_shot_accuracy_is_neither_hopeless_nor_solved():
     mean = sum(share for share, _ in results.values()) / len(results)
     assert MEAN_RANGE[0] <= mean <= MEAN_RANGE[1]
     for name, (share, chance) in results.items():
+        assert TIMES_CHANCE * chance <= share <= MOST, f"{name}: {share:.3f}, chance {chance:.3f}"
+
+
+@pytest.mark.slow
+def test_zero_shot_accuracy_under_domain_shift_is_neither_hopeless_nor_solved():
+    model = CLIPModel.from_pretrained(CHECKPOINT, dtype=torch.float32)
+    tokenizer = CLIPTokenizer.from_pretrained(CHECKPOINT)
+    for name, dataset in SHIFTED.items():
+        share, chance = accuracy(model, tokenizer, dataset, per_class=PER_CLASS["test"]), 1 / len(dataset.classes)
         assert TIMES_CHANCE * chance <= share <= MOST, f"{name}: {share:.3f}, chance {chance:.3f}"

@@ -1,4 +1,5 @@
-"""The embedded suite: eleven small datasets that mirror the kinds of the paper's eleven, written in CoOp's layout.
+"""The embedded suite: eleven small datasets that mirror the kinds of the paper's eleven, written in CoOp's layout, and
+four shifted versions of the first of them, which mirror the four ImageNet variants and hold test pictures alone.
 
 Every dataset is shifted away from the pictures that the embedded checkpoint learnt from, each in its own way, as the
 paper's datasets are from CLIP's. Its numbers are its own and never the paper's.
@@ -46,6 +47,7 @@ class SyntheticDataset:
         classes: class name to the attributes that all its pictures share; the other attributes are random.
         look: random style of a picture, drawn from a generator: the shift.
         seed: of all its pictures.
+        lists: which lists it has.
     """
 
     name: str
@@ -55,6 +57,7 @@ class SyntheticDataset:
     classes: Mapping[str, Mapping[str, str]]
     look: Callable[[np.random.Generator], Look]
     seed: int
+    lists: tuple[str, ...] = tuple(PER_CLASS)
 
 
 def _one(key: str, values: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -135,7 +138,41 @@ _DATASETS = (
     ),
 )  # fmt: skip
 
+_OBJECTS = tuple(FIGURES)
+
+
+def _shifted(name: str, mirrors: str, seed: int, look: Callable, figures: Sequence[str] = _OBJECTS) -> SyntheticDataset:
+    """The figures of synth_objects, all or some, in another look."""
+    return SyntheticDataset(
+        name=f"synth_objects_{name}", kind="object", mirrors=mirrors, template=PHOTO, seed=seed,
+        classes=_one("figure", figures), look=look, lists=("test",),
+    )  # fmt: skip
+
+
+_SHIFTED = (
+    _shifted(
+        "v2", "imagenetv2", 112,
+        lambda rng: Look(clutter=int(rng.integers(6, 14)), noise=0.11, turn=rng.uniform(-0.5, 0.5)),
+    ),
+    _shifted(
+        "sketch", "imagenet_sketch", 113,
+        lambda rng: Look(line_drawing=True, light=rng.uniform(0.7, 1.0), wash=0.6, turn=rng.uniform(-0.9, 0.9)),
+    ),
+    _shifted(
+        "adversarial", "imagenet_a", 114,
+        lambda rng: Look(clutter=int(rng.integers(14, 24)), shear=rng.uniform(-0.7, 0.7), zoom=rng.uniform(1.2, 1.6)),
+        _OBJECTS[::2],
+    ),
+    _shifted(
+        "rendition", "imagenet_r", 115,
+        lambda rng: Look(hue=rng.uniform(0.3, 0.7), light=0.7, shear=rng.uniform(-0.5, 0.5), blur=1.1),
+        _OBJECTS[3:9],
+    ),
+)  # fmt: skip
+
 SYNTHETIC: dict[str, SyntheticDataset] = {dataset.name: dataset for dataset in _DATASETS}
+SHIFTED: dict[str, SyntheticDataset] = {dataset.name: dataset for dataset in _SHIFTED}
+DRAWN = SYNTHETIC | SHIFTED
 
 
 def suite_version() -> str:
@@ -163,7 +200,7 @@ def materialise(root: Path, names: Sequence[str] | None = None) -> None:
     Raises:
         DataError: the folder cannot be written.
     """
-    for name in SYNTHETIC if names is None else names:
+    for name in DRAWN if names is None else names:
         target = Path(root) / name
         if target.is_dir():
             continue
@@ -171,7 +208,7 @@ def materialise(root: Path, names: Sequence[str] | None = None) -> None:
             Path(root).mkdir(parents=True, exist_ok=True)
             building = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
             try:
-                _write(SYNTHETIC[name], building)
+                _write(DRAWN[name], building)
                 building.chmod(0o755)
                 os.rename(building, target)
             except OSError:
@@ -191,8 +228,8 @@ def _write(dataset: SyntheticDataset, folder: Path) -> None:
     for label, name in enumerate(dataset.classes):
         inside = name.replace(" ", "_")
         (folder / "images" / inside).mkdir(parents=True)
-        for split, count in PER_CLASS.items():
-            for index in range(count):
+        for split in dataset.lists:
+            for index in range(PER_CLASS[split]):
                 path = f"{inside}/{split}_{index:02d}.png"
                 Image.fromarray(draw(dataset, label, split, index)).save(folder / "images" / path, compress_level=1)
                 splits[split].append([path, label, name])

@@ -1,0 +1,132 @@
+"""What a user asked for, and the names and numbers in it checked before any file is opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.config import Suite
+from benchmark.data.catalog import load_catalog
+from benchmark.data.synthetic.suite import DRAWN
+from benchmark.errors import ConfigError, did_you_mean, listed
+from benchmark.protocols.protocol import Choice, Protocol
+from benchmark.protocols.registry import ALL, PROTOCOLS
+from benchmark.registry import method_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asked for, names still unchecked.
+
+    Attributes:
+        protocol: one of PROTOCOLS, or "all".
+        datasets: those named; None: the suite's.
+        source: the dataset that cross_dataset trains on; None: the suite's.
+        shots: those named; none: the protocol's.
+        data: folder of the real datasets; None where all datasets are the embedded suite's.
+        lockstep: whether the seeds of a (method, dataset) are trained in one pass.
+        graphs: whether training steps may be CUDA graphs.
+        cache: whether image features may be kept on disk.
+        overrides: method to the option values given on the command line.
+    """
+
+    protocol: str
+    suite: Suite
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...] | None
+    source: str | None
+    seeds: tuple[int, ...]
+    shots: tuple[int, ...]
+    backbone: str
+    precision: str
+    data: Path | None
+    out: Path
+    overrides: Mapping[str, Mapping[str, object]]
+    cache: bool = True
+    lockstep: bool = True
+    graphs: bool = True
+
+    @property
+    def protocols(self) -> list[Protocol]:
+        """Those asked for, in the order in which they run."""
+        return [p for p in PROTOCOLS.values() if self.protocol in (p.name, ALL)]
+
+    def shots_of(self, protocol: Protocol) -> tuple[int, ...]:
+        """The numbers of shots that a protocol runs."""
+        return self.shots or protocol.shots or (self.suite.shots,)
+
+
+def check_names(request: Request) -> None:
+    """Refuse unknown names and values, all in one message."""
+    problems, sources = [], () if request.source is None else (request.source,)
+    for kind, given, allowed in (
+        ("protocol", (request.protocol,), (*PROTOCOLS, ALL)),
+        ("protocol (protocol_recipes of the suite)", request.suite.protocol_recipes, PROTOCOLS),
+        ("method", (*request.methods, *request.overrides), method_names()),
+        ("dataset", (*(request.datasets or request.suite.datasets), *sources), load_catalog()),
+    ):
+        problems += [
+            f"'{name}' is not a {kind}. {did_you_mean(name, allowed)}" for name in given if name not in allowed
+        ]
+    for kind in ("methods", "datasets", "seeds", "shots"):
+        given = getattr(request, kind) or ()
+        problems += [f"--{kind} names one twice: {given}"] if len(set(given)) < len(given) else []
+    problems += [f"--seeds {seed}: a seed is 0 or more" for seed in request.seeds if seed < 0]
+    problems += [f"--shots {shots}: at least 1 is needed" for shots in request.shots if shots < 1]
+    for protocol in request.protocols:
+        if len(request.shots) > 1 and not protocol.shots:
+            problems.append(
+                f"--shots {' '.join(map(str, request.shots))}: {protocol.name} takes one number of shots; "
+                "give one, or take --protocol few_shot"
+            )
+    if request.source and request.protocols and not any(protocol.takes_source for protocol in request.protocols):
+        problems.append(
+            f"--source {request.source}: {request.protocol} has no source to choose; leave --source out, or take "
+            f"--protocol {' or '.join(p.name for p in PROTOCOLS.values() if p.takes_source)}"
+        )
+    if problems:
+        raise ConfigError(listed("this request", list(dict.fromkeys(problems))))
+
+
+def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, ...]]], list[str]]:
+    """Protocol to {dataset trained on: other datasets scored}, and which of `all` are left out, in words.
+
+    Where all protocols are asked for, shifted versions of a source are for domain generalization alone, and a protocol
+    that the named datasets leave nothing to do for is left out.
+
+    Raises:
+        ConfigError: the only protocol asked for has nothing to do, real datasets lack a folder, a name is unknown.
+    """
+    chosen, left_out = {}, []
+    for protocol in request.protocols:
+        named = request.datasets
+        if named is not None and request.protocol == ALL and protocol.name != "domain_generalization":
+            named = tuple(name for name in named if name not in request.suite.shift_targets)
+        try:
+            trainings = protocol.trainings(Choice(suite=request.suite, datasets=named, source=request.source))
+        except ConfigError as error:
+            left_out.append(f"{error} It is left out.")
+            if request.protocol != ALL:
+                raise
+        else:
+            chosen[protocol.name] = trainings
+    _check_datasets(request, names_of(chosen))
+    return chosen, left_out
+
+
+def names_of(chosen: Mapping[str, Mapping[str, tuple[str, ...]]]) -> list[str]:
+    """Every dataset of some trainings once, in order."""
+    return list(dict.fromkeys(name for of in chosen.values() for pair in of.items() for name in (pair[0], *pair[1])))
+
+
+def _check_datasets(request: Request, names: list[str]) -> None:
+    catalog = load_catalog()
+    problems = [
+        f"suite '{request.suite.name}': '{name}' is not a dataset. {did_you_mean(name, catalog)}"
+        for name in names
+        if name not in catalog
+    ]
+    real = [name for name in names if name in catalog and name not in DRAWN]
+    if real and request.data is None:
+        problems.append(f"{', '.join(real)}: real images are needed; give --data FOLDER (its layout: docs/data.md)")
+    if problems or not names:
+        raise ConfigError(listed("this request", problems or ["no protocol has anything to do with these datasets"]))
