@@ -89,9 +89,12 @@ def outliers(records: Iterable[RunRecord]) -> list[Outlier]:
     """Runs that stand out among the seeds of their cell, or lie far below zero-shot; in the order of the records.
 
     A seed stands out if it is more than 3 standard deviations of the other seeds away from their mean. Two others are
-    enough, so that three seeds can be judged; since two values agree closely by chance, a deviation below that of
-    counting so many test images, sqrt(p (1 - p) / n), is taken to be that. A run lies far below zero-shot if
-    zero-shot's accuracy on the same dataset and class set, with the same checkpoint, is at least 10 points above it.
+    enough, so that three seeds can be judged, though one in four of normally distributed values is then so far off by
+    chance (of five seeds, one in thirteen): a mark asks for a look and proves nothing. A deviation below that of
+    counting so many test images, sqrt(p (1 - p) / n), is taken to be that.
+
+    A run lies far below zero-shot if zero-shot's accuracy on the same dataset and class set, with the same checkpoint,
+    is at least 10 points above it.
     """
     records = list(records)
     cells: dict[tuple, dict[int, Score]] = {}

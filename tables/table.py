@@ -19,17 +19,18 @@ from tables.statistics import outliers
 FAR, FAR_BELOW = "†", "‡"
 SPREADS = "± is the sample standard deviation over seeds, of an average or H that of each seed's own."
 INTERVALS = (
-    "± is half the width of the 95 % interval of the mean over seeds, by Student's t; of an average, over each seed's "
-    "average, of H, over each seed's H. One seed has no interval."
+    "± is half the width of the 95 % interval of the mean over seeds, by Student's t; of an average or H, over each "
+    "seed's own. One seed has no interval."
 )
 DIFFERENCES = (
     "Mean over seeds of the difference to {} at the same seed, in points; ± is half the width of its 95 % interval by "
-    "Student's t, over each seed's averages and H where the cell is one. Bold: the interval leaves out 0. "
+    "Student's t; of an average or H, over each seed's own. Bold: the interval leaves out 0. "
     "(2/3): two of three seeds are paired."
 )
 EACH_SEED = (
     f"Accuracy in percent of each seed; an average only of seeds that all datasets have. {FAR}: more than 3 standard "
-    f"deviations of the other seeds away from their mean. {FAR_BELOW}: at least 10 points below zero-shot CLIP."
+    f"deviations of the other seeds away from their mean, which of three seeds happens to one in four by chance. "
+    f"{FAR_BELOW}: at least 10 points below zero-shot CLIP."
 )
 
 

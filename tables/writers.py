@@ -7,7 +7,7 @@ from benchmark.config import RunSpec
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records import RunRecord, write_whole
 from tables import base2new, cross_dataset, domain_generalization, few_shot
-from tables.grid import to_latex, to_markdown
+from tables.grid import Grid, to_latex, to_markdown
 from tables.table import NONE, Extras
 
 GRIDS = {
@@ -17,7 +17,19 @@ GRIDS = {
     "domain_generalization": domain_generalization.grids,
 }
 COMMANDS = f"python run_all.py --protocol base2new (or {', '.join(list(GRIDS)[1:])}, all)"
-FORMATS = {"markdown": (".md", to_markdown), "latex": (".tex", to_latex)}
+FLOATS = 12  # LaTeX keeps few unplaced tables in mind; after so many they are set
+
+
+def _latex(grids: Sequence[Grid]) -> str:
+    parts = [to_latex(grid) + ("\\clearpage\n" if n % FLOATS == 0 else "") for n, grid in enumerate(grids, start=1)]
+    return "\n".join(parts)
+
+
+def _markdown(grids: Sequence[Grid]) -> str:
+    return "\n".join(map(to_markdown, grids))
+
+
+FORMATS = {"markdown": (".md", _markdown), "latex": (".tex", _latex)}
 
 
 def by_protocol(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -63,7 +75,7 @@ def write(
         )
         for name in formats:
             suffix, render = FORMATS[name]
-            contents[Path(out) / f"{protocol}{suffix}"] = "\n".join(map(render, found))
+            contents[Path(out) / f"{protocol}{suffix}"] = render(found)
     for path, text in contents.items():
         write_whole(path, text.encode())
     return list(contents)

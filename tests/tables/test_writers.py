@@ -176,9 +176,20 @@ def test_names_of_grids_are_unique_and_can_be_labels(hostile):
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed; the structure is tested above")
-def test_latex_compiles_with_booktabs(hostile, tmp_path):
-    body = "\n\\clearpage\n".join(map(to_latex, hostile))
+def test_latex_compiles_with_booktabs(everything, few, tmp_path):
+    many = [few("coop", name, 50, shots=1) for name in ("imagenet", *map("d{}".format, range(40)))]
+    paths = write(
+        [*everything, *many],
+        tmp_path,
+        formats=["latex"],
+        std=True,
+        published=True,
+        note=HOSTILE,
+        titles={"dtd": HOSTILE},
+        extras=ALL,
+    )
     document = "\\documentclass[twocolumn]{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\begin{document}"
+    body = "".join(f"\\input{{{path.name}}}\\clearpage\n" for path in paths)
     (tmp_path / "table.tex").write_text(f"{document}\n{body}\n\\end{{document}}")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"],
