@@ -1,7 +1,8 @@
 """Figures printed in publications, to stand beside measured ones; facts with their source, never a target.
 
 They lie in CSV files in reference/. A row that a user adds appears at once, beside runs with the same backbone, shots
-and source; an empty cell is an unknown one.
+and source; an empty cell is an unknown one. A published average is over all datasets of the suite `paper`, of a
+transfer without the source.
 """
 
 import csv
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from benchmark.config import RunSpec, shown
+from benchmark.config import RunSpec, load_suite, shown
 from benchmark.errors import ConfigError, did_you_mean, listed
 from tables.aggregate import AVERAGE, Key
 
@@ -44,7 +45,7 @@ def published_base2new(spec: RunSpec, *, variant: str = "paper", folder: Path = 
     path = folder / "base2new.csv"
     rows = _rows(path, ("dataset",), ("base", "new", "h"))
     kept = [row for row in rows if _fits(row, spec, variant) and _same_shots(row, spec.shots)]
-    return _figures(path, spec, [row["dataset"] for row in rows], {
+    return _figures(path, spec, load_suite("paper").datasets, {
         (row["method"], row["dataset"], column): row[column] for row in kept for column in ("base", "new", "h")
     })  # fmt: skip
 
@@ -64,8 +65,9 @@ def published_transfer(spec: RunSpec, *, variant: str = "paper", folder: Path = 
         and _same_shots(row, spec.shots)
         and (row["source_dataset"] == spec.dataset or (not row["source_dataset"] and row["target_dataset"] != AVERAGE))
     ]
-    others = [row["target_dataset"] for row in rows if row["target_dataset"] != spec.dataset]
-    return _figures(path, spec, others, {
+    suite = load_suite("paper").datasets
+    averaged = suite if spec.protocol == "cross_dataset" else [row["target_dataset"] for row in kept]
+    return _figures(path, spec, [name for name in averaged if name != spec.dataset], {
         (row["method"], row["target_dataset"], "accuracy"): row["accuracy"] for row in kept
     })  # fmt: skip
 
@@ -84,7 +86,7 @@ def published_few_shot(
         for column in columns
         if _same_shots(row, int(column))
     }
-    return _figures(path, spec, [row["dataset"] for row in rows], values)
+    return _figures(path, spec, load_suite("paper").datasets, values)
 
 
 def _figures(path: Path, spec: RunSpec, datasets: Iterable[str], values: Mapping[Key, float | None]) -> Figures:

@@ -54,6 +54,21 @@ def test_added_rows_appear(read):
     assert read(LINE) == {("copl", "dtd", "base"): 70.0, ("copl", "dtd", "new"): 60.0, ("copl", "dtd", "h"): 64.62}
 
 
+@pytest.mark.parametrize("protocol", ["cross_dataset", "domain_generalization"])
+def test_added_rows_of_a_transfer_stand_beside_runs_from_their_source(tmp_path, transfer, protocol):
+    header = "method,variant,backbone,shots,source_dataset,target_dataset,accuracy,seen_in\n"
+    lines = [f"copl,paper,ViT-B/16,16,caltech101,{name},50.5,Table 2\n" for name in ("dtd", "average")]
+    (tmp_path / f"{protocol}.csv").write_text(header + "".join(lines))
+    for source, found in (("caltech101", 2), ("imagenet", 0)):
+        spec = transfer("copl", {source: 50, "dtd": 50}, protocol=protocol).spec
+        assert len(published_transfer(spec, folder=tmp_path).values) == found
+
+
+def test_dataset_of_ones_own_does_not_change_what_published_averages_are_over(tmp_path, spec):
+    (tmp_path / "base2new.csv").write_text(HEADER + LINE.replace("dtd", "my_birds"))
+    assert "my_birds" not in published_base2new(spec["base2new"], folder=tmp_path).datasets
+
+
 def test_empty_number_is_an_unknown_value(read):
     assert read("copl,paper,ViT-B/16,16,dtd,,60.00,,Table 1\n") == {("copl", "dtd", "new"): 60.0}
 
