@@ -115,7 +115,7 @@ def test_unpublished_cells_are_dashes(record, texts):
 @pytest.mark.parametrize("changes", [{"backbone": "embedded"}, {"shots": 4}])
 def test_figures_of_another_backbone_or_other_shots_do_not_stand_beside(record, changes):
     (only,) = grids([record("coop", "dtd", 50, 50, **changes)], published=True)
-    assert "no published value" in only.explained
+    assert "Published values: tables/reference/base2new.csv has none for" in only.explained
 
 
 def test_no_records_say_what_to_run():

@@ -16,7 +16,7 @@ def test_source_targets_and_their_average_stand_in_one_row(transfer, texts):
 
 def test_without_published_values_the_table_says_where_rows_can_be_added(transfer):
     (grid,) = grids([transfer("coop", ACCURACIES, protocol="domain_generalization")], published=True)
-    assert "tables/reference/domain_generalization.csv has no published value" in grid.explained
+    assert "Published values: tables/reference/domain_generalization.csv has none" in grid.explained
 
 
 def test_no_records_say_what_to_run():
