@@ -94,7 +94,7 @@ def _figures(path: Path, spec: RunSpec, datasets: Iterable[str], values: Mapping
         values={key: value for key, value in values.items() if value is not None},
         datasets=frozenset(datasets) - {AVERAGE},
         file=shown(path),
-        absent=f"Published values: {shown(path)} has none for backbone {spec.backbone} at these shots, from this source.",
+        absent=f"Published values: {shown(path)} has none for {spec.backbone}, these shots and this source.",
     )
 
 
