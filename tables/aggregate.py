@@ -1,6 +1,6 @@
 """From records to numbers: an accuracy per run and class set, means over seeds, and what may be compared."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,13 +8,18 @@ import pandas as pd
 from benchmark.config import RunSpec
 from benchmark.errors import RecordError
 from benchmark.metrics import accuracy_percent, mean, sample_std
-from benchmark.records import RunRecord
+from benchmark.records import RunRecord, Score
 
 METHOD_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")
 METHOD_TITLES = {"zero_shot": "CLIP", "coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "prograd": "ProGrad",
                  "copl": "CoPL"}  # fmt: skip
-SAME_FOR_ALL = ("suite", "protocol", "shots", "backbone", "checkpoint", "precision")
-SAME_FOR_A_CELL = ("split", "template", "options", "training")
+AVERAGE = "average"  # stands where a dataset's name would; the published files call it so too
+TRANSFERS = ("cross_dataset", "domain_generalization")  # protocols whose table has one source
+SAME_FOR_ALL = ("suite", "protocol", "backbone", "checkpoint", "precision")
+SAME_FOR_A_CELL = ("template", "options", "training", "targets")  # a recipe may depend on dataset and shots
+
+Key = tuple[str, str, str]  # method, dataset or AVERAGE, column
+Place = Callable[[RunSpec, str], tuple[str, str]]  # a run's class set -> dataset and column
 
 
 @dataclass(frozen=True)
@@ -32,20 +37,48 @@ class Value:
         return self.count >= self.planned
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """All numbers of a table, before any is rounded.
+
+    Attributes:
+        datasets: in the table's order.
+        averaged: those that AVERAGE is the mean of.
+        columns: name to heading.
+        seeds: each seed's own value; of an average, only for seeds that all its datasets have.
+        values: what the table shows; of an average, `count` and `planned` are datasets.
+        planned: how many seeds were meant.
+    """
+
+    methods: Sequence[str]
+    datasets: Sequence[str]
+    averaged: Sequence[str]
+    columns: Mapping[str, str]
+    seeds: Mapping[Key, Mapping[int, float]]
+    values: Mapping[Key, Value]
+    planned: Mapping[Key, int]
+
+
+def to_percent(score: Score) -> float:
+    """The accuracy of one class set, unrounded."""
+    return accuracy_percent(score.correct, score.total)
+
+
 def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """One row a run and class set: method, dataset, class_set, seed, accuracy in percent, unrounded."""
+    """One row a run and class set: method, dataset, shots, class_set, seed, accuracy in percent, unrounded."""
     rows = [
         {
             "method": record.spec.method,
             "dataset": record.spec.dataset,
+            "shots": record.spec.shots,
             "class_set": class_set,
             "seed": record.spec.seed,
-            "accuracy": accuracy_percent(score.correct, score.total),
+            "accuracy": to_percent(score),
         }
         for record in records
         for class_set, score in record.scores.items()
     ]
-    return pd.DataFrame(rows, columns=["method", "dataset", "class_set", "seed", "accuracy"])
+    return pd.DataFrame(rows, columns=["method", "dataset", "shots", "class_set", "seed", "accuracy"])
 
 
 def values_over_seeds(values: Sequence[float], planned: int) -> Value:
@@ -53,12 +86,55 @@ def values_over_seeds(values: Sequence[float], planned: int) -> Value:
     return Value(mean(values), sample_std(values), len(values), max(planned, len(values)))
 
 
-def planned_seeds(specs: Iterable[RunSpec]) -> dict[tuple[str, str], int]:
-    """(method, dataset) to the number of planned seeds."""
-    counts: dict[tuple[str, str], int] = {}
+def seeds_of(records: Iterable[RunRecord], place: Place) -> dict[Key, dict[int, float]]:
+    """Each seed's accuracy, under the place where a table shows it."""
+    cells: dict[Key, dict[int, float]] = {}
+    for record in records:
+        for class_set, score in record.scores.items():
+            key = (record.spec.method, *place(record.spec, class_set))
+            cells.setdefault(key, {})[record.spec.seed] = to_percent(score)
+    return {key: dict(sorted(runs.items())) for key, runs in cells.items()}
+
+
+def planned_of(
+    specs: Iterable[RunSpec], class_sets: Callable[[RunSpec], Iterable[str]], place: Place
+) -> dict[Key, int]:
+    """The number of planned seeds, under the place where a table shows their value."""
+    counts: dict[Key, int] = {}
     for spec in specs:
-        counts[spec.method, spec.dataset] = counts.get((spec.method, spec.dataset), 0) + 1
+        for class_set in class_sets(spec):
+            key = (spec.method, *place(spec, class_set))
+            counts[key] = counts.get(key, 0) + 1
     return counts
+
+
+def make_sheet(
+    seeds: Mapping[Key, Mapping[int, float]],
+    planned: Mapping[Key, int],
+    *,
+    methods: Iterable[str],
+    datasets: Sequence[str],
+    averaged: Sequence[str],
+    columns: Mapping[str, str],
+) -> Sheet:
+    """Means over seeds, then over datasets."""
+    methods = in_order(methods)
+    seeds, counts = dict(seeds), {key: max(planned.get(key, 0), len(runs)) for key, runs in seeds.items()}
+    values = {key: values_over_seeds(list(runs.values()), counts[key]) for key, runs in seeds.items()}
+    for method in methods:
+        for column in columns:
+            there = [(method, dataset, column) for dataset in averaged if (method, dataset, column) in values]
+            if not there:
+                continue
+            shared = set.intersection(*(set(seeds[key]) for key in there)) if len(there) == len(averaged) else ()
+            each = {seed: mean([seeds[key][seed] for key in there]) for seed in sorted(shared)}
+            whole = sum(values[key].complete for key in there)
+            key = (method, AVERAGE, column)
+            spread = sample_std(list(each.values())) if whole == len(averaged) else None
+            values[key] = Value(mean([values[k].mean for k in there]), spread, whole, len(averaged))
+            seeds[key], counts[key] = each, max(counts[k] for k in there)
+    return Sheet(methods=methods, datasets=datasets, averaged=averaged, columns=columns, seeds=seeds, values=values,
+                 planned=counts)  # fmt: skip
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
@@ -68,38 +144,44 @@ def in_order(methods: Iterable[str]) -> list[str]:
 
 
 def check_comparable(records: Sequence[RunRecord]) -> None:
-    """Refuse to mix what was not measured alike.
+    """Refuse to mix what was not measured alike; shots may differ in few_shot alone, sources nowhere.
 
     Raises:
         RecordError: two records differ in what a table holds fixed; both are named, with what differs.
     """
-    for record in records:
-        _compare(records[0], record, SAME_FOR_ALL)
-    first_of_cell: dict[tuple[str, str], RunRecord] = {}
-    first_of_method: dict[str, RunRecord] = {}
-    seen: dict[tuple[str, str, int], RunRecord] = {}
+    firsts: dict[tuple, RunRecord] = {}
     for record in records:
         spec = record.spec
-        _compare(first_of_cell.setdefault((spec.method, spec.dataset), record), record, SAME_FOR_A_CELL)
-        first = first_of_method.setdefault(spec.method, record)
+        _compare(records[0], record, SAME_FOR_ALL)
+        if spec.protocol != "few_shot":
+            _compare(records[0], record, ("shots",))
+        if spec.protocol in TRANSFERS:
+            _compare(records[0], record, ("dataset",), called="source")
+            if set(records[0].spec.targets) != set(spec.targets):
+                _refuse(records[0], record, "targets", *(", ".join(r.spec.targets) for r in (records[0], record)))
+        _compare(firsts.setdefault(("split", spec.dataset), record), record, ("split",))
+        cell = (spec.method, spec.dataset, spec.shots)
+        _compare(firsts.setdefault(cell, record), record, SAME_FOR_A_CELL)
+        first = firsts.setdefault(("settings", spec.method), record)
         if first.overrides != record.overrides:
             _refuse(first, record, "the settings given by --set", first.overrides, record.overrides)
-        if (again := seen.setdefault((spec.method, spec.dataset, spec.seed), record)) is not record:
+        if (again := firsts.setdefault((*cell, spec.seed), record)) is not record:
             _refuse(again, record, "nothing that a table shows", "", "")
 
 
-def _compare(one: RunRecord, other: RunRecord, names: Sequence[str]) -> None:
+def _compare(one: RunRecord, other: RunRecord, names: Sequence[str], called: str = "") -> None:
     for name in names:
         first, second = getattr(one.spec, name), getattr(other.spec, name)
         if first != second:
-            _refuse(one, other, name, first, second)
+            _refuse(one, other, called or name, first, second)
 
 
 def _refuse(one: RunRecord, other: RunRecord, what: str, first: object, second: object) -> None:
+    differ = f"they differ in {what} ({first} and {second})" if first != second else f"they differ in {what}"
     raise RecordError(
-        f"{_name(one)} and {_name(other)} cannot stand in one table: they differ in {what} ({first} and {second}). "
+        f"{_name(one)} and {_name(other)} cannot stand in one table: {differ}. "
         "Delete the one you do not mean, keep them in different folders (--out), or name what to show "
-        "(--methods, --datasets)."
+        "(--methods, --datasets, --source)."
     )
 
 

@@ -4,7 +4,8 @@ from tabulate import tabulate
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-          "±": r"$\pm$", "—": "---", "−": "$-$", "↓": r"$^{\downarrow}$", "×": r"$\times$"}  # fmt: skip
+          "±": r"$\pm$", "—": "---", "−": "$-$", "↓": r"$^{\downarrow}$", "†": r"$^{\dagger}$",
+          "‡": r"$^{\ddagger}$", "×": r"$\times$"}  # fmt: skip
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]#|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
 

@@ -1,4 +1,6 @@
-"""Records made by hand, as the tables read them."""
+"""Records made by hand, as the tables read them, and tables read back."""
+
+import re
 
 import pytest
 
@@ -9,10 +11,10 @@ TOTAL = 10000
 
 
 @pytest.fixture
-def record():
-    """record("coop", "dtd", 82.69, 63.22, seed=1, ...): a record with these accuracies; keywords change its spec."""
+def scored():
+    """scored("coop", "dtd", {"all": 63.22}, seed=1, ...): a record with these accuracies; keywords change its spec."""
 
-    def make(method, dataset, base, new, *, overrides=None, commit="abc123", dirty=False, **changes):
+    def make(method, dataset, accuracies, *, overrides=None, commit="abc123", dirty=False, total=TOTAL, **changes):
         fields = {
             "suite": "paper", "protocol": "base2new", "method": method, "dataset": dataset, "shots": 16, "seed": 1,
             "backbone": "openai/clip-vit-base-patch16", "checkpoint": "c" * 16, "split": "s" * 16,
@@ -20,14 +22,63 @@ def record():
         }  # fmt: skip
         if method != "zero_shot":
             fields |= {"options": {"n_ctx": 4}, "training": Training(epochs=10, batch_size=1)}
-        spec = RunSpec(**fields | changes)
         scores = {
-            name: Score(correct=round(value * TOTAL / 100), total=TOTAL, classes=10)
-            for name, value in (("base", base), ("new", new))
+            name: Score(correct=round(value * total / 100), total=total, classes=10)
+            for name, value in accuracies.items()
         }
         return RunRecord(
-            spec=spec, status="ok", scores=scores, overrides=overrides or {}, evaluation_seconds=1.0,
-            provenance={"git": {"commit": commit, "dirty": dirty}},
+            spec=RunSpec(**fields | changes), status="ok", scores=scores, overrides=overrides or {},
+            evaluation_seconds=1.0, provenance={"git": {"commit": commit, "dirty": dirty}},
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture
+def record(scored):
+    """record("coop", "dtd", 82.69, 63.22, seed=1, ...): a base-to-new record."""
+
+    def make(method, dataset, base, new, **changes):
+        return scored(method, dataset, {"base": base, "new": new}, **changes)
+
+    return make
+
+
+@pytest.fixture
+def few(scored):
+    """few("coop", "dtd", 63.22, shots=4, ...): a few-shot record."""
+
+    def make(method, dataset, accuracy, **changes):
+        return scored(method, dataset, {"all": accuracy}, **{"protocol": "few_shot"} | changes)
+
+    return make
+
+
+@pytest.fixture
+def transfer(scored):
+    """transfer("coop", {"imagenet": 71.5, "dtd": 41.9}, ...): a cross-dataset record, the source first."""
+
+    def make(method, accuracies, **changes):
+        source, *others = accuracies
+        fields = {"protocol": "cross_dataset", "targets": {name: "a photo of a {}." for name in others}}
+        return scored(method, source, accuracies, **fields | changes)
+
+    return make
+
+
+@pytest.fixture
+def rows_of():
+    """Row title to its cells, of the first table of a Markdown text."""
+
+    def read(markdown):
+        lines = [line for line in markdown.splitlines() if line.startswith("|")]
+        cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+        return {row[0]: row[1:] for row in cells[2:]}
+
+    return read
+
+
+@pytest.fixture
+def texts():
+    """Row title to the text of its cells, of a grid."""
+    return lambda grid: {row[0].text: [cell.text for cell in row[1:]] for row in grid.rows}

@@ -9,6 +9,7 @@ import pytest
 
 from benchmark.records import save
 from tables.__main__ import main
+from tables.writers import GRIDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,9 +55,65 @@ def test_tables_render_where_torch_cannot_be_imported(stored):
     assert done.returncode == 0, done.stderr
 
 
-def test_empty_folder_says_what_to_run(tmp_path, capsys):
-    assert main(["--from", str(tmp_path)]) == 2
-    assert "python run_all.py --protocol base2new" in capsys.readouterr().err
+@pytest.mark.parametrize("protocol", GRIDS)
+def test_empty_folder_of_a_protocol_says_what_to_run(tmp_path, capsys, protocol):
+    for folder in (tmp_path / "paper" / protocol, tmp_path / "paper" / protocol / "coop"):
+        folder.mkdir(parents=True)
+        assert main(["--from", str(folder)]) == 2
+        assert capsys.readouterr().err.endswith(f"holds no record. Run: python run_all.py --protocol {protocol}\n")
+
+
+def test_empty_or_missing_folder_of_a_suite_names_every_protocol(tmp_path, capsys):
+    for folder in (tmp_path, tmp_path / "nothing"):
+        assert main(["--from", str(folder)]) == 2
+        message = capsys.readouterr().err
+        assert "python run_all.py --protocol base2new" in message
+        assert all(protocol in message for protocol in (*GRIDS, "all"))
+
+
+def test_all_protocols_of_a_suite_are_rendered_in_its_folder(stored, tmp_path, few, transfer):
+    for record in (few("coop", "dtd", 60, shots=1), transfer("coop", {"caltech101": 95, "dtd": 40})):
+        save(record, tmp_path, predictions={}, learned=None)
+    assert main(["--from", str(stored.parent)]) == 0
+    files = {path.name for path in stored.parent.iterdir() if path.is_file()}
+    assert files == {
+        f"{name}{suffix}" for name in ("base2new", "cross_dataset", "few_shot") for suffix in (".md", ".tex")
+    }
+
+
+def test_one_methods_folder_still_writes_into_the_suites(stored):
+    assert main(["--from", str(stored / "coop")]) == 0
+    assert (stored.parent / "base2new.md").is_file()
+    assert not list(stored.glob("*.md"))
+
+
+def test_datasets_choose_rows_and_source_chooses_transfers(stored, tmp_path, transfer, capsys):
+    for source in ("imagenet", "caltech101"):
+        save(transfer("coop", {source: 95, "dtd": 40}), tmp_path, predictions={}, learned=None)
+    assert main(["--from", str(stored.parent)]) == 2
+    assert "differ in source" in capsys.readouterr().err
+    assert main(["--from", str(stored.parent), "--source", "caltech101", "--datasets", "eurosat"]) == 0
+    text = (stored.parent / "cross_dataset.md").read_text()
+    assert "trained on Caltech101" in text
+    assert "DTD" in text
+    assert "DTD" not in (stored.parent / "base2new.md").read_text()
+    assert main(["--from", str(stored.parent), "--source", "caltech"]) == 2
+    assert "--source caltech: no record has it. Did you mean 'caltech101'" in capsys.readouterr().err
+
+
+def test_statistics_follow_on_request(stored):
+    assert main(["--from", str(stored), "--per-seed", "--interval", "--baseline", "zero_shot"]) == 0
+    text = (stored.parent / "base2new.md").read_text()
+    for title in ("Base-to-new, 95 % intervals", "Base-to-new, against CLIP", "Base-to-new, CoOp, each seed"):
+        assert title in text
+    main(["--from", str(stored)])
+    assert "95 %" not in (stored.parent / "base2new.md").read_text()
+
+
+def test_unknown_baseline_gives_the_nearest_and_leaves_files_alone(stored, capsys):
+    assert main(["--from", str(stored), "--baseline", "zeroshot"]) == 2
+    assert "Did you mean 'zero_shot'" in capsys.readouterr().err
+    assert not (stored.parent / "base2new.md").exists()
 
 
 def test_damaged_record_is_left_out_and_named(stored, capsys):

@@ -1,0 +1,81 @@
+"""What may stand in one table, and the numbers that come of it."""
+
+import pytest
+
+from benchmark.config import Training
+from benchmark.errors import RecordError
+from tables.aggregate import check_comparable, to_frame
+
+
+def refused(pair):
+    """The message that refuses a pair; both are named in it."""
+    with pytest.raises(RecordError) as caught:
+        check_comparable(pair)
+    message = str(caught.value)
+    assert all(r.spec.record_path("").as_posix() in message for r in pair)
+    return message
+
+
+@pytest.mark.parametrize(
+    "changes, what",
+    [
+        ({"shots": 8, "dataset": "eurosat"}, "shots"),
+        ({"backbone": "other", "dataset": "eurosat"}, "backbone"),
+        ({"checkpoint": "d" * 16, "dataset": "eurosat"}, "checkpoint"),
+        ({"suite": "other"}, "suite"),
+        ({"precision": "bf16", "seed": 2}, "precision"),
+        ({"options": {"n_ctx": 16}, "seed": 2}, "options"),
+        ({"template": "{}.", "seed": 2}, "template"),
+        ({"split": "t" * 16, "method": "copl"}, "split"),
+        ({"overrides": {"epochs": 2}, "dataset": "eurosat"}, "--set"),
+        ({"commit": "other"}, "nothing that a table shows"),
+    ],
+)
+def test_records_that_were_not_measured_alike_are_not_mixed(record, changes, what):
+    changes = {"method": "coop", "dataset": "dtd"} | changes
+    other = record(changes.pop("method"), changes.pop("dataset"), 50, 50, **changes)
+    assert what in refused([record("coop", "dtd", 50, 50), other])
+
+
+def test_recipes_that_follow_dataset_and_shots_are_no_difference(few, record):
+    check_comparable([record("coop", "dtd", 50, 50), record("coop", "imagenet", 50, 50, options={"n_ctx": 16})])
+    long = Training(epochs=200, batch_size=32)
+    check_comparable([few("coop", "dtd", 50, shots=1), few("coop", "dtd", 50, shots=16, training=long)])
+
+
+def test_few_shot_seeds_of_one_shot_count_have_one_recipe(few):
+    assert "options" in refused(
+        [few("coop", "dtd", 50, shots=4), few("coop", "dtd", 50, shots=4, seed=2, options={"n_ctx": 16})]
+    )
+
+
+def test_sources_are_not_mixed(transfer):
+    pair = [transfer("coop", {"imagenet": 50, "dtd": 50}), transfer("copl", {"caltech101": 50, "dtd": 50})]
+    assert "source (imagenet and caltech101)" in refused(pair)
+
+
+def test_other_targets_are_not_mixed(transfer):
+    pair = [
+        transfer("coop", {"imagenet": 50, "dtd": 50}),
+        transfer("copl", {"imagenet": 50, "dtd": 50, "eurosat": 50}, split="t" * 16),
+    ]
+    assert "targets (dtd and dtd, eurosat)" in refused(pair)
+
+
+def test_methods_may_have_templates_of_their_own_for_a_target(transfer):
+    accuracies = {"imagenet": 50, "dtd": 50}
+    own = transfer("kgcoop", accuracies, targets={"dtd": "a photo of a {}, a type of texture."})
+    check_comparable([transfer("coop", accuracies), own])
+    again = transfer("kgcoop", accuracies, seed=2)
+    assert "targets" in refused([own, again])
+
+
+def test_protocols_are_not_mixed(record, few):
+    assert "protocol" in refused([record("coop", "dtd", 50, 50), few("coop", "dtd", 50)])
+
+
+def test_frame_holds_unrounded_percentages(few):
+    frame = to_frame([few("coop", "dtd", 100 / 3, total=3, shots=2)])
+    assert frame.iloc[0].to_dict() == {
+        "method": "coop", "dataset": "dtd", "shots": 2, "class_set": "all", "seed": 1, "accuracy": 100 / 3,
+    }  # fmt: skip

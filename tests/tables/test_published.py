@@ -1,0 +1,151 @@
+"""The files of published values: what stands in them, what a user may add, and what is wrong with a line."""
+
+import csv
+
+import pytest
+
+from benchmark.config import RunSpec
+from benchmark.errors import ConfigError
+from benchmark.metrics import harmonic_mean
+from tables.published import REFERENCE, published_base2new, published_few_shot, published_transfer
+
+HEADER = "method,variant,backbone,shots,dataset,base,new,h,seen_in\n"
+LINE = "copl,paper,ViT-B/16,16,dtd,70.00,60.00,64.62,the paper's Table 1\n"
+
+
+@pytest.fixture
+def spec(record, transfer):
+    """The spec of a run with ViT-B/16, of base-to-new or of a transfer from ImageNet."""
+    return {
+        "base2new": record("coop", "dtd", 50, 50).spec,
+        "cross_dataset": transfer("coop", {"imagenet": 50, "dtd": 50}).spec,
+    }
+
+
+@pytest.fixture
+def read(tmp_path, spec):
+    """read(lines): the figures of a base2new.csv with these lines after its header."""
+
+    def write(lines, header=HEADER):
+        (tmp_path / "base2new.csv").write_text(header + lines)
+        return published_base2new(spec["base2new"], folder=tmp_path).values
+
+    return write
+
+
+def test_shipped_files_are_in_order(spec):
+    halves = published_base2new(spec["base2new"])
+    assert len(halves.datasets) == 11
+    assert halves.values["coop", "average", "new"] == 63.22
+    assert published_transfer(spec["cross_dataset"]).values["coop", "average", "accuracy"] == 63.88
+    assert published_few_shot(spec["base2new"], ["1"]).values["coop", "imagenet", "1"] == 66.33
+
+
+def test_shipped_h_is_that_of_its_row(spec):
+    values = published_base2new(spec["base2new"]).values
+    rows = {key[:2] for key in values}
+    assert len(rows) > 40
+    for method, dataset in rows:
+        base, new, h = (values[method, dataset, column] for column in ("base", "new", "h"))
+        assert h == pytest.approx(harmonic_mean(base, new), abs=0.02)
+
+
+def test_added_rows_appear(read):
+    assert read(LINE) == {("copl", "dtd", "base"): 70.0, ("copl", "dtd", "new"): 60.0, ("copl", "dtd", "h"): 64.62}
+
+
+@pytest.mark.parametrize("protocol", ["cross_dataset", "domain_generalization"])
+def test_added_rows_of_a_transfer_stand_beside_runs_from_their_source(tmp_path, transfer, protocol):
+    header = "method,variant,backbone,shots,source_dataset,target_dataset,accuracy,seen_in\n"
+    lines = [f"copl,paper,ViT-B/16,16,caltech101,{name},50.5,Table 2\n" for name in ("dtd", "average")]
+    (tmp_path / f"{protocol}.csv").write_text(header + "".join(lines))
+    for source, found in (("caltech101", 2), ("imagenet", 0)):
+        spec = transfer("copl", {source: 50, "dtd": 50}, protocol=protocol).spec
+        assert len(published_transfer(spec, folder=tmp_path).values) == found
+
+
+def test_dataset_of_ones_own_does_not_change_what_published_averages_are_over(tmp_path, spec):
+    (tmp_path / "base2new.csv").write_text(HEADER + LINE.replace("dtd", "my_birds"))
+    assert "my_birds" not in published_base2new(spec["base2new"], folder=tmp_path).datasets
+
+
+def test_empty_number_is_an_unknown_value(read):
+    assert read("copl,paper,ViT-B/16,16,dtd,,60.00,,Table 1\n") == {("copl", "dtd", "new"): 60.0}
+
+
+@pytest.mark.parametrize("column, other", [("variant", "re-run"), ("backbone", "RN50"), ("shots", "4")])
+def test_rows_of_other_variants_backbones_and_shots_do_not_appear(read, column, other):
+    cells = dict(zip(HEADER.strip().split(","), LINE.strip().split(","), strict=True)) | {column: other}
+    assert read(",".join(cells.values()) + "\n") == {}
+
+
+@pytest.mark.parametrize(
+    "backbone, fits",
+    [
+        ("openai/clip-vit-base-patch16", True),
+        ("/models/clip-vit-base-patch16/", True),
+        ("ViT-B/16", True),
+        ("openai/clip-vit-base-patch32", False),
+        ("embedded", False),
+    ],
+)
+def test_backbone_is_known_by_its_checkpoint_or_by_its_published_name(spec, backbone, fits):
+    measured = RunSpec(**spec["base2new"].to_json() | {"backbone": backbone, "training": None})
+    assert bool(published_base2new(measured).values) == fits
+
+
+def test_second_source_of_the_same_numbers_is_no_repetition(read):
+    assert len(read(LINE + LINE.replace("Table 1", "Table 9"))) == 3
+
+
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        ("copl,paper,ViT-B/16,16,dtd,7O,60,64,x\n", "line 2: 'base' is '7O'; it must be a percentage from 0 to 100"),
+        ("copl,paper,ViT-B/16,16,dtd,nan,60,64,x\n", "line 2: 'base' is 'nan'"),
+        ("copl,paper,ViT-B/16,16,dtd,170,60,64,x\n", "line 2: 'base' is '170'"),
+        ("copl,paper,ViT-B/16,all,dtd,70,60,64,x\n", "line 2: 'shots' is 'all'; it must be a whole number"),
+        ("copl,paper,ViT-B/16,16,,70,60,64,x\n", "line 2: 'dataset' is empty"),
+        ("copl,paper,ViT-B/16,16,dtd,70,60,64,x,y\n", "line 2: must have 9 cells"),
+        ("copl,paper,ViT-B/16,16,dtd,70\n", "line 2: must have 9 cells"),
+        (LINE + LINE, "line 3: repeats line 2: copl, paper, ViT-B/16, 16, dtd"),
+        (LINE + LINE.replace("70.00", "71.00").replace("Table 1", "Table 9"), "line 3: repeats line 2"),
+    ],
+)
+def test_wrong_line_is_named_with_its_file(read, lines, said):
+    with pytest.raises(ConfigError) as caught:
+        read(lines)
+    assert said in str(caught.value)
+    assert "base2new.csv" in str(caught.value)
+
+
+def test_all_wrong_lines_are_one_message(read):
+    with pytest.raises(ConfigError, match=r"(?s)2 problems.*line 2.*line 4"):
+        read(LINE.replace("70.00", "x") + LINE + LINE.replace("16,dtd", "-1,dtd"))
+
+
+@pytest.mark.parametrize(
+    "header, said",
+    [
+        (HEADER.replace("dataset", "datset"), "line 1: 2 problems"),
+        (HEADER.replace("dataset", "datset"), "column 'datset' is unknown. Did you mean 'dataset'?"),
+        (HEADER.replace("new,", ""), "line 1: column 'new' is missing"),
+        (HEADER.replace("new,", "new,new,"), "column 'new' stands twice"),
+        ("", "column 'method' is missing"),
+    ],
+)
+def test_wrong_header_is_named(read, header, said):
+    with pytest.raises(ConfigError) as caught:
+        read("", header=header)
+    assert said in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path, spec):
+    with pytest.raises(ConfigError, match=r"base2new\.csv: cannot be read \(No such file"):
+        published_base2new(spec["base2new"], folder=tmp_path)
+
+
+def test_every_row_names_its_source():
+    for path in REFERENCE.glob("*.csv"):
+        with open(path, newline="") as file:
+            assert all(row["seen_in"] for row in csv.DictReader(file)), path.name
