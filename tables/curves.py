@@ -11,6 +11,7 @@ from benchmark.records import RunRecord
 from tables.aggregate import Value, in_order, values_over_seeds
 from tables.drawing import (
     Drawing,
+    add_legend,
     caption_of,
     cells_of,
     datasets_of,
@@ -87,7 +88,7 @@ def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
         grid.flat[number].set_xlabel("images per class" if lowest else "")
         grid.flat[number].set_ylabel("" if number % columns else "accuracy (%)")
     handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    add_legend(figure, dict(zip(labels, handles, strict=True)))
     return figure
 
 

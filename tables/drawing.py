@@ -85,13 +85,21 @@ class Drawing:
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure, in inches, that keeps its texts apart; it belongs to no window and no global state."""
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.06)
+    return figure
+
+
+def add_legend(figure: Figure, entries: Mapping[str, object]) -> None:
+    """Titles and their lines above the panels, in as many rows as the width needs."""
+    columns = max(1, min(len(entries), int(figure.get_figwidth())))
+    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
 
 
 def _write_below(figure: Figure, caption: str) -> None:
     """Add the caption under what is drawn, which keeps its size."""
     width, height = figure.get_size_inches()
-    lines = textwrap.wrap(caption, int(width * 72 / (0.54 * CAPTION_SIZE)))
+    lines = textwrap.wrap(caption, int(width * 72 / (0.57 * CAPTION_SIZE)))
     margin = (1.35 * CAPTION_SIZE * len(lines) + 6) / 72
     figure.set_figheight(height + margin)
     figure.get_layout_engine().set(rect=(0, margin / (height + margin), 1, height / (height + margin)))
@@ -159,11 +167,12 @@ def over_shared(records: Sequence[RunRecord], titles: Mapping[str, str]) -> str:
 def caption_of(head: str, records: Sequence[RunRecord], *, reading: str, missing: str, note: str) -> str:
     """One paragraph: the head, how it was measured, how to read it, what is missing, the suite's note."""
     first = records[0].spec
-    shots, seeds = ({getattr(record.spec, name) for record in records} for name in ("shots", "seed"))
+    shots, seeds = (sorted({getattr(record.spec, name) for record in records}) for name in ("shots", "seed"))
     commits = sorted({_commit(record) for record in records})
     measured = (
-        f"Suite {first.suite}, backbone {first.backbone}, {first.precision}, {_numbers(shots)} shots, "
-        f"seeds {_numbers(seeds)}, {len(records)} runs, commit {', '.join(commits)}."
+        f"Suite {first.suite}, backbone {first.backbone}, {first.precision}, {', '.join(map(str, shots))} "
+        f"shot{_plural(shots[-1])}, seed{_plural(len(seeds))} {', '.join(map(str, seeds))}, "
+        f"{len(records)} run{_plural(len(records))}, commit {', '.join(commits)}."
     )
     return " ".join(part.strip() for part in (head, measured, reading, missing, note) if part)
 
@@ -198,8 +207,8 @@ def missing_from(
     return " ".join([*sentences, *([f"Missing: {'; '.join(gaps)}."] if gaps else [])])
 
 
-def _numbers(values: Iterable[int]) -> str:
-    return ", ".join(str(value) for value in sorted(values))
+def _plural(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _commit(record: RunRecord) -> str:

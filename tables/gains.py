@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from benchmark.metrics import mean
 from benchmark.records import RunRecord
@@ -143,6 +144,8 @@ def _paint_scatter(records: Sequence[RunRecord]) -> Figure:
             title += f", mean {base:.1f} / {new:.1f}"
         axes.set_title(title)
         axes.set(xlim=(low, 101), ylim=(low, 101), aspect="equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MultipleLocator(20))
         axes.tick_params(labelbottom=number + columns >= len(methods))
         axes.set_xlabel("base classes (%)" if number + columns >= len(methods) else "")
         axes.set_ylabel("" if number % columns else "new classes (%)")

@@ -14,6 +14,7 @@ from tables.aggregate import in_order
 from tables.drawing import (
     WIDTH,
     Drawing,
+    add_legend,
     caption_of,
     datasets_of,
     line_style,
@@ -130,8 +131,8 @@ def _paint(panels: Sequence[Panel]) -> Figure:
         axes.set_axis_off()
     pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in grid.flat]
     labels = {label: handle for of_axes in pairs for handle, label in of_axes}
-    order = [method_title(m) for m in methods if method_title(m) in labels]
-    figure.legend([labels[name] for name in order], order, loc="outside upper center", ncols=len(order))
+    order = [method_title(method) for method in methods]
+    add_legend(figure, {name: labels[name] for name in order if name in labels})
     return figure
 
 

@@ -9,6 +9,7 @@ from benchmark.records import RunRecord
 from tables.aggregate import Value, in_order, values_over_seeds
 from tables.drawing import (
     Drawing,
+    add_legend,
     caption_of,
     cells_of,
     datasets_of,
@@ -98,5 +99,6 @@ def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.set_xlabel("accuracy less zero-shot CLIP's (points)" if relative else "accuracy (%)")
-    figure.legend(loc="outside upper center", ncols=len(methods))
+    handles, labels = axes.get_legend_handles_labels()
+    add_legend(figure, dict(zip(labels, handles, strict=True)))
     return figure

@@ -40,6 +40,8 @@ LAYERS = {
     "benchmark/plan.py": 9,
     "benchmark/estimate.py": 10,
     "benchmark/orchestrate.py": 10,
+    "benchmark/alignment.py": 11,
+    "tables/attention.py": 12,
     "benchmark/workers.py": 11,
     "benchmark/commands.py": 12,
     "benchmark/speed/": 14,
