@@ -42,6 +42,8 @@ LAYERS = {
     "benchmark/plan.py": 10,
     "benchmark/estimate.py": 11,
     "benchmark/orchestrate.py": 11,
+    "benchmark/alignment.py": 12,
+    "tables/attention.py": 13,
     "benchmark/workers.py": 12,
     "benchmark/commands.py": 13,
     "benchmark/speed/": 14,
