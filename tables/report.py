@@ -51,24 +51,24 @@ class Content:
 
 def compose(content: Content) -> Page:
     """The report's sections in their order, each with a sentence where there is nothing to show."""
-    failed = [f"{len(content.failures)} failed; the same command runs them again."] if content.failures else []
+    failed = f"Runs that failed: {len(content.failures)}. The same command runs them again."
     against = "of the plan" if content.planned else "of the grid that the records span (no plan was at hand)"
-    lacking = f"{len(content.missing)} runs {against} have no record." if content.missing else f"None {against}."
+    lacking = f"Runs {against} without a record: {len(content.missing)}." if content.missing else f"None {against}."
     sections = [
-        Section(anchor=protocol, title=TITLES.get(protocol, protocol), grids=grids)
+        Section(anchor=f"part-{protocol}", title=TITLES.get(protocol, protocol), grids=grids)
         for protocol, grids in content.tables.items()
     ]
-    sections += [Section(anchor="figures", title="Figures", pictures=content.pictures)] if content.pictures else []
+    sections += [Section(anchor="part-figures", title="Figures", pictures=content.pictures)] if content.pictures else []
     sections += [
-        Section(anchor="claims-section", title="Claims", grids=[content.claims], wordy=True),
+        Section(anchor="part-claims", title="Claims", grids=[content.claims], wordy=True),
         Section(
-            anchor="outliers",
+            anchor="part-outliers",
             title="Outliers among seeds",
             text=[] if content.outliers else ["None."],
             items=content.outliers,
         ),
         Section(
-            anchor="conduct",
+            anchor="part-conduct",
             title="How it was run",
             facts=content.facts,
             items=[f"warning: {text}" for text in content.warnings],
@@ -77,14 +77,14 @@ def compose(content: Content) -> Page:
             wordy=True,
         ),
         Section(
-            anchor="failed",
+            anchor="part-failed",
             title="What failed",
-            text=failed or ["Nothing."],
+            text=[failed if content.failures else "Nothing."],
             grids=[_failures_grid(content.failures)] if content.failures else [],
             wordy=True,
         ),
         Section(
-            anchor="missing",
+            anchor="part-missing",
             title="What is missing",
             text=[lacking],
             items=[f"left out: {text}" for text in content.left_out],
