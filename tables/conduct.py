@@ -10,6 +10,7 @@ from benchmark.config import RunSpec, load_suite
 from benchmark.errors import ConfigError
 from benchmark.records import RunRecord
 from tables.aggregate import METHOD_TITLES, in_order
+from tables.claim_rules import real_datasets
 from tables.grid import Cell, Grid
 
 UNKNOWN = "unknown"
@@ -61,16 +62,15 @@ def commands(records: Sequence[RunRecord]) -> list[str]:
     lines = []
     for protocol in dict.fromkeys(record.spec.protocol for record in records):
         own = [record for record in records if record.spec.protocol == protocol]
+        names = dict.fromkeys(name for record in own for name in _named(record.spec))
         words = ["python", "run_all.py", "--protocol", protocol, "--suite", own[0].spec.suite]
-        words += ["--data", "FOLDER"] if own[0].spec.backbone != "embedded" else []
+        words += ["--data", "FOLDER"] if names.keys() & real_datasets().keys() else []
         words += ["--methods", *in_order(record.spec.method for record in own)]
         if protocol == "cross_dataset":
             words += ["--source", *dict.fromkeys(record.spec.dataset for record in own)]
-        elif not _covers_suite(own):
-            words += ["--datasets", *dict.fromkeys(record.spec.dataset for record in own)]
+        words += ["--datasets", *names] if set(names) != _datasets_of(own[0].spec.suite) else []
         words += ["--seeds", *map(str, sorted({record.spec.seed for record in own}))]
-        shots = {record.spec.shots for record in own}
-        words += ["--shots", str(shots.pop())] if len(shots) == 1 else []
+        words += ["--shots", *map(str, sorted({record.spec.shots for record in own}))]
         words += ["--backbone", own[0].spec.backbone, "--precision", own[0].spec.precision]
         given = {(r.spec.method, key): value for r in own for key, value in r.overrides.items()}
         for (method, key), value in sorted(given.items()):
@@ -159,13 +159,17 @@ def _schedule(spec: RunSpec) -> str:
     return ABSENT if spec.training is None else _settings(asdict(spec.training))
 
 
-def _covers_suite(records: Sequence[RunRecord]) -> bool:
-    """Whether these runs are on all datasets of their suite; a suite that is not known here is not covered."""
+def _named(spec: RunSpec) -> list[str]:
+    """What --datasets would name for a run: a shifted source is the suite's own, and is not named."""
+    return [*spec.targets] if spec.protocol == "domain_generalization" else [spec.dataset, *spec.targets]
+
+
+def _datasets_of(suite: str) -> set[str]:
+    """None of a user's own file, which is not known here."""
     try:
-        datasets = load_suite(records[0].spec.suite).datasets
+        return set(load_suite(suite).datasets)
     except ConfigError:
-        return False
-    return {record.spec.dataset for record in records} == set(datasets)
+        return set()
 
 
 def _processor(machine: dict) -> str:

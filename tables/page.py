@@ -20,11 +20,12 @@ NOT_DRAWN = {"metadata", "script", "title"}  # of an SVG: what a page does not s
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: its file's stem, its caption, and itself as SVG."""
+    """A figure: its file's stem, its caption, itself as SVG, and again with the caption inside, as its file has it."""
 
     name: str
     caption: str
     svg: str
+    captioned: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ def _own_ids(attribute: str, value: str, prefix: str) -> str:
 
 
 def to_markdown(page: Page) -> str:
-    """The same content; pictures are the files figures/NAME.svg beside it."""
+    """The same content; pictures are the files figures/NAME.svg beside it, with their captions inside."""
     parts = [f"# {markup.markdown(page.title)}", markup.markdown(page.subtitle)]
     parts += [f"> **{markup.markdown(page.note)}**"] if page.note else []
     for section in page.sections:
@@ -143,8 +144,7 @@ def to_markdown(page: Page) -> str:
             parts.append(_fenced("\n".join(section.commands)))
         parts += [grids.to_markdown(grid).strip() for grid in section.grids]
         for picture in section.pictures:
-            caption = markup.markdown(picture.caption)
-            parts.append(f"![{caption}](figures/{quote(picture.name)}.svg)\n\n{caption}")
+            parts.append(f"![{markup.markdown(picture.caption)}](figures/{quote(picture.name)}.svg)")
     return "\n\n".join(parts) + "\n"
 
 

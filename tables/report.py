@@ -156,7 +156,10 @@ def write(
         note=note,
         headline=conduct.headline(records),
         tables=tables,
-        pictures=[Picture(d.name, d.caption, d.svg()) for d in figures.draw(records, titles=titles or {}, note=note)],
+        pictures=[
+            Picture(drawing.name, drawing.caption, drawing.svg(), drawing.svg(captioned=True))
+            for drawing in figures.draw(records, titles=titles or {}, note=note)
+        ],
         claims=claims.grid(claims.judge(records), records, note=note),
         outliers=[str(outlier) for outlier in outliers(records)],
         facts=conduct.facts(records),
@@ -175,7 +178,7 @@ def render(content: Content, out: Path) -> list[Path]:
     """Put report.html, report.md and the figures of the latter into a folder, each whole or not at all."""
     page = compose(content)
     for picture in content.pictures:
-        write_whole(out / "figures" / f"{picture.name}.svg", picture.svg.encode())
+        write_whole(out / "figures" / f"{picture.name}.svg", picture.captioned.encode())
     files = {out / "report.html": to_html(page), out / "report.md": to_markdown(page)}
     for path, text in files.items():
         write_whole(path, text.encode())
