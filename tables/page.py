@@ -15,6 +15,7 @@ from tables import markup
 from tables.grid import Grid
 
 HERE = Path(__file__).resolve().parent
+SIDE_BY_SIDE = 4  # so many tables of a section are narrow ones, a dataset each
 NOT_DRAWN = {"metadata", "script", "title"}  # of an SVG: what a page does not show, or must not run
 
 
@@ -93,7 +94,8 @@ def _html_section(section: Section) -> str:
     if section.commands:
         parts.append("<pre><code>" + html.escape("\n".join(section.commands)) + "</code></pre>")
     kind = "table wordy" if section.wordy else "table"
-    parts += [f'<div class="{kind}" tabindex="0">\n{grids.to_html(grid)}</div>' for grid in section.grids]
+    tables = [f'<div class="{kind}" tabindex="0">\n{grids.to_html(grid)}</div>' for grid in section.grids]
+    parts += [f'<div class="side">\n{"".join(tables)}</div>'] if len(tables) >= SIDE_BY_SIDE else tables
     for picture in section.pictures:
         caption = html.escape(picture.caption)
         parts.append(f"<figure>\n{inline_svg(picture)}\n<figcaption>{caption}</figcaption>\n</figure>")

@@ -2,8 +2,9 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.config import RunSpec, Suite, load_suite
@@ -54,10 +55,7 @@ def compose(content: Content) -> Page:
     failed = f"Runs that failed: {len(content.failures)}. The same command runs them again."
     against = "of the plan" if content.planned else "of the grid that the records span (no plan was at hand)"
     lacking = f"Runs {against} without a record: {len(content.missing)}." if content.missing else f"None {against}."
-    sections = [
-        Section(anchor=f"part-{protocol}", title=TITLES.get(protocol, protocol), grids=grids)
-        for protocol, grids in content.tables.items()
-    ]
+    sections = [_tables_section(protocol, grids) for protocol, grids in content.tables.items()]
     sections += [Section(anchor="part-figures", title="Figures", pictures=content.pictures)] if content.pictures else []
     sections += [
         Section(anchor="part-claims", title="Claims", grids=[content.claims], wordy=True),
@@ -97,6 +95,18 @@ def compose(content: Content) -> Page:
         subtitle=content.headline,
         note=content.note,
         sections=sections,
+    )
+
+
+def _tables_section(protocol: str, grids: Sequence[Grid]) -> Section:
+    """The tables of a protocol; what explains several of them stands once, before them."""
+    counts = Counter(grid.explained for grid in grids)
+    shared = [text for text, count in counts.items() if text and count > 1]
+    return Section(
+        anchor=f"part-{protocol}",
+        title=TITLES.get(protocol, protocol),
+        text=shared,
+        grids=[replace(grid, explained="") if grid.explained in shared else grid for grid in grids],
     )
 
 

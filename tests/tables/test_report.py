@@ -265,3 +265,9 @@ def test_empty_folder_and_mixed_suites_say_what_to_do(tmp_path, record, capsys):
         save(record("coop", "dtd", 1, 1, suite=suite), tmp_path, predictions={}, learned=None)
     assert main(["--from", str(tmp_path)]) == 2
     assert "other, paper" in capsys.readouterr().err
+
+
+def test_tables_explained_alike_are_explained_once(content):
+    grids = [dataclasses.replace(table(f"few{i}"), explained="Read it so.") for i in range(5)]
+    made = compose(dataclasses.replace(content(), tables={"few_shot": grids}))
+    assert page.to_html(made).count("Read it so.") == page.to_markdown(made).count("Read it so.") == 1
