@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections import Counter
 from dataclasses import astuple
+from pathlib import Path
 
 import torch
 import transformers
@@ -11,19 +12,22 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from tabulate import tabulate
 
+import tables.report
 import tables.writers
 from benchmark import records
 from benchmark.config import load_suite, parse_scalar
-from benchmark.data.catalog import load_catalog
-from benchmark.errors import ConfigError, did_you_mean
+from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.estimate import Estimator
 from benchmark.orchestrate import Runner
 from benchmark.plan import Plan, make_plan, steps_of
 from benchmark.progress import Progress
 from benchmark.protocols.registry import PROTOCOLS
+from benchmark.records import RunRecord
 from benchmark.registry import method_names
 from benchmark.request import Request
 from benchmark.workers import default_processes, groups_of, run_side_by_side
+from tables import claims, figures, gaps
+from tables.aggregate import dataset_titles
 
 PAPER_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # rows of the paper's tables
 
@@ -195,10 +199,9 @@ def describe_cost(plan: Plan) -> str:
 def finish(plan: Plan, *, std: bool) -> int:
     """Render what is recorded, say what failed; 1 if anything did."""
     request = plan.request
-    left = records.missing(plan.specs, request.out)
-    done = [records.load(spec.record_path(request.out)) for spec in plan.specs if spec not in set(left)]
+    left = set(records.missing(plan.specs, request.out))
+    done = [records.load(spec.record_path(request.out)) for spec in plan.specs if spec not in left]
     if done:
-        catalog = load_catalog()
         paths = tables.writers.write(
             done,
             request.out / request.suite.name,
@@ -206,11 +209,48 @@ def finish(plan: Plan, *, std: bool) -> int:
             std=std,
             published=request.suite.published,
             note=request.suite.note,
-            titles={name: catalog[name].title for name in plan.datasets},
+            titles=dataset_titles(),
         )
-        print("Tables: " + (", ".join(str(path) for path in paths) or "none"))
+        print("Tables: " + (", ".join(map(str, paths)) or "none"))
+        print("Report: " + ", ".join(map(str, write_report(plan, done, std=std))))
     if left:
         failed = request.out / "failed"
         print(f"error: {len(left)} of {len(plan.specs)} runs failed; tracebacks are in {failed}. The same command "
               "runs them again.", file=sys.stderr)  # fmt: skip
     return 1 if left else 0
+
+
+def write_report(plan: Plan, done: list[RunRecord], *, std: bool) -> list[Path]:
+    """The suite's figures, claims and report: of this plan, and of what is stored of the protocols that it leaves out.
+
+    What is stored of those may be no one table (settings tried in turn, say); then the report is of the plan alone and
+    says why.
+    """
+    request = plan.request
+    folder = request.out / request.suite.name
+    stored, problems = records.collect(folder)
+    failures, unread = gaps.failures_below(request.out, request.suite.name)
+    others = [record for record in stored if record.spec.protocol not in plan.protocols]
+    titles, note = dataset_titles(), request.suite.note
+
+    def write(shown: list[RunRecord], left_out: list[str]) -> list[Path]:
+        paths = tables.report.write(
+            shown,
+            folder,
+            planned=[*plan.specs, *(record.spec for record in others if record in shown)],
+            failures=failures,
+            left_out=left_out,
+            std=std,
+            published=request.suite.published,
+            note=note,
+            titles=titles,
+        )
+        figures.write(shown, folder, titles=titles, note=note, formats=("png",))
+        return [*paths, claims.write(shown, folder, note=note)]
+
+    try:
+        return write([*done, *others], problems + unread)
+    except RecordError as error:
+        if not others:
+            raise
+        return write(done, [*problems, *unread, str(error)])

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmark.config import Suite, load_suite, read_yaml
+from benchmark.config import Suite, load_suite
 from benchmark.errors import BenchmarkError, ConfigError, RecordError, did_you_mean
 from benchmark.records import RunRecord, collect
-from tables.aggregate import TRANSFERS
+from tables.aggregate import TRANSFERS, dataset_titles
 from tables.table import Extras
 from tables.writers import COMMANDS, FORMATS, GRIDS, write
 
@@ -87,13 +87,6 @@ def chosen(
         if name not in there:
             raise ConfigError(f"--{option} {name}: no record has it. {did_you_mean(name, there)}")
     return [record for record in records if name_of(record) in (None, *names)]
-
-
-def dataset_titles() -> dict[str, str]:
-    """Dataset to the name of its row, from both catalogues."""
-    data = Path(__file__).resolve().parents[1] / "benchmark" / "data"
-    catalogues = (data / "catalog.yaml", data / "synthetic" / "catalog.yaml")
-    return {name: entry["title"] for path in catalogues for name, entry in read_yaml(path).items()}
 
 
 def _row(record: RunRecord) -> str | None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from benchmark.config import RunSpec
+from benchmark.config import RunSpec, read_yaml
 from benchmark.errors import RecordError
 from benchmark.metrics import accuracy_percent, mean, sample_std
 from benchmark.records import RunRecord, Score
@@ -57,6 +58,13 @@ class Sheet:
     seeds: Mapping[Key, Mapping[int, float]]
     values: Mapping[Key, Value]
     planned: Mapping[Key, int]
+
+
+def dataset_titles() -> dict[str, str]:
+    """Dataset to the name of its row, from both catalogues."""
+    data = Path(__file__).resolve().parents[1] / "benchmark" / "data"
+    catalogues = (data / "catalog.yaml", data / "synthetic" / "catalog.yaml")
+    return {name: entry["title"] for path in catalogues for name, entry in read_yaml(path).items()}
 
 
 def to_percent(score: Score) -> float:

@@ -11,7 +11,7 @@ from benchmark.config import RunSpec, Suite, load_suite
 from benchmark.errors import BenchmarkError, ConfigError, RecordError
 from benchmark.records import RunRecord, collect, write_whole
 from tables import claims, conduct, figures
-from tables.__main__ import dataset_titles
+from tables.aggregate import dataset_titles
 from tables.gaps import Failure, Run, failures_below, missing
 from tables.grid import Cell, Grid
 from tables.page import Page, Picture, Section, to_html, to_markdown
