@@ -35,7 +35,7 @@ Curves = Mapping[tuple[str, str], Mapping[int, Value]]
 
 
 def draw(records: Sequence[RunRecord], *, titles: Mapping[str, str], note: str) -> list[Drawing]:
-    """The figure `few_shot`: a panel for the average and one for each dataset."""
+    """The figure `few_shot`: a panel for the average, where there are several datasets, and one for each."""
     reading, missing = f"{READING} {over_shared(records, titles)}", missing_from(records, titles)
     caption = caption_of("Few-shot learning.", records, reading=reading, missing=missing, note=note)
     return [Drawing("few_shot", caption, lambda: _paint(records, titles))]
@@ -66,7 +66,7 @@ def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
     datasets, methods = datasets_of(records), in_order(record.spec.method for record in records)
     untrained = {record.spec.method for record in records if record.spec.training is None}
     shots = sorted({record.spec.shots for record in records})
-    panels = [*([AVERAGE] if shared_datasets(records) else []), *datasets]
+    panels = [*([AVERAGE] if len(datasets) > 1 and shared_datasets(records) else []), *datasets]
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(PANEL_HEIGHT * rows + 0.45)

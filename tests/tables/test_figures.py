@@ -81,6 +81,11 @@ def test_few_shot_panels_are_the_average_then_the_datasets(few):
     assert {axes.get_xscale() for axes in figure.axes} == {"log"}
 
 
+def test_one_dataset_is_not_drawn_twice(few):
+    one = [r for r in few if r.spec.dataset == "dtd"]
+    assert [axes.get_title() for axes in only(figures.draw(one), "few_shot").paint().axes] == ["dtd"]
+
+
 def test_error_bars_are_the_sample_deviation_over_seeds(few):
     values = curves.curves_of(few)
     assert values["coop", "dtd"][4].std == pytest.approx(0.5**0.5)
