@@ -219,8 +219,8 @@ def test_catalogue_holds_the_papers_datasets_and_a_mirror_of_each():
     real = {name for name, entry in catalog.items() if entry.mirrors is None}
     mirrors = [entry.mirrors for entry in catalog.values() if entry.mirrors]
     assert len(real) == 15
-    assert len(mirrors) == len(set(mirrors)) == 11
-    assert set(mirrors) < real
+    assert len(mirrors) == len(set(mirrors)) == 15
+    assert set(mirrors) == real
     assert all(entry.template.count("{}") == 1 for entry in catalog.values())
 
 
