@@ -10,13 +10,12 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging
 
-from benchmark.clip.backbone import Clip, load_clip, locate_checkpoint
+from benchmark.clip.backbone import Clip, checkpoint_hash, load_clip
 from benchmark.config import RunSpec
 from benchmark.data.images import normalise, open_image, test_view
-from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ConfigError, RecordError
 from benchmark.method import Method
-from benchmark.plan import EMBEDDED, _checkpoint_hash
+from benchmark.plan import backbone_folder
 from benchmark.records import RunRecord
 from benchmark.registry import create_method, method_class, method_names
 
@@ -99,8 +98,8 @@ def _learned_state(path: Path) -> dict[str, torch.Tensor]:
 
 def _backbone_of(spec: RunSpec) -> Clip:
     """The frozen CLIP of a run, refused where its files are not those that the run had."""
-    folder = CHECKPOINT if spec.backbone == EMBEDDED else locate_checkpoint(spec.backbone, fetch=True)
-    if (found := _checkpoint_hash(folder)) != spec.checkpoint:
+    folder = backbone_folder(spec.backbone, fetch=True)
+    if (found := checkpoint_hash(folder)) != spec.checkpoint:
         raise RecordError(
             f"Backbone '{spec.backbone}' is not what this run had: its files have hash {found}, the record says "
             f"{spec.checkpoint}. The learned values mean nothing to another CLIP; restore the checkpoint, or run again."

@@ -158,7 +158,8 @@ class RunSpec:
         return Path(results) / self.suite / self.protocol / self.method / self.dataset / name
 
     def label(self) -> str:
-        return f"{self.method} on {self.dataset}, {self.shots} shot{'s' * (self.shots != 1)}, seed {self.seed}"
+        shots = f"{self.shots} shot{'s' * (self.shots != 1)}"
+        return f"{self.method} on {self.dataset}, {self.protocol}, {shots}, seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)

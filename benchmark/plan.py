@@ -4,14 +4,14 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark import provenance, records
+from benchmark import records
 from benchmark.cache import cache_folder
-from benchmark.clip.backbone import Clip, Patches, load_clip, locate_checkpoint
+from benchmark.clip.backbone import Clip, Patches, checkpoint_hash, load_clip, locate_checkpoint
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset, count_by_label, load_dataset
 from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
 from benchmark.errors import ConfigError, DataError, listed
-from benchmark.fit import batches_per_epoch
+from benchmark.fit import FEW_STEPS, batches_per_epoch
 from benchmark.method import Method
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
@@ -65,8 +65,8 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     """
     check_names(request)
     trainings, left_out = choose_trainings(request)
-    checkpoint = CHECKPOINT if request.backbone == EMBEDDED else locate_checkpoint(request.backbone, fetch=fetch)
-    digest = "not-fetched" if checkpoint is None else _checkpoint_hash(checkpoint)
+    checkpoint = backbone_folder(request.backbone, fetch=fetch)
+    digest = "not-fetched" if checkpoint is None else checkpoint_hash(checkpoint)
     plan = Plan(request, checkpoint, list(trainings), _load_datasets(request, names_of(trainings)), refused=left_out)
     problems: list[str] = []
     for protocol, of_protocol in trainings.items():
@@ -83,7 +83,13 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     plan.warnings = list(dict.fromkeys(plan.warnings))
     plan.missing = records.missing(plan.specs, request.out)
     plan.taken = _taken(plan)
+    plan.warnings += _few_steps(plan)
     return plan
+
+
+def backbone_folder(name: str, *, fetch: bool) -> Path | None:
+    """Where a backbone lies: the embedded one here, any other as locate_checkpoint says."""
+    return CHECKPOINT if name == EMBEDDED else locate_checkpoint(name, fetch=fetch)
 
 
 def steps_of(plan: Plan, spec: RunSpec) -> int:
@@ -240,16 +246,24 @@ def _taken(plan: Plan) -> set[RunSpec]:
     return taken
 
 
+def _few_steps(plan: Plan) -> list[str]:
+    """Trainings so short that their schedule hardly moves anything; seeds of a (method, dataset) are as long."""
+    one_seed = {
+        (s.protocol, s.method, s.dataset, s.shots): s for s in plan.missing if s.training and s not in plan.taken
+    }
+    few: dict[tuple[str, str], list[str]] = {}
+    for (protocol, method, dataset, shots), spec in one_seed.items():
+        if (steps := steps_of(plan, spec)) <= FEW_STEPS:
+            few.setdefault((protocol, method), []).append(f"{steps} on {dataset} at {shots} shots")
+    return [
+        f"{method} in {protocol} trains {FEW_STEPS} steps or fewer in all: {', '.join(found)}."
+        for (protocol, method), found in few.items()
+    ]
+
+
 def _few_images(dataset: Dataset, shots: int) -> list[str]:
     counts = count_by_label(dataset.train, len(dataset.class_names))
     few = sum(count < shots for count in counts)
     if not few:
         return []
     return [f"{dataset.name}: {few} of {len(counts)} classes have fewer than {shots} training images; all are used."]
-
-
-def _checkpoint_hash(folder: Path) -> str:
-    files = ["config.json", "*.safetensors", "vocab.json", "merges.txt", "tokenizer.json"]
-    if not any(folder.glob("*.safetensors")):
-        files.append("pytorch_model*.bin")
-    return provenance.sha256_folder(folder, files)[:16]

@@ -60,6 +60,12 @@ class Sheet:
     planned: Mapping[Key, int]
 
 
+def commits(records: Iterable[RunRecord]) -> list[str]:
+    """The commits that runs come from; one with changes says so."""
+    found = [record.provenance.get("git") or {} for record in records]
+    return sorted({f"{git.get('commit') or 'unknown'}{'+changes' if git.get('dirty') else ''}" for git in found})
+
+
 def dataset_titles() -> dict[str, str]:
     """Dataset to the name of its row, from both catalogues."""
     data = Path(__file__).resolve().parents[1] / "benchmark" / "data"

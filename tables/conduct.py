@@ -9,7 +9,7 @@ from dataclasses import asdict
 from benchmark.config import RunSpec, load_suite
 from benchmark.errors import ConfigError
 from benchmark.records import RunRecord
-from tables.aggregate import METHOD_TITLES, in_order
+from tables.aggregate import METHOD_TITLES, commits, in_order
 from tables.claim_rules import real_datasets
 from tables.grid import Cell, Grid
 
@@ -25,12 +25,6 @@ def headline(records: Sequence[RunRecord]) -> str:
         f"{_each(r.spec.precision for r in records)}, seeds {_each(r.spec.seed for r in records)}, "
         f"{len(records)} runs, commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
     )
-
-
-def commits(records: Iterable[RunRecord]) -> list[str]:
-    """The commits that the runs come from; one with changes says so."""
-    found = [record.provenance.get("git") or {} for record in records]
-    return sorted({f"{git.get('commit') or UNKNOWN}{'+changes' if git.get('dirty') else ''}" for git in found})
 
 
 def facts(records: Sequence[RunRecord]) -> list[tuple[str, str]]:

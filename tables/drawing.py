@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmark.metrics import accuracy_percent
 from benchmark.records import RunRecord
-from tables.aggregate import METHOD_TITLES, in_order
+from tables.aggregate import METHOD_TITLES, commits, in_order
 
 WIDTH = 7.0  # inches: a text block of two columns, so that text prints at the size given here
 CAPTION_SIZE = 6.0  # points
@@ -168,11 +168,10 @@ def caption_of(head: str, records: Sequence[RunRecord], *, reading: str, missing
     """One paragraph: the head, how it was measured, how to read it, what is missing, the suite's note."""
     first = records[0].spec
     shots, seeds = (sorted({getattr(record.spec, name) for record in records}) for name in ("shots", "seed"))
-    commits = sorted({_commit(record) for record in records})
     measured = (
         f"Suite {first.suite}, backbone {first.backbone}, {first.precision}, {', '.join(map(str, shots))} "
         f"shot{_plural(shots[-1])}, seed{_plural(len(seeds))} {', '.join(map(str, seeds))}, "
-        f"{len(records)} run{_plural(len(records))}, commit {', '.join(commits)}."
+        f"{len(records)} run{_plural(len(records))}, commit {', '.join(commits(records))}."
     )
     return " ".join(part.strip() for part in (head, measured, reading, missing, note) if part)
 
@@ -209,8 +208,3 @@ def missing_from(
 
 def _plural(count: int) -> str:
     return "" if count == 1 else "s"
-
-
-def _commit(record: RunRecord) -> str:
-    git = record.provenance.get("git") or {}
-    return f"{git.get('commit') or 'unknown'}{'+changes' if git.get('dirty') else ''}"

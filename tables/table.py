@@ -9,7 +9,7 @@ from benchmark.config import RunSpec
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records import RunRecord
 from tables import cells
-from tables.aggregate import TRANSFERS, Place, Sheet, check_comparable
+from tables.aggregate import TRANSFERS, Place, Sheet, check_comparable, commits
 from tables.arrange import Heading, seeds_by_columns
 from tables.cells import CellOf, method_title
 from tables.grid import Grid
@@ -157,15 +157,9 @@ def _facts(records: Sequence[RunRecord], note: str, titles: Mapping[str, str]) -
     learned = [record for record in records if record.spec.training is not None]
     shots = sorted({record.spec.shots for record in learned or records})
     seeds = sorted({record.spec.seed for record in records})
-    commits = sorted({_commit(record) for record in records})
     source = f"trained on {titles.get(spec.dataset, spec.dataset)}, " if spec.protocol in TRANSFERS else ""
     return (
         f"suite {spec.suite}: {source}backbone {spec.backbone}, {spec.precision}, {', '.join(map(str, shots))} "
         f"shot{'s' * (shots != [1])}, seeds {', '.join(map(str, seeds))}, {len(records)} runs, commit "
-        f"{', '.join(commits)}, {datetime.date.today().isoformat()}." + (f" {note}" if note else "")
+        f"{', '.join(commits(records))}, {datetime.date.today().isoformat()}." + (f" {note}" if note else "")
     )
-
-
-def _commit(record: RunRecord) -> str:
-    git = record.provenance.get("git") or {}
-    return f"{git.get('commit') or 'unknown'}{'+changes' if git.get('dirty') else ''}"

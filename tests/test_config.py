@@ -198,8 +198,8 @@ def test_record_path_and_label_name_the_run():
     spec = make_spec()
     expected = Path("out/synthetic/base2new/coop/dtd") / f"shots16-seed1-{spec.hash}.json"
     assert spec.record_path(Path("out")) == spec.record_path("out") == expected
-    assert spec.label() == "coop on dtd, 16 shots, seed 1"
-    assert make_spec(shots=1).label() == "coop on dtd, 1 shot, seed 1"
+    assert spec.label() == "coop on dtd, base2new, 16 shots, seed 1"
+    assert make_spec(shots=1).label() == "coop on dtd, base2new, 1 shot, seed 1"
 
 
 def test_suite_is_read_by_name_and_by_path(suites, tmp_path):

@@ -11,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, CLIPConfig, CLIPModel
 
+from benchmark import provenance
 from benchmark.clip.text import TextEncoder, TextPlan, unit
 from benchmark.constants import CLIP_MEAN, CLIP_STD
 from benchmark.errors import ConfigError, ShapeError
@@ -168,6 +169,14 @@ def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
     except (HfHubHTTPError, HFValidationError) as error:
         raise ConfigError(f"Backbone '{name}' is neither a folder nor a hub id that can be read: {error}") from error
     return folder
+
+
+def checkpoint_hash(folder: Path) -> str:
+    """16 hexadecimal digits of all files of a checkpoint that decide a feature."""
+    files = ["config.json", "*.safetensors", "vocab.json", "merges.txt", "tokenizer.json"]
+    if not any(folder.glob("*.safetensors")):
+        files.append("pytorch_model*.bin")
+    return provenance.sha256_folder(folder, files)[:16]
 
 
 def load_clip(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Clip:

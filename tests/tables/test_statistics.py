@@ -85,7 +85,7 @@ def test_seed_far_from_the_others_stands_out(few):
     runs = [few("coop", "dtd", value, seed=seed) for seed, value in enumerate((63, 64, 62, 12), 1)]
     assert stand_out(runs) == ([(4, "all")], [])
     assert str(outliers(runs)[0]) == (
-        "coop on dtd, 16 shots, seed 4, all: 12.00, where the 3 other seeds have 63.00 ± 1.00"
+        "coop on dtd, few_shot, 16 shots, seed 4, all: 12.00, where the 3 other seeds have 63.00 ± 1.00"
     )
 
 
