@@ -27,8 +27,9 @@ class RecordError(BenchmarkError):
 def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     """The sentence that ends every 'unknown name' message: the nearest allowed name, then all of them."""
     names = sorted(allowed)
-    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    guess = f"Did you mean '{nearest[0]}'? " if nearest else ""
+    lowered = {each.lower(): each for each in names}
+    nearest = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
+    guess = f"Did you mean '{lowered[nearest[0]]}'? " if nearest else ""
     return f"{guess}Allowed: {', '.join(names) if names else '(none)'}."
 
 

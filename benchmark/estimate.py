@@ -9,7 +9,7 @@ from benchmark.config import RunSpec
 from benchmark.cost import Tower, image_operations, text_operations
 from benchmark.data.catalog import Dataset
 from benchmark.fit import batches_per_epoch
-from benchmark.method import Method
+from benchmark.method import Method, filled
 from benchmark.plan import Plan
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.registry import create_method
@@ -101,7 +101,7 @@ class Estimator:
         """Class prompts behind so many contexts; a method without context vectors reads its template once."""
         plan = getattr(method, "text_plan", None)
         if plan is None:
-            texts = [template.format(name.replace("_", " ")) for name in dataset.class_names]
+            texts = filled(dataset.class_names, template)
             plan, contexts = self._clip.plan([row[1:] for row in self._clip.tokenize(texts)], 0), 1
         tokens = contexts * (1 + plan.n_ctx + plan.nodes)
         return Cost(tokens=tokens, text_gflop=1e-9 * contexts * passes * text_operations(self._text, plan))

@@ -15,13 +15,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
+import PIL
 import torch
 from torch import Tensor
 
 from benchmark.cache import DiskCache, key_of
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
 from benchmark.data.catalog import Dataset, Item, relative_path
-from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
+from benchmark.data.images import VIEWS, normalise, open_image, test_view, train_view, view_generator
 from benchmark.memory import ran_out_of_memory
 
 ENCODE_BATCH = 256  # images through the tower at once
@@ -111,7 +112,8 @@ class FeatureStore:
         ahead: Collection[Patches | None] = (),
     ):
         self.clip, self._autocast, self._limit, self._disk = clip, autocast, limit_bytes, disk
-        self._origin = f"{origin} {clip.dtype} {clip.device.type} torch {torch.__version__}"
+        made_by = f"torch {torch.__version__}, pillow {PIL.__version__}, views {VIEWS}"
+        self._origin = f"{origin} {clip.dtype} {clip.device.type} {made_by}"
         self._ahead = tuple(dict.fromkeys(ahead))
         self._features, self._pictures = _Bounded(limit_bytes), _Bounded(limit_bytes)
         self._digests: dict[tuple[str, ...], str] = {}

@@ -51,6 +51,26 @@ class NoOptions:
     """The options of a method that has none."""
 
 
+def cleaned(class_names: Sequence[str], template: str) -> tuple[str, ...]:
+    """Class names as prompts hold them, underscores as blanks.
+
+    Raises:
+        ConfigError: no class, something that is no list of texts, or a template without exactly one {}.
+    """
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise ConfigError(f"Class names must be a list of texts, got {class_names!r:.80}.")
+    if not class_names:
+        raise ConfigError("At least one class name is needed.")
+    if template.count("{}") != 1:
+        raise ConfigError(f"Template '{template}' must hold {{}} exactly once, where the class name goes.")
+    return tuple(name.replace("_", " ") for name in class_names)
+
+
+def filled(class_names: Sequence[str], template: str) -> list[str]:
+    """The template with each class name in it; raises as `cleaned`."""
+    return [template.replace("{}", name) for name in cleaned(class_names, template)]
+
+
 class Method(nn.Module):
     """One way to classify images with frozen CLIP; subclass it, and see docs of each member for the ordinary thing.
 
@@ -90,13 +110,9 @@ class Method(nn.Module):
             class_names: C names in the order of their labels; underscores are read as blanks.
             template: the dataset's, with one {} for the name.
         Raises:
-            ConfigError: no class, or a template without exactly one {}.
+            ConfigError: no class, or a template without exactly one {}. The method is then as it was before.
         """
-        if not class_names:
-            raise ConfigError("set_classes: at least one class name is needed.")
-        if template.count("{}") != 1:
-            raise ConfigError(f"Template '{template}' must hold {{}} exactly once, where the class name goes.")
-        self.class_names = tuple(name.replace("_", " ") for name in class_names)
+        self.class_names = cleaned(class_names, template)
 
     def forward(self, images: ImageFeatures) -> Tensor:
         """Logits (B, C), times exp(logit_scale). They always reflect the parameters as they are now."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.constants import CONTEXT_STD
 from benchmark.errors import ConfigError
-from benchmark.method import Method
+from benchmark.method import Method, cleaned
 
 
 def cosine_logits(clip: Clip, pooled: Tensor, text: Tensor) -> Tensor:
@@ -105,12 +105,17 @@ class PromptMethod(Method):
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
         """As Method.set_classes; the prompt of class c is tokenised as "<prefix> <name>." as the authors do."""
-        super().set_classes(class_names, template)
-        ids = self.clip.tokenize([f"{self.prefix} {name}." for name in self.class_names])
-        n_ctx = self.ctx.shape[-2]
-        self.text_plan = self.clip.plan([row[1 + n_ctx :] for row in ids], n_ctx)
-        self._remembered: tuple[Tensor, bool, Tensor] | None = None
+        prefix, n_ctx = self.prefix_for(template), self.ctx.shape[-2]
+        ids = self.clip.tokenize([f"{prefix} {name}." for name in cleaned(class_names, template)])
+        plan = self.clip.plan([row[1 + n_ctx :] for row in ids], n_ctx)
+        super().set_classes(class_names, template)  # from here on nothing can be refused
+        self.prefix, self.text_plan = prefix, plan
+        self._remembered: tuple[Tensor, torch.dtype | None, Tensor] | None = None
         self._given: Tensor | None = None
+
+    def prefix_for(self, template: str) -> str:
+        """The words that stand before a name under a template; ordinarily those of the start."""
+        return self.prefix
 
     def context(self, images: ImageFeatures) -> Tensor:
         """Context vectors of these images: (1, M, T) where they share it, else (B, M, T)."""
@@ -130,7 +135,8 @@ class PromptMethod(Method):
             return self._given
         if self.conditional or torch.is_grad_enabled():
             return self.encode_classes(self.context(images))
-        autocast = torch.is_autocast_enabled(self.ctx.device.type)
+        kind = self.ctx.device.type
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         if self._remembered is not None:
             values, under_autocast, features = self._remembered
             if under_autocast == autocast and torch.equal(values, self.ctx):
@@ -159,14 +165,12 @@ def check_context_keys(n_ctx: int, ctx_init: str | None) -> None:
     Raises:
         ConfigError: n_ctx below 1, no words in ctx_init, or two keys that disagree.
     """
-    if n_ctx < 1:
-        raise ConfigError(f"n_ctx is {n_ctx}; at least 1 context vector is needed.")
-    if ctx_init is None:
-        return
-    count = len(ctx_init.replace("_", " ").split())
+    count = None if ctx_init is None else len(ctx_init.replace("_", " ").split())
     if count == 0:
         raise ConfigError("ctx_init is empty. Give words to start from, or null for a random start.")
-    if count != n_ctx:
+    if n_ctx < 1:
+        raise ConfigError(f"n_ctx is {n_ctx}; at least 1 context vector is needed.")
+    if count not in (None, n_ctx):
         raise ConfigError(
             f"ctx_init '{ctx_init}' has {count} words, but n_ctx is {n_ctx}. Give one of the two, or make them agree."
         )

@@ -152,8 +152,8 @@ def _fits(when: Mapping[str, Any], **run: Any) -> bool:
 
 
 def _refuse_unknown(name: str, layer: Mapping[str, Any], allowed: set[str]) -> None:
-    unknown = sorted(layer.keys() - allowed)
+    unknown = sorted(layer.keys() - allowed, key=str)
     if unknown:
         raise ConfigError(
-            "; ".join(f"{name}: '{key}' is not an option. {did_you_mean(key, allowed)}" for key in unknown)
+            "; ".join(f"{name}: '{key}' is not an option. {did_you_mean(str(key), allowed)}" for key in unknown)
         )

@@ -70,7 +70,7 @@ class CoPL(PromptMethod):
             return conditional.new_full((*conditional.shape[:2], self.options.n_ctx), 1 / self.options.n_ctx)
         width = conditional.shape[-1]
         scores = self.score(F.layer_norm(conditional, (width,)), F.layer_norm(self.ctx, (width,)))
-        return (scores / math.sqrt(width)).softmax(dim=-1)
+        return (scores.to(self.ctx.dtype) / math.sqrt(width)).softmax(dim=-1)  # whatever autocast made of the scores
 
     def alignment(self, images: ImageFeatures) -> Tensor:
         """How much each patch weights each context vector: (B, P, M), summing to one over M."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.errors import ConfigError
-from benchmark.method import Losses
+from benchmark.method import Losses, filled
 from benchmark.prompts import PromptMethod, check_context_keys, cosine_logits
 
 
@@ -49,8 +49,9 @@ class KgCoOp(PromptMethod):
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
         """As PromptMethod.set_classes; also encodes the hand-written prompts."""
+        hand_written = self.clip.encode_texts(filled(class_names, template))  # (C, D)
         super().set_classes(class_names, template)
-        self._hand_written = self.clip.encode_texts([template.format(name) for name in self.class_names])  # (C, D)
+        self._hand_written = hand_written
 
     def loss(self, images: ImageFeatures, labels: Tensor) -> Losses:
         """Terms `cross_entropy` and `knowledge`, the latter already weighted."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.errors import ConfigError
-from benchmark.method import Losses
+from benchmark.method import Losses, filled
 from benchmark.prompts import PromptMethod, cosine_logits, initial_context
 
 
@@ -39,6 +39,8 @@ class ProGradOptions:
     def __post_init__(self) -> None:
         if self.n_ctx < 1:
             raise ConfigError(f"n_ctx is {self.n_ctx}; at least 1 context vector is needed.")
+        if self.ctx_init is not None and not self.ctx_init.split():
+            raise ConfigError("ctx_init is empty. Give words to start from, template, or null for a random start.")
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}; it divides the logits, so it must be above 0.")
         if self.projection < 0:
@@ -56,7 +58,7 @@ class ProGrad(PromptMethod):
         if options.ctx_init is None:
             self.start_context(options.n_ctx, None)
         else:
-            words = _words_before_name(template) if options.ctx_init == "template" else options.ctx_init
+            words = _words_before_name(template if options.ctx_init == "template" else options.ctx_init)
             self._start_right_aligned(words)
         self.set_classes(class_names, template)
 
@@ -84,16 +86,19 @@ class ProGrad(PromptMethod):
         """As Method.settle: n_ctx and ctx_init never contradict here, since words may fill a part of the context."""
         return {**defaults, **given}
 
-    def set_classes(self, class_names: Sequence[str], template: str) -> None:
-        """As PromptMethod.set_classes; also encodes the teacher's prompts, the template with each name.
+    def prefix_for(self, template: str) -> str:
+        """As PromptMethod.prefix_for.
 
         Where the context started from the template, the words that the tokeniser sees before a name are those of the
         template in force: with a comma in them the last token of the words is left over and stays in the suffix.
         """
-        if self.options.ctx_init == "template":
-            self.prefix = self._padded(_words_before_name(template))
+        return self._padded(_words_before_name(template)) if self.options.ctx_init == "template" else self.prefix
+
+    def set_classes(self, class_names: Sequence[str], template: str) -> None:
+        """As PromptMethod.set_classes; also encodes the teacher's prompts, the template with each name."""
+        teacher = self.clip.encode_texts(filled(class_names, template))[None]  # (1, C, D)
         super().set_classes(class_names, template)
-        self._teacher = self.clip.encode_texts([template.format(name) for name in self.class_names])[None]  # (1, C, D)
+        self._teacher = teacher
 
     def loss(self, images: ImageFeatures, labels: Tensor) -> Losses:
         """Term `cross_entropy`; steering `knowledge`, the cross-entropy of the student to softened zero-shot CLIP."""

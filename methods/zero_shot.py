@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.clip.text import unit
 from benchmark.errors import ConfigError
-from benchmark.method import Method
+from benchmark.method import Method, filled
 from benchmark.prompts import cosine_logits
 
 
@@ -43,9 +43,9 @@ class ZeroShot(Method):
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
         """As Method.set_classes; encodes the classes at once, since nothing here ever changes."""
-        super().set_classes(class_names, template)
         templates = self.options.templates or (template,)
-        features = [self.clip.encode_texts([t.format(name) for name in self.class_names]) for t in templates]
+        features = [self.clip.encode_texts(filled(class_names, t)) for t in templates]
+        super().set_classes(class_names, template)
         self._text = features[0] if len(features) == 1 else unit(torch.stack(features).mean(dim=0))  # (C, D)
 
     def forward(self, images: ImageFeatures) -> Tensor:

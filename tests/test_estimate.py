@@ -13,7 +13,11 @@ ARGUMENTS = ["--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "1",
 
 def rows_of(text):
     rows = (line.split() for line in text.splitlines())
-    return {(row[1], row[2]): [int(n.replace(",", "")) for n in row[4:]] for row in rows if "synth_actions" in row}
+    return {
+        (row[1], row[2]): [int(n.replace(",", "")) for n in row[4:]]
+        for row in rows
+        if "synth_actions" in row and row[0] == "base2new"
+    }
 
 
 @pytest.mark.slow

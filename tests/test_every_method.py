@@ -1,11 +1,14 @@
 """The same named checks on every method of the registry; each says which rule it holds up and why."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import torch
 
-from benchmark.clip.backbone import ImageFeatures
+from benchmark.clip.backbone import ImageFeatures, load_clip
+from benchmark.data.synthetic.suite import CHECKPOINT
+from benchmark.errors import BenchmarkError
 from benchmark.method import Method
 from benchmark.registry import create_method, method_names
 
@@ -64,6 +67,48 @@ def check_set_classes_there_and_back_changes_nothing(make: Make, images: ImageFe
         assert method(images).shape == (len(images), 2)
         method.set_classes(NAMES, TEMPLATE)
         assert torch.equal(before, method(images))
+
+
+def check_refused_classes_leave_the_method_as_it_was(make: Make, images: ImageFeatures) -> None:
+    """A class set is taken whole or not at all: half of two would be scored without a word."""
+    method = make()
+    with torch.no_grad():
+        before = method(images)
+        refused = [
+            ([], TEMPLATE),
+            ("dog", TEMPLATE),
+            ([3], TEMPLATE),
+            (["dog"], "a photo."),
+            (["dog"], "{} or {}."),
+            (["very " * 80], TEMPLATE),
+        ]
+        for names, template in refused:
+            with pytest.raises(BenchmarkError):
+                method.set_classes(names, template)
+            assert method.class_names == tuple(NAMES)
+            assert torch.equal(method(images), before)
+        with suppress(BenchmarkError):  # only some methods read the template
+            method.set_classes(["dog"], "a photo of " + "very " * 80 + "{}.")
+            return
+        assert method.class_names == tuple(NAMES)
+        assert torch.equal(method(images), before)
+
+
+def check_braces_in_a_template_are_text(make: Make, images: ImageFeatures) -> None:
+    """Only {} is where the name goes; class names and templates are never read as format strings."""
+    method = make()
+    method.set_classes(["{x}", "a {0} b"], "a {y} of {}.")
+    assert method(images).shape == (len(images), 2)
+
+
+def check_towers_in_half_precision_leave_learnables_in_float32(make: Make, images: ImageFeatures) -> None:
+    """A backbone may be loaded in half precision; what is learned is float32 all the same."""
+    method = make(clip=load_clip(CHECKPOINT, dtype=torch.bfloat16))
+    losses = method.loss(images, LABELS)
+    if learns(method):
+        method.backward(losses)
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in method.parameters())
+    assert method(images).dtype == torch.float32
 
 
 def check_learned_state_loads_to_the_same_logits(make: Make, images: ImageFeatures) -> None:
@@ -149,6 +194,18 @@ def check_learnables_stay_float32_under_autocast(make: Make, images: ImageFeatur
         assert all(p.dtype == p.grad.dtype == torch.float32 for p in method.parameters())
 
 
+def check_logits_follow_the_precision_in_force(make: Make, images: ImageFeatures) -> None:
+    """What is remembered under one autocast is another number under the next."""
+    method, types = make(), (torch.bfloat16, torch.float16)
+
+    def logits(method: Method, dtype: torch.dtype) -> torch.Tensor:
+        with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+            return method(images)
+
+    fresh = [logits(make(), dtype) for dtype in types]
+    assert all(torch.equal(logits(method, dtype), wanted) for dtype, wanted in zip(types, fresh, strict=True))
+
+
 def check_patches_are_read_only_when_declared(make: Make, images: ImageFeatures) -> None:
     """The harness computes patch features only for those who say so; for the others they are not there."""
     method = make()
@@ -166,6 +223,6 @@ CHECKS = [check for name, check in sorted(globals().items()) if name.startswith(
 @pytest.mark.parametrize("name", method_names())
 def test_method(name, check, clip, images):
     def make(**changes) -> Method:
-        return create_method(name, clip=clip, class_names=NAMES, template=TEMPLATE, **changes)
+        return create_method(name, **({"clip": clip, "class_names": NAMES, "template": TEMPLATE} | changes))
 
     check(make, images)

@@ -1,6 +1,7 @@
 """Names, recipes and options: what a run is made of before anything runs."""
 
 import pytest
+import torch
 
 from benchmark.constants import IMAGENET_TEMPLATES, SHOTS
 from benchmark.errors import ConfigError
@@ -40,6 +41,28 @@ def test_unknown_method_names_the_nearest():
 def test_unknown_option_names_the_nearest(clip):
     with pytest.raises(ConfigError, match=r"kgcoop: 'n_ctxx' is not an option. Did you mean 'n_ctx'"):
         make(clip, "kgcoop", n_ctxx=4)
+
+
+def test_unknown_option_in_capitals_names_the_nearest(clip):
+    with pytest.raises(ConfigError, match="Did you mean 'ctx_init'"):
+        make(clip, "coop", CTX_INIT="a photo of a")
+
+
+def test_keys_that_are_no_text_are_refused_like_others(clip):
+    with pytest.raises(ConfigError, match="'1' is not an option"):
+        create_method("coop", clip=clip, class_names=NAMES, template=TEMPLATE, config={1: 2, "a": 3})
+
+
+@pytest.mark.parametrize("name", ["coop", "cocoop", "kgcoop", "prograd", "copl"])
+def test_empty_words_are_refused_by_their_own_name(clip, name):
+    with pytest.raises(ConfigError, match="ctx_init is empty"):
+        make(clip, name, ctx_init="")
+
+
+@pytest.mark.parametrize("name", ["coop", "cocoop", "kgcoop", "prograd", "copl"])
+def test_underscores_in_words_are_blanks_as_in_the_authors_files(clip, name):
+    one, other = make(clip, name, ctx_init="a_photo_of_a"), make(clip, name, ctx_init="a photo of a")
+    assert torch.equal(one.learned_state()["ctx"], other.learned_state()["ctx"])
 
 
 def test_option_of_wrong_type_is_refused(clip):

@@ -145,6 +145,7 @@ class TextEncoder:
             ShapeError: the context does not fit the plan.
         """
         check_shape("context", tuple(context.shape), "BMT", M=plan.n_ctx, T=self.width)
+        context = context.to(self.tokens.dtype)  # a tower in half precision; gradients come back in the context's type
         groups, rows = plan.visible.shape[:2]
         group_step = max(1, self.chunk_rows // rows)
         image_step = max(1, self.chunk_rows // (rows * min(groups, group_step)))
@@ -206,7 +207,7 @@ class TextEncoder:
         if length > self.max_length:
             raise ShapeError(f"A prompt has {length} tokens, but the text encoder takes at most {self.max_length}.")
         step, run = max(1, self.chunk_rows // length), self._runner(embeddings.shape[0] * length)
-        chunks = zip(embeddings[:, :length].split(step), end.split(step), strict=True)
+        chunks = zip(embeddings[:, :length].to(self.tokens.dtype).split(step), end.split(step), strict=True)
         return self._project(torch.cat([run(self._encode_dense_chunk, some, ends) for some, ends in chunks]))
 
     def _encode_dense_chunk(self, embeddings: Tensor, end: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from benchmark.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
 from benchmark.errors import DataError
 
+VIEWS = 1  # raised whenever a view becomes another picture: features on disk are named by it
 CROP_TRIES = 10  # before a random resized crop falls back to the centre; torchvision RandomResizedCrop
 
 

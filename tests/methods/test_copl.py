@@ -53,6 +53,9 @@ def test_alignment_weights_sum_to_one_over_prompts_for_every_patch(clip, picture
     assert weights.shape == (5, clip.patch_count, 4)
     assert torch.allclose(weights.sum(-1), torch.ones(5, clip.patch_count), atol=1e-6)
     assert (weights > 0).all()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        weights = method.alignment(pictures(clip, 5, patches))
+    assert torch.allclose(weights.sum(-1), torch.ones(5, clip.patch_count), atol=1e-6), "not rounded to bfloat16"
 
 
 @pytest.mark.parametrize("score", SCORES)
