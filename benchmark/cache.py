@@ -17,6 +17,8 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
+from benchmark.errors import ConfigError
+
 LIMIT_GIGABYTES = 20  # of a cache folder, unless COPL_BENCHMARK_CACHE_GB says otherwise
 
 
@@ -31,6 +33,14 @@ def key_of(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
 
 
+def _limit() -> int:
+    text = os.environ.get("COPL_BENCHMARK_CACHE_GB", str(LIMIT_GIGABYTES))
+    try:
+        return int(float(text) * 1e9)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"COPL_BENCHMARK_CACHE_GB={text}: must be a number of gigabytes, e.g. 20.") from error
+
+
 class DiskCache:
     """Entries of tensors below one folder.
 
@@ -41,8 +51,7 @@ class DiskCache:
 
     def __init__(self, folder: Path, limit_bytes: int | None = None):
         self.folder = folder
-        gigabytes = float(os.environ.get("COPL_BENCHMARK_CACHE_GB", LIMIT_GIGABYTES))
-        self.limit_bytes = int(gigabytes * 1e9) if limit_bytes is None else limit_bytes
+        self.limit_bytes = _limit() if limit_bytes is None else limit_bytes
 
     def get(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors of a key, on the CPU and only to be read; made, and kept for the next, where they are missing."""

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections import Counter
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from tabulate import tabulate
 import tables.report
 import tables.writers
 from benchmark import records
-from benchmark.config import load_suite, parse_scalar
+from benchmark.config import RunSpec, load_suite, parse_scalar
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.estimate import Estimator
 from benchmark.orchestrate import Runner
@@ -44,6 +44,8 @@ def run(options: argparse.Namespace) -> int:
     if options.plan:
         print(describe_cost(plan))
         return 0
+    if plan.missing:
+        records.check_writable(request.out)
     processes = min(options.processes or default_processes(accelerator), len(groups_of(plan.missing)))
     progress = Progress(len(plan.missing))
     try:
@@ -200,7 +202,7 @@ def finish(plan: Plan, *, std: bool) -> int:
     """Render what is recorded, say what failed; 1 if anything did."""
     request = plan.request
     left = set(records.missing(plan.specs, request.out))
-    done = [records.load(spec.record_path(request.out)) for spec in plan.specs if spec not in left]
+    done = [_recorded(plan, spec) for spec in plan.specs if spec not in left]
     if done:
         paths = tables.writers.write(
             done,
@@ -214,10 +216,18 @@ def finish(plan: Plan, *, std: bool) -> int:
         print("Tables: " + (", ".join(map(str, paths)) or "none"))
         print("Report: " + ", ".join(map(str, write_report(plan, done, std=std))))
     if left:
-        failed = request.out / "failed"
-        print(f"error: {len(left)} of {len(plan.specs)} runs failed; tracebacks are in {failed}. The same command "
-              "runs them again.", file=sys.stderr)  # fmt: skip
+        lost = sum(not records.failure_path(spec, request.out).is_file() for spec in left)
+        told = f"{len(left)} of {len(plan.specs)} runs failed; tracebacks are in {request.out / 'failed'}."
+        if lost:
+            told += f" {lost} of them left none: their process was ended, for want of memory perhaps."
+        print(f"error: {told} The same command runs them again.", file=sys.stderr)
     return 1 if left else 0
+
+
+def _recorded(plan: Plan, spec: RunSpec) -> RunRecord:
+    """The record of a run of this plan; an equal spec is an equal run, whatever settings once led to it."""
+    overrides = dict(plan.request.overrides.get(spec.method, {}))
+    return replace(records.load(spec.record_path(plan.request.out)), overrides=overrides)
 
 
 def write_report(plan: Plan, done: list[RunRecord], *, std: bool) -> list[Path]:
@@ -230,6 +240,9 @@ def write_report(plan: Plan, done: list[RunRecord], *, std: bool) -> list[Path]:
     folder = request.out / request.suite.name
     stored, problems = records.collect(folder)
     failures, unread = gaps.failures_below(request.out, request.suite.name)
+    of_plan = {records.failure_path(spec, request.out).relative_to(request.out).as_posix() for spec in plan.specs}
+    current = [f for f in failures if f.path in of_plan or f.run.protocol not in plan.protocols]
+    unread += [f"{f.path}: a run with other settings failed: {f.reason}" for f in failures if f not in current]
     others = [record for record in stored if record.spec.protocol not in plan.protocols]
     titles, note = dataset_titles(), request.suite.note
 
@@ -238,7 +251,7 @@ def write_report(plan: Plan, done: list[RunRecord], *, std: bool) -> list[Path]:
             shown,
             folder,
             planned=[*plan.specs, *(record.spec for record in others if record in shown)],
-            failures=failures,
+            failures=current,
             left_out=left_out,
             std=std,
             published=request.suite.published,

@@ -24,6 +24,10 @@ class RecordError(BenchmarkError):
     """A result file cannot be read, written or combined with others."""
 
 
+class DivergedError(BenchmarkError):
+    """A loss or a trained method's logits became NaN or infinite."""
+
+
 def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     """The sentence that ends every 'unknown name' message: the nearest allowed name, then all of them."""
     names = sorted(allowed)

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from benchmark.clip.backbone import ImageFeatures
 from benchmark.data.catalog import Dataset
-from benchmark.errors import DataError
+from benchmark.errors import DataError, DivergedError
 from benchmark.features import FeatureStore
 from benchmark.memory import in_memory
 from benchmark.method import Method
@@ -32,11 +32,16 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
 
     Raises:
         DataError: another number of images came back than the split lists.
+        DivergedError: logits that are not finite; their largest is no prediction.
     """
     method.eval()
-    predicted = []
+    predicted, finite = [], []
     for images in store.test(dataset, dataset.test, method.needs_patches, batch=SCORE_BATCH):
-        predicted.append(in_memory(method.clip.text, lambda images=images: _predict(method, images, accelerator)))
+        logits = in_memory(method.clip.text, lambda images=images: _logits(method, images, accelerator))
+        predicted.append(logits.argmax(dim=-1))
+        finite.append(logits.isfinite().all())
+    if not torch.stack(finite).all():  # asked once, for a GPU waits at every question
+        raise DivergedError("What was learned gives logits that are not finite. Lower learning_rate.")
     predictions = torch.cat(predicted).cpu().numpy()
     labels = np.array([item.label for item in dataset.test])
     if len(predictions) != len(labels):
@@ -46,6 +51,6 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
     return Evaluation(Score(correct=correct, total=len(labels), classes=len(dataset.class_names)), predictions)
 
 
-def _predict(method: Method, images: ImageFeatures, accelerator: Accelerator) -> torch.Tensor:
+def _logits(method: Method, images: ImageFeatures, accelerator: Accelerator) -> torch.Tensor:
     with accelerator.autocast():
-        return method(images).argmax(dim=-1)
+        return method(images)

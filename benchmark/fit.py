@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmark.clip.backbone import ImageFeatures
 from benchmark.config import Training
 from benchmark.data.catalog import Dataset
-from benchmark.errors import BenchmarkError, DataError
+from benchmark.errors import DataError, DivergedError
 from benchmark.features import FeatureStore, View
 from benchmark.graphs import Compute, recorded
 from benchmark.lockstep import backward, losses_of
@@ -22,10 +22,6 @@ from benchmark.memory import in_memory
 from benchmark.method import Method
 
 FEW_STEPS = 100  # at or below this a schedule hardly moves anything, and the record says so
-
-
-class DivergedError(BenchmarkError):
-    """The loss became NaN or infinite."""
 
 
 @dataclass

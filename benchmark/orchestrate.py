@@ -25,7 +25,7 @@ from benchmark.fit import FitReport, fit, fit_together
 from benchmark.lockstep import can_share
 from benchmark.method import Method
 from benchmark.metrics import accuracy_percent
-from benchmark.plan import Plan
+from benchmark.plan import Plan, few_images
 from benchmark.progress import Progress
 from benchmark.registry import create_method
 from benchmark.sharing import LEARNED_SHA256, take_training
@@ -131,7 +131,7 @@ class Runner:
             training=report.to_json() if spec.training else {},
             evaluation_seconds=time.perf_counter() - scoring,
             peak_memory_bytes=_peak_memory_bytes(self.accelerator),
-            warnings=list(dict.fromkeys(report.warnings + self._chunk_warnings())),
+            warnings=list(dict.fromkeys(self._data_warnings(spec) + report.warnings + self._chunk_warnings())),
             provenance=self._provenance(spec) | digest | {"started": started, "finished": _now()},
         )
         records.save(
@@ -145,6 +145,9 @@ class Runner:
         taken = f"; training of {report.taken_from}" if report.taken_from else ""
         return f"{spec.label()}: {shown} ({spent:.1f} s{taken})"
 
+    def _data_warnings(self, spec: RunSpec) -> list[str]:
+        return few_images(self.plan.datasets[spec.dataset], spec.shots) if spec.training else []
+
     def _chunk_warnings(self) -> list[str]:
         text = self.clip.text
         if text.kept_rows:
@@ -154,7 +157,7 @@ class Runner:
     def _keep_failure(self, spec: RunSpec, error: Exception) -> str:
         text = str(error) if isinstance(error, BenchmarkError) else traceback.format_exc()
         path = records.save_failure(spec, self.plan.request.out, text, provenance=self._provenance(spec))
-        return f"{spec.label()}: FAILED, {type(error).__name__}: {str(error)[:200]} (see {path})"
+        return f"{spec.label()}: FAILED, {type(error).__name__}: {' '.join(str(error).split())[:200]} (see {path})"
 
     def _provenance(self, spec: RunSpec) -> dict[str, object]:
         device = self.accelerator.device

@@ -73,7 +73,7 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
         for name, targets in of_protocol.items():
             problems += _untrainable(plan, PROTOCOLS[protocol], name)
             for shots in request.shots_of(PROTOCOLS[protocol]):
-                plan.warnings += _few_images(plan.datasets[name], shots)
+                plan.warnings += few_images(plan.datasets[name], shots)
                 specs, wrong = _specs(plan, digest, protocol, (name, *targets), shots)
                 plan.specs += specs
                 problems += wrong
@@ -261,7 +261,8 @@ def _few_steps(plan: Plan) -> list[str]:
     ]
 
 
-def _few_images(dataset: Dataset, shots: int) -> list[str]:
+def few_images(dataset: Dataset, shots: int) -> list[str]:
+    """What to know of a training list that holds fewer images of a class than shots, if it does."""
     counts = count_by_label(dataset.train, len(dataset.class_names))
     few = sum(count < shots for count in counts)
     if not few:

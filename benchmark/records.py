@@ -76,7 +76,7 @@ def save(record: RunRecord, results: Path, *, predictions: Mapping[str, np.ndarr
         else:
             _remove(companion)
     write_whole(path, text.encode())
-    _remove(_failure_path(record.spec, results))
+    _remove(failure_path(record.spec, results))
     return path
 
 
@@ -90,7 +90,7 @@ def save_failure(
     provenance: Mapping | None = None,
 ) -> Path:
     """Write the traceback of a failed run below results/failed; save() of the same spec removes it again."""
-    path = _failure_path(spec, results)
+    path = failure_path(spec, results)
     record = RunRecord(
         spec=spec,
         status="failed",
@@ -176,7 +176,8 @@ def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:
     return [record for record, _ in records.values()], problems
 
 
-def _failure_path(spec: RunSpec, results: Path) -> Path:
+def failure_path(spec: RunSpec, results: Path) -> Path:
+    """Where the traceback of a failed run lies."""
     return spec.record_path(Path(results) / FAILED)
 
 
@@ -213,6 +214,17 @@ def _pack(record: RunRecord, predictions: Mapping[str, np.ndarray], path: Path) 
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     return packed.getvalue()
+
+
+def check_writable(results: Path) -> None:
+    """Refuse a results folder that cannot be written, before anything is computed for it.
+
+    Raises:
+        RecordError: it cannot.
+    """
+    probe = Path(results) / ".writable"
+    write_whole(probe, b"")
+    _remove(probe)
 
 
 def write_whole(path: Path, content: bytes) -> None:

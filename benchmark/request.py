@@ -61,7 +61,7 @@ def check_names(request: Request) -> None:
     for kind, given, allowed in (
         ("protocol", (request.protocol,), (*PROTOCOLS, ALL)),
         ("protocol (protocol_recipes of the suite)", request.suite.protocol_recipes, PROTOCOLS),
-        ("method", (*request.methods, *request.overrides), method_names()),
+        ("method", (*request.methods, *request.overrides, *_in_recipes(request.suite)), method_names()),
         ("dataset", (*(request.datasets or request.suite.datasets), *sources), load_catalog()),
     ):
         problems += [
@@ -85,6 +85,11 @@ def check_names(request: Request) -> None:
         )
     if problems:
         raise ConfigError(listed("this request", list(dict.fromkeys(problems))))
+
+
+def _in_recipes(suite: Suite) -> set[str]:
+    """The methods that a suite has recipes for."""
+    return {method for recipes in (suite.recipes, *suite.protocol_recipes.values()) for method in recipes}
 
 
 def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, ...]]], list[str]]:

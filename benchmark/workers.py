@@ -7,6 +7,7 @@ features. A process that dies leaves its runs missing; the others go on.
 import os
 import queue
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,8 +51,9 @@ def run_side_by_side(plan: Plan, *, processes: int, progress: Progress) -> None:
         context.Process(target=_work, args=(plan, (slot, processes), threads, tasks, events), daemon=True)
         for slot in range(processes)
     ]
-    for worker in workers:
-        worker.start()
+    with _ctrl_c_waits():  # a process that is just importing would answer it with a traceback
+        for worker in workers:
+            worker.start()
     try:
         for slot, what, *told in _events(workers, events):
             if what == "line":
@@ -78,6 +80,7 @@ def _events(workers: list, events) -> Iterator[tuple]:
 def _work(plan: Plan, place: tuple[int, int], threads: int, tasks, events) -> None:
     """One process, `place` being its number and how many there are: groups of runs until none is left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(threads)
     precision = plan.request.precision
@@ -85,6 +88,22 @@ def _work(plan: Plan, place: tuple[int, int], threads: int, tasks, events) -> No
     runner = Runner(plan, accelerator, share=1 / place[1])
     for group in iter(tasks.get, None):
         runner.run_all(group, _Reporter(events, place[0]))
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot say so; without this its processes would run the whole queue on their own."""
+    torch.multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Ignore an interrupt for a moment, in this process and for good in those that it starts meanwhile."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Reporter:

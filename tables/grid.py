@@ -7,6 +7,8 @@ from itertools import accumulate, pairwise
 
 from tables import markup
 
+MANY_COLUMNS = 12  # more of them need smaller letters to fit a page
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -57,8 +59,10 @@ def to_latex(grid: Grid) -> str:
     rules = [rf"\cmidrule(lr){{{first + 1}-{last}}}" for first, last in pairwise(ends)]
     caption = markup.latex(f"{grid.caption} {grid.explained}".strip())
     lines = [
-        r"% needs \usepackage{booktabs}", r"\begin{table*}[t]", r"\centering", r"\scriptsize",
-        r"\setlength{\tabcolsep}{2.5pt}", rf"\caption{{{caption}}}", rf"\label{{tab:{grid.name}}}",
+        r"% needs \usepackage{booktabs}", r"\begin{table*}[t]", r"\centering",
+        *([r"\tiny", r"\setlength{\tabcolsep}{1.5pt}"] if len(grid.columns) > MANY_COLUMNS
+          else [r"\scriptsize", r"\setlength{\tabcolsep}{2.5pt}"]),
+        rf"\caption{{{caption}}}", rf"\label{{tab:{grid.name}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(grid.columns) - 1)}}}", r"\toprule",
         *([" & ".join(["", *spans]) + r" \\", "".join(rules)] if spans else []),
         " & ".join(map(markup.latex, grid.columns)) + r" \\", r"\midrule",

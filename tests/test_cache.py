@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmark.cache import DiskCache, key_of
+from benchmark.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = key_of({"what": "a test"})
@@ -52,6 +53,12 @@ def test_folder_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.warns(UserWarning, match="COPL_BENCHMARK_CACHE"):
         assert torch.equal(DiskCache(tmp_path / "file").get(KEY, tensors)["pooled"], torch.ones(4))
+
+
+def test_limit_that_is_no_number_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE_GB", "abc")
+    with pytest.raises(ConfigError, match="must be a number of gigabytes"):
+        DiskCache(tmp_path)
 
 
 def test_full_disk_is_done_without(tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ from accelerate import Accelerator
 
 from benchmark import orchestrate
 from benchmark.config import Training
-from benchmark.errors import DataError
+from benchmark.errors import DataError, DivergedError
 from benchmark.features import FeatureStore
-from benchmark.fit import DivergedError, fit, fit_together
+from benchmark.fit import fit, fit_together
 from benchmark.lockstep import can_share
 from benchmark.records import collect
 from benchmark.registry import create_method

@@ -59,6 +59,13 @@ def test_recipes_of_an_unknown_protocol_are_refused(tmp_path):
         check_names(asked(tmp_path, suite=suite))
 
 
+@pytest.mark.parametrize("change", [{"recipes": {"coopp": {}}}, {"protocol_recipes": {"few_shot": {"coopp": {}}}}])
+def test_recipes_of_an_unknown_method_are_refused(tmp_path, change):
+    suite = dataclasses.replace(load_suite("synthetic"), **change)
+    with pytest.raises(ConfigError, match=r"'coopp' is not a method. Did you mean 'coop'"):
+        check_names(asked(tmp_path, suite=suite))
+
+
 def test_all_protocols_take_their_datasets_from_the_suite(tmp_path):
     chosen, left_out = choose_trainings(asked(tmp_path, "all"))
     assert list(chosen) == list(PROTOCOLS)

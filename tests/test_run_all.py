@@ -113,6 +113,38 @@ def test_diverged_training_is_a_failure_that_says_what_to_do(call, tmp_path):
     assert "Lower learning_rate" in json.loads(failure.read_text())["error"]
 
 
+def test_logits_that_are_not_finite_are_a_failure_and_no_score(call, tmp_path, capsys):
+    """The loss is seen before a step, so what the last step broke shows in the logits alone."""
+    assert call("--methods", "coop", "--set", "coop.learning_rate=1e30", "--set", "coop.epochs=2") == 1
+    (failure,) = (tmp_path / "failed").rglob("*.json")
+    assert "not finite" in json.loads(failure.read_text())["error"]
+    assert not records_in(tmp_path)
+    assert call("--methods", "coop", *FAST) == 0
+    report = (tmp_path / "synthetic" / "report.md").read_text()
+    assert "Runs that failed" not in report, "it failed with other settings"
+    assert "a run with other settings failed" in report
+
+
+def test_spec_that_a_setting_once_led_to_stands_in_the_table_of_one_without(call, tmp_path):
+    arguments = ["--methods", "zero_shot", "kgcoop"]
+    assert call(*arguments, "--set", "kgcoop.epochs=50") == 0  # the suite's own number
+    assert call(*arguments, "--seeds", "1", "2") == 0
+    assert "seeds 1, 2" in (tmp_path / "synthetic" / "base2new.md").read_text()
+
+
+def test_results_folder_that_cannot_be_written_is_refused_before_a_run(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    arguments = ["--methods", "zero_shot", *SMALL, "--out", str(tmp_path / "file")]
+    assert run_all.main(arguments) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_fewer_images_than_shots_stand_in_the_record(call, tmp_path):
+    assert call("--methods", "kgcoop", "--shots", "20", "--set", "kgcoop.epochs=1") == 0
+    (path,) = records_in(tmp_path)
+    assert any("fewer than 20 training images; all are used" in text for text in load(path).warnings)
+
+
 def test_plan_computes_nothing_and_writes_no_record(call, tmp_path, capsys):
     assert call("--plan") == 0
     out = capsys.readouterr().out

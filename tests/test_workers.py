@@ -2,7 +2,11 @@
 
 import multiprocessing
 import queue
+import subprocess
+import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -13,6 +17,8 @@ from benchmark import workers
 from benchmark.config import RunSpec, Training
 from benchmark.records import collect, load
 from benchmark.sharing import training_id
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def spec(dataset, seed, method, protocol="base2new"):
@@ -88,6 +94,40 @@ def test_process_that_is_killed_leaves_the_others_and_their_lines():
     other.start()
     victim.kill()
     assert list(workers._events([victim, other], events)) == [(1, "line", "finished")]
+
+
+@pytest.mark.slow
+def test_killed_parent_takes_its_processes_along(tmp_path):
+    command = [sys.executable, str(ROOT / "run_all.py"), "--datasets", "synth_actions", "synth_aircraft", "--methods",
+               "coop", "--seeds", "1", "--processes", "2", "--device", "cpu", "--set", "coop.epochs=5000",
+               "--out", str(tmp_path)]  # fmt: skip
+    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(children := children_of(parent.pid)) < 3 and time.monotonic() < deadline:  # two and a resource tracker
+        time.sleep(0.2)
+    time.sleep(8)  # they import, then watch
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while any(is_alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(children) >= 2
+    assert not any(is_alive(pid) for pid in children)
+
+
+def children_of(pid):
+    return [int(p.name) for p in Path("/proc").glob("[0-9]*") if parent_of(p) == pid]
+
+
+def parent_of(process):
+    with suppress(OSError, IndexError):
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_alive(pid):
+    with suppress(OSError, IndexError):
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def test_processes_are_for_the_cpu_and_at_least_one(capsys):

@@ -1,5 +1,6 @@
 """The datasets by name: where each lies below the data folder, and reading one with every check short of pixels."""
 
+import itertools
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,13 @@ from typing import Literal
 from PIL import Image
 
 from benchmark.config import build, read_yaml
+from benchmark.data.images import too_large
 from benchmark.data.layouts import READERS, Listing, leaves_folder
 from benchmark.errors import ConfigError, DataError, did_you_mean, listed
 
 HERE = Path(__file__).resolve().parent
 CATALOGUES = (HERE / "catalog.yaml", HERE / "synthetic" / "catalog.yaml")
+SHOWN_GAPS = 10  # missing labels named
 SHOWN = 50  # problems written out in full; the rest are counted
 
 
@@ -158,9 +161,9 @@ def _check_listing(listing: Listing) -> list[str]:
             seen[path] = part
     if not listing.test:
         problems.append("the list 'test' is empty")
-    gaps = sorted(set(range(max(names, default=-1) + 1)) - names.keys())
-    if gaps:
-        problems.append(f"labels must run from 0 without gaps; {', '.join(map(str, gaps[:10]))} are missing")
+    absent = (label for label in range(max(names, default=-1) + 1) if label not in names)
+    if gaps := list(itertools.islice(absent, SHOWN_GAPS)):  # a label of billions has billions of gaps below it
+        problems.append(f"labels must run from 0 without gaps; {', '.join(map(str, gaps))} are missing")
     for part in ("train", "test"):
         entries = listing.parts[part]
         empty = sorted(names.keys() - {label for _, label, _ in entries}) if entries else []
@@ -180,13 +183,13 @@ def _check_images(images: Path, listing: Listing) -> list[str]:
 
 def _check_image(root: Path, path: str) -> str | None:
     file = root / path
-    if not file.is_file():
-        return f"'{path}' is missing"
-    if file.is_symlink() and not file.resolve().is_relative_to(root):
-        return f"'{path}' is a link that leaves the image folder"
     try:
-        with Image.open(file):
-            return None
+        if not file.is_file():
+            return f"'{path}' is missing"
+        if file.is_symlink() and not file.resolve().is_relative_to(root):
+            return f"'{path}' is a link that leaves the image folder"
+        with Image.open(file) as image:
+            return f"'{path}' has too many pixels ({image.width} x {image.height})" if too_large(image) else None
     except Exception as error:  # Pillow raises many kinds for a damaged header
         return f"'{path}' cannot be read as a picture ({type(error).__name__})"
 

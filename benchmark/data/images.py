@@ -13,6 +13,7 @@ from benchmark.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLI
 from benchmark.errors import DataError
 
 VIEWS = 1  # raised whenever a view becomes another picture: features on disk are named by it
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # too_large refuses what it warns of
 CROP_TRIES = 10  # before a random resized crop falls back to the centre; torchvision RandomResizedCrop
 
 
@@ -23,16 +24,21 @@ def open_image(path: str) -> Image.Image:
         DataError: the file is missing, damaged, or so large that decoding it would be an attack on memory.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _to_rgb(image)
+        with Image.open(path) as image:
+            if too_large(image):
+                raise Image.DecompressionBombError(f"{image.width} x {image.height}")
+            return _to_rgb(image)
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing. Restore it, or run without this dataset.") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise DataError(f"{path}: is refused, it would decode to too many pixels ({error}).") from error
     except Exception as error:  # Pillow raises many kinds for a damaged file
         raise DataError(f"{path}: cannot be decoded ({type(error).__name__}: {error}). Restore the file.") from error
+
+
+def too_large(image: Image.Image) -> bool:
+    """Whether decoding an image would be an attack on memory; Pillow itself only warns up to twice its bound."""
+    return image.width * image.height > Image.MAX_IMAGE_PIXELS
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -64,13 +64,17 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
 def read_aircraft(folder: Path, images: Path, split: str) -> Listing:
     """FGVC-Aircraft's own lists: variants.txt, and images_variant_{train,val,test}.txt of "0034309 707-320"."""
     listing, digest = Listing(), hashlib.sha256()
-    content = _read_bytes(folder / "variants.txt")
-    digest.update(content)
-    labels = {name.strip(): label for label, name in enumerate(content.decode().splitlines()) if name.strip()}
-    for part, entries in listing.parts.items():
-        content = _read_bytes(folder / f"images_variant_{part}.txt")
+    files = ["variants.txt", *(f"images_variant_{part}.txt" for part in listing.parts)]
+    if missing := [name for name in files if not (folder / name).is_file()]:
+        raise DataError(f"{folder}: {', '.join(missing)} missing. Fetch the dataset again (docs/data.md).")
+    contents = {name: _read_bytes(folder / name) for name in files}
+    for content in contents.values():
         digest.update(content)
-        for number, line in enumerate(content.decode().splitlines(), start=1):
+    variants = _lines(folder / "variants.txt", contents["variants.txt"])
+    labels = {name.strip(): label for label, name in enumerate(variants) if name.strip()}
+    for part, entries in listing.parts.items():
+        name = f"images_variant_{part}.txt"
+        for number, line in enumerate(_lines(folder / name, contents[name]), start=1):
             image, _, variant = line.strip().partition(" ")
             if variant in labels:
                 entries.append((f"{image}.jpg", labels[variant], variant))
@@ -158,7 +162,7 @@ def _class_names(folder: Path) -> dict[str, str]:
             f"{folder / CLASS_NAMES}: is missing (nor is it in {path.parent}). It is part of CoOp's ImageNet "
             'preparation, 1000 lines "nXXXXXXXX name"; see docs/data.md.'
         )
-    pairs = [line.strip().split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    pairs = [line.strip().split(" ", 1) for line in _lines(path, _read_bytes(path)) if line.strip()]
     wrong = [pair for pair in pairs if len(pair) != 2]
     if wrong or not pairs:
         raise DataError(f"{path}: every line must be a synset, a blank and a name; got {wrong[:3] or 'an empty file'}.")
@@ -192,6 +196,13 @@ def _digest(listing: Listing, names: dict[str, str]) -> str:
     for part in (listing.train, listing.test):
         digest.update("\n".join(path for path, _, _ in part).encode())
     return digest.hexdigest()
+
+
+def _lines(path: Path, content: bytes) -> list[str]:
+    try:
+        return content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}). Fetch it again (docs/data.md).") from error
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -161,6 +161,31 @@ def test_ordinary_paths_stay():
     assert not any(leaves_folder(path) for path in ("a.jpg", "a/b.jpg", "a b/c..d.jpg", "...jpg"))
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_paths_labels_and_pictures_beyond_all_bounds_are_problems_like_others(pets, monkeypatch):
+    split = good_split()
+    split["train"][0][0] = "a" * 300 + ".jpg"
+    split["train"][1][1] = 10**12
+    root = pets(split)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # those of the fixture have 8 x 8
+    message = problems_of(root, check_files=True)
+    assert "aaa.jpg' cannot be read" in message
+    assert "are missing" in message
+    assert "has too many pixels (8 x 8)" in message
+
+
+def test_all_missing_aircraft_lists_are_named_and_text_must_be_utf8(tmp_path):
+    folder = tmp_path / "fgvc_aircraft"
+    (folder / "images").mkdir(parents=True)
+    (folder / "variants.txt").write_bytes("Airbus Caf\xe9\n".encode("latin-1"))
+    assert "images_variant_train.txt, images_variant_val.txt, images_variant_test.txt missing" in problems_of(
+        tmp_path, "fgvc_aircraft"
+    )
+    for part in ("train", "val", "test"):
+        (folder / f"images_variant_{part}.txt").write_text("")
+    assert "variants.txt: is not UTF-8 text (byte 10)" in problems_of(tmp_path, "fgvc_aircraft")
+
+
 def test_aircraft_lists_are_read(tmp_path):
     folder = tmp_path / "fgvc_aircraft"
     write_images(folder / "images", [f"{i:07d}.jpg" for i in range(6)])
