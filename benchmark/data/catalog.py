@@ -18,6 +18,7 @@ from benchmark.errors import ConfigError, DataError, did_you_mean, listed
 
 HERE = Path(__file__).resolve().parent
 CATALOGUES = (HERE / "catalog.yaml", HERE / "synthetic" / "catalog.yaml")
+ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # among a whole file's last bytes
 SHOWN_GAPS = 10  # missing labels named
 SHOWN = 50  # problems written out in full; the rest are counted
 
@@ -96,7 +97,7 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     Args:
         name: a name of the catalogue.
         root: the data folder, in CoOp's layout (docs/data.md).
-        check_files: also open the header of every listed image.
+        check_files: also open the header of every listed image, and see whether its file was cut off.
     Raises:
         ConfigError: the name is unknown.
         DataError: what is missing or wrong, all of it in one message.
@@ -189,9 +190,22 @@ def _check_image(root: Path, path: str) -> str | None:
         if file.is_symlink() and not file.resolve().is_relative_to(root):
             return f"'{path}' is a link that leaves the image folder"
         with Image.open(file) as image:
-            return f"'{path}' has too many pixels ({image.width} x {image.height})" if too_large(image) else None
-    except Exception as error:  # Pillow raises many kinds for a damaged header
+            if too_large(image):
+                return f"'{path}' has too many pixels ({image.width} x {image.height})"
+            if not _ends_whole(file, image.format):
+                image.load()  # which says whether it was cut off, or only has something behind its end
+            return None
+    except Exception as error:  # Pillow raises many kinds for a damaged file
         return f"'{path}' cannot be read as a picture ({type(error).__name__})"
+
+
+def _ends_whole(file: Path, kind: str | None) -> bool:
+    """Whether a picture's file ends as a whole one of its kind does; of kinds without such an end, True."""
+    if kind not in ENDINGS:
+        return True
+    with open(file, "rb") as content:
+        content.seek(max(0, os.fstat(content.fileno()).st_size - 16))
+        return ENDINGS[kind] in content.read()
 
 
 def relative_path(dataset: Dataset, item: Item) -> str:

@@ -111,6 +111,23 @@ def test_missing_damaged_and_empty_files_are_listed_together(pets):
         assert part in message
 
 
+def test_picture_that_was_cut_off_is_a_problem_and_one_with_something_behind_it_is_none(pets):
+    root = pets(good_split())
+    images = root / "oxford_pets" / "images"
+    noise = Image.effect_noise((64, 64), 80).convert("RGB")
+    for name, suffix in (("0/train_0.jpg", "JPEG"), ("1/train_0.jpg", "PNG"), ("2/train_0.jpg", "JPEG")):
+        noise.save(images / name, suffix)
+    for name in ("0/train_0.jpg", "1/train_0.jpg"):
+        content = (images / name).read_bytes()
+        (images / name).write_bytes(content[: len(content) // 2])
+    whole = (images / "2" / "train_0.jpg").read_bytes()
+    (images / "2" / "train_0.jpg").write_bytes(whole + b"\0" * 100)
+    message = problems_of(root, check_files=True)
+    assert "2 problems" in message
+    assert "'0/train_0.jpg' cannot be read" in message
+    assert "'1/train_0.jpg' cannot be read" in message
+
+
 def test_damage_of_lists_and_of_files_comes_in_one_message(pets):
     split = good_split()
     split["train"][0][1] = 7
