@@ -14,6 +14,8 @@ from benchmark.config import RunSpec
 from benchmark.errors import ConfigError
 from benchmark.records import load
 
+pytestmark = pytest.mark.slow  # end to end
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
 FAST = ["--set", "coop.epochs=2", "--set", "copl.epochs=1"]
@@ -214,7 +216,6 @@ def test_output_without_a_terminal_is_line_based(call, capsys):
     assert not any("\r" in line or "it/s" in line for line in lines)
 
 
-@pytest.mark.slow
 def test_killed_grid_goes_on_where_it_was(tmp_path):
     import signal
     import time

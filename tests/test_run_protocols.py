@@ -10,6 +10,8 @@ from benchmark.data.synthetic.suite import SHIFTED
 from benchmark.plan import make_plan
 from benchmark.records import collect
 
+pytestmark = pytest.mark.slow  # end to end
+
 ONE = ["--seeds", "1", "--shots", "1"]
 QUICK = ["--set", "copl.epochs=1", "--set", "coop.epochs=2", "--set", "prograd.epochs=1", "--set", "kgcoop.epochs=1"]
 
