@@ -134,6 +134,7 @@ def test_another_process_reads_from_disk_and_decodes_nothing(clip, dataset, deco
     assert all(equal(a, b) for a, b in zip(made, read, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["origin", "picture", "dtype"])
 def test_what_features_follow_from_names_them_on_disk(clip, clip64, dataset, decoded, tmp_path, change):
     root = tmp_path / "images"

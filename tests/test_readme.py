@@ -31,6 +31,7 @@ def with_example(tmp_path, monkeypatch):
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
 
 
+@pytest.mark.slow
 def test_example_method_runs_and_stands_in_the_table(with_example, tmp_path):
     arguments = ["--protocol", "base2new", "--methods", "zero_shot", "smooth_coop", "--datasets", "synth_actions",
                  "--seeds", "1", "--shots", "2", "--set", "smooth_coop.epochs=2", "--out", str(tmp_path)]  # fmt: skip

@@ -20,6 +20,8 @@ from benchmark.records import load
 from benchmark.registry import create_method
 from tables.attention import grid_side, main, paint, token_words
 
+pytestmark = pytest.mark.slow  # they share a run, end to end
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
