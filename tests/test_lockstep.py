@@ -46,6 +46,7 @@ def copies(clip, dataset, name, config, seeds=SEEDS):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, config", CASES)
 def test_lockstep_equals_one_by_one_to_the_last_bit(clip, dataset, one_thread, name, config):
     training, tools = (
