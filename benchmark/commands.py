@@ -163,9 +163,9 @@ def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
     specs = [spec for spec in plan.specs if spec.protocol == protocol]
     counts, rows = Counter(spec.method for spec in specs), []
     for method in request.methods:
-        todo = [spec for spec in specs if spec.method == method and spec in missing]
+        to_run = [spec for spec in specs if spec.method == method and spec in missing]
         rows.append(
-            [method, counts[method], counts[method] - len(todo), len(todo), sum(steps_of(plan, s) for s in todo)]
+            [method, counts[method], counts[method] - len(to_run), len(to_run), sum(steps_of(plan, s) for s in to_run)]
         )
     total = [sum(row[i] for row in rows) for i in range(1, 5)]
     trained, scored = {spec.dataset for spec in specs}, {name for spec in specs for name in spec.targets}
