@@ -22,6 +22,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--suite", help="datasets, seeds and backbone: synthetic (default without --data), paper (default with it), "
         "or a YAML file")  # fmt: skip
     add("--methods", nargs="+", metavar="NAME", help="only these methods; blanks or commas between them")
+    add("--plugin", action="append", type=Path, default=[], metavar="FILE", help="a method outside this "
+        "repository, its recipe beside it; may be repeated")  # fmt: skip
     add("--datasets", nargs="+", metavar="NAME", help="only these datasets")
     add("--seeds", nargs="+", metavar="N", help="these seeds (default: the suite's)")
     add("--source", metavar="NAME", help="the dataset that cross_dataset trains on (default: the suite's)")

@@ -3,24 +3,28 @@
 import argparse
 
 from benchmark.config import load_suite, parse_scalar
-from benchmark.errors import ConfigError, did_you_mean
-from benchmark.registry import method_names
+from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.request import Request
-
-PAPER_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # rows of the paper's tables
+from benchmark.sources import add_plugin, method_names, repository_names
+from tables.aggregate import in_order
 
 
 def make_request(options: argparse.Namespace) -> Request:
-    """The arguments over the suite's defaults."""
+    """The arguments over the suite's defaults. Named plugins are known by their names from here on."""
     suite = load_suite(options.suite or ("paper" if options.data else "synthetic"))
     if options.data and not options.data.expanduser().is_dir():
         raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
-    known = method_names()
-    everything = [name for name in PAPER_ORDER if name in known] + sorted(set(known) - set(PAPER_ORDER))
+    plugins, left_out = {}, {}
+    for path in options.plugin:
+        try:
+            plugins[add_plugin(path)] = path
+        except MethodError as error:
+            left_out[str(path)] = str(error)
+    ordinary = (*(suite.methods or in_order(repository_names())), *plugins)
     return Request(
         protocol=options.protocol,
         suite=suite,
-        methods=split_names(options.methods) or tuple(everything),
+        methods=split_names(options.methods) or ordinary,
         datasets=split_names(options.datasets) or None,
         source=options.source,
         seeds=split_numbers("seeds", options.seeds) or suite.seeds,
@@ -30,6 +34,8 @@ def make_request(options: argparse.Namespace) -> Request:
         data=options.data.expanduser() if options.data else None,
         out=options.out,
         overrides=parse_settings(options.settings),
+        plugins=tuple(plugins.values()),
+        left_out=left_out,
         cache=not options.no_cache,
         lockstep=not options.no_lockstep,
         graphs=not options.no_graphs,

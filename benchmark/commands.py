@@ -101,7 +101,9 @@ def finish(plan: Plan, *, std: bool) -> int:
         if lost:
             told += f" {lost} of them left none: their process was ended, for want of memory perhaps."
         print(f"error: {told} The same command runs them again.", file=sys.stderr)
-    return 1 if left else 0
+    for problem in plan.broken.values():
+        print(f"error: left out: {problem}", file=sys.stderr)
+    return 1 if left or plan.broken else 0
 
 
 def _recorded(plan: Plan, spec: RunSpec) -> RunRecord:

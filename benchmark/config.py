@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from benchmark.constants import LEARNING_RATE, MOMENTUM, WARMUP_EPOCHS, WARMUP_LEARNING_RATE, WEIGHT_DECAY
+from benchmark.constants import ADAM_EPSILON, LEARNING_RATE, MOMENTUM, WARMUP_EPOCHS, WARMUP_LEARNING_RATE, WEIGHT_DECAY
 from benchmark.errors import ConfigError, did_you_mean, listed
 from benchmark.strict_yaml import build, check_fields, parse_scalar, read_yaml, shown
 
@@ -33,7 +33,7 @@ __all__ = [  # the strict_yaml functions too, so that who reads a config needs t
     "suite_names",
 ]
 
-SCHEMA = 2  # of the records; part of every RunSpec's hash, so a new schema means new files
+SCHEMA = 3  # of the records; part of every RunSpec's hash, so a new schema means new files
 SUITES = Path(__file__).parent / "suites"
 FAILED = "failed"  # the folder below results/ that holds failures; no part of a record's path may be called so
 
@@ -66,6 +66,8 @@ class Training:
     weight_decay: float = WEIGHT_DECAY
     warmup_epochs: int = WARMUP_EPOCHS
     warmup_learning_rate: float = WARMUP_LEARNING_RATE
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # momentum is SGD's alone, epsilon that of the other two
+    epsilon: float = ADAM_EPSILON
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -77,6 +79,7 @@ class Training:
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "warmup_epochs": (0 <= self.warmup_epochs <= self.epochs, f"from 0 to epochs ({self.epochs})"),
             "warmup_learning_rate": (self.warmup_learning_rate > 0, "above 0"),
+            "epsilon": (self.epsilon > 0, "above 0"),
         }
         problems = [f"'{k}' must be {rule}, got {getattr(self, k)}" for k, (fits, rule) in rules.items() if not fits]
         if problems:
@@ -123,6 +126,7 @@ class RunSpec:
     split: str  # short sha256 of the split file(s); behind a "+" that of the targets' together, where there are any
     template: str  # the one in force
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
+    plugin: str = ""  # short sha256 of the method's file where that is no part of this repository
     options: Mapping[str, object]  # the method's resolved ones; held as Options
     training: Training | None  # None: the method learns nothing
     targets: Mapping[str, str] = field(default_factory=dict)  # other datasets scored -> template; held as Options
@@ -173,6 +177,7 @@ class Suite:
     seeds: tuple[int, ...]
     recipes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by method; the registry checks keys
     protocol_recipes: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)  # over `recipes`
+    methods: tuple[str, ...] = ()  # those that run where none is named; none: all of methods/
     source: str = ""  # that cross_dataset trains on
     shift_source: str = ""  # that domain_generalization trains on
     shift_targets: tuple[str, ...] = ()  # shifted versions of it
@@ -183,10 +188,10 @@ class Suite:
         check_fields(self)
         check_name("suite", self.name)
         problems = []
-        for key in ("datasets", "seeds", "shift_targets"):
+        for key in ("datasets", "seeds", "methods", "shift_targets"):
             values = getattr(self, key)
             repeated = sorted({str(value) for value in values if values.count(value) > 1})
-            problems += [f"'{key}' is empty; give at least one"] if not values and key != "shift_targets" else []
+            problems += [f"'{key}' is empty; give at least one"] if not values and key in ("datasets", "seeds") else []
             problems += [f"'{key}' repeats {', '.join(repeated)}"] if repeated else []
         if bool(self.shift_source) != bool(self.shift_targets) or self.shift_source in self.shift_targets:
             problems.append("'shift_source' and 'shift_targets' belong together, and the source is no target of itself")

@@ -13,6 +13,7 @@ MOMENTUM = 0.9  # Dassl defaults.py at c61a1b5
 WEIGHT_DECAY = 5e-4  # on the learned parameters; Dassl defaults.py at c61a1b5
 WARMUP_EPOCHS = 1  # CoOp configs/trainers at ff61507
 WARMUP_LEARNING_RATE = 1e-5  # constant over the warm-up; CoOp configs/trainers at ff61507
+ADAM_EPSILON = 1e-8  # of Adam and AdamW; torch.optim.Adam
 
 CROP_SCALE = (0.08, 1.0)  # share of the area of a random resized crop; Dassl defaults.py at c61a1b5
 CROP_RATIO = (3 / 4, 4 / 3)  # width over height of it, drawn log-uniformly; torchvision RandomResizedCrop

@@ -22,7 +22,8 @@ def describe(plan: Plan) -> str:
         parts.append(f"all protocols: {sums[0]} runs, {sums[1]} done, {sums[2]} to run, {sums[3]} steps")
     if plan.checkpoint is None:
         parts.append("The backbone is not in the local cache; the first run fetches it.")
-    notes = [f"refused: {text}" for text in plan.refused] + [f"note: {text}" for text in plan.warnings]
+    notes = [f"error: left out: {text}" for text in plan.broken.values()]
+    notes += [f"refused: {text}" for text in plan.refused] + [f"note: {text}" for text in plan.warnings]
     if plan.taken:
         notes.append(f"note: {len(plan.taken)} of the runs to do take what another one learns and train nothing.")
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"

@@ -12,6 +12,10 @@ class ConfigError(BenchmarkError):
     """A YAML file, a recipe or a command-line option is wrong."""
 
 
+class MethodError(ConfigError):
+    """A method's file or recipe cannot be used; its runs are left out, and the other methods still run."""
+
+
 class DataError(BenchmarkError):
     """A dataset is missing, damaged or disagrees with its split file."""
 

@@ -64,6 +64,15 @@ def learning_rate(training: Training, epoch: int) -> float:
     return 0.5 * training.learning_rate * (1 + math.cos(turned))
 
 
+def make_optimizer(training: Training, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of a recipe over some parameters; the rate of each epoch is set before it."""
+    common = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=training.momentum, **common)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
+    return kind(parameters, eps=training.epsilon, **common)
+
+
 def batches_per_epoch(count: int, batch_size: int) -> int:
     """Steps of an epoch: the last incomplete batch is dropped, unless it would be the only one."""
     return max(1, count // batch_size)
@@ -74,6 +83,24 @@ def shuffled(count: int, seed: int, epoch: int) -> list[int]:
     digest = hashlib.sha256(f"{seed} shuffle {epoch}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     return torch.randperm(count, generator=generator).tolist()
+
+
+@torch.no_grad()
+def give_sample(method: Method, dataset: Dataset, *, seed: int, store: FeatureStore) -> None:
+    """Let a method that asks for it read its training images: random views as those of the first epochs."""
+    if not method.sample_views:
+        return
+    items = dataset.train
+    labels = torch.tensor([item.label for item in items], device=store.clip.device)
+    views = [
+        ImageFeatures.joined(
+            list(
+                store.train(dataset, items, View(seed, epoch), method.needs_patches, order=range(len(items)), batch=64)
+            )
+        )
+        for epoch in range(method.sample_views)
+    ]
+    method.take_sample(views, labels)
 
 
 def fit(
@@ -89,7 +116,7 @@ def fit(
 ) -> FitReport:
     """Train a method's learnable parameters on the training list of a dataset.
 
-    SGD with momentum and weight decay; the rate changes once an epoch; the parameters after the last epoch are kept.
+    The rate changes once an epoch; the parameters after the last epoch are kept.
 
     Args:
         dataset: its `train` list is the sample, its classes are those the method was made with.
@@ -122,11 +149,7 @@ def fit_together(
         raise DataError(f"Samples of {sorted(counts)} images cannot be trained in lockstep; train them one by one.")
     reports = [FitReport() for _ in methods]
     parameters = [p for method in methods for p in method.learnable()]
-    optimizer = accelerator.prepare_optimizer(
-        torch.optim.SGD(
-            parameters, lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
-        )
-    )
+    optimizer = accelerator.prepare_optimizer(make_optimizer(training, parameters))
     stepper = _Stepper(methods, optimizer, accelerator, graphs=graphs)
     steps = training.epochs * batches_per_epoch(counts.pop(), training.batch_size)
     if steps <= FEW_STEPS:

@@ -66,6 +66,27 @@ def cleaned(class_names: Sequence[str], template: str) -> tuple[str, ...]:
     return tuple(name.replace("_", " ") for name in class_names)
 
 
+def among(class_names: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Where each class stands among those that values were learned for, one a class.
+
+    A name that repeats (ImageNet has two cranes) is taken in order: the k-th of it is the k-th there.
+
+    Raises:
+        ConfigError: a class that is not among them.
+    """
+    places: dict[str, list[int]] = {}
+    for index in reversed(range(len(known))):
+        places.setdefault(known[index], []).append(index)
+    found = [places[name].pop() if places.get(name) else None for name in class_names]
+    if None in found:
+        strangers = [name for name, index in zip(class_names, found, strict=True) if index is None]
+        raise ConfigError(
+            f"What was learned belongs to {len(known)} classes, one by one, and cannot score others: "
+            f"'{strangers[0]}'{f' and {len(strangers) - 1} more' if len(strangers) > 1 else ''}."
+        )
+    return found
+
+
 def filled(class_names: Sequence[str], template: str) -> list[str]:
     """The template with each class name in it; raises as `cleaned`."""
     return [template.replace("{}", name) for name in cleaned(class_names, template)]
@@ -75,17 +96,21 @@ class Method(nn.Module):
     """One way to classify images with frozen CLIP; subclass it, and see docs of each member for the ordinary thing.
 
     A subclass builds its learnable parameters in `__init__`, in `clip.learnable_dtype` and on `clip.device`, and ends
-    it with `self.set_classes(class_names, template)`. CLIP itself is no submodule: `parameters()` are what is learned.
+    it with `self.set_classes(class_names, template)`. CLIP itself is no submodule: `parameters()` are what is learned,
+    and a buffer holds what is kept of the training images (`take_sample`).
 
     Attributes:
         Options: a frozen, keyword-only dataclass; its fields are the keys of the recipe (methods/<name>.yaml).
         needs_patches: None, "projected" or "raw": the patch features that `forward` reads.
-        transfers: the learned values can score classes they were not trained on.
+        sample_views: how many train views of its training images a method reads before training (`take_sample`).
+        transfers: the learned values can score classes they were not trained on. Where they cannot, `set_classes`
+            takes trained classes alone, in any order (`among`).
         edits_gradients: `edit_gradients` changes the total's gradients, with those of the steering terms at hand.
     """
 
     Options: ClassVar[type] = NoOptions
     needs_patches: Literal["projected", "raw"] | None = None
+    sample_views: int = 0
     transfers: bool = True
     edits_gradients: bool = False
 
@@ -113,6 +138,15 @@ class Method(nn.Module):
             ConfigError: no class, or a template without exactly one {}. The method is then as it was before.
         """
         self.class_names = cleaned(class_names, template)
+
+    def take_sample(self, views: Sequence[ImageFeatures], labels: Tensor) -> None:
+        """Read the training images themselves, once, before the first step; only where `sample_views` is above 0.
+
+        Args:
+            views: `sample_views` of them, each the features of a random view of all N images, in the same order.
+            labels: (N,), in 0..C-1.
+        """
+        raise TypeError(f"{type(self).__name__} has sample_views {self.sample_views}, but no take_sample.")
 
     def forward(self, images: ImageFeatures) -> Tensor:
         """Logits (B, C), times exp(logit_scale). They always reflect the parameters as they are now."""
@@ -145,16 +179,16 @@ class Method(nn.Module):
         return [p for p in self.parameters() if p.requires_grad]
 
     def learned_state(self) -> dict[str, Tensor]:
-        """The learned tensors by name, detached copies on the CPU."""
-        return {name: p.detach().cpu().clone() for name, p in self.named_parameters() if p.requires_grad}
+        """What a run leaves behind, by name: learned parameters and buffers, detached copies on the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._state().items()}
 
     def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take learned tensors, all of them and no others.
+        """Take the tensors of a `learned_state`, all of them and no others.
 
         Raises:
             ConfigError: a name is missing or unknown, or a shape differs; all problems in one message.
         """
-        own = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        own = self._state()
         problems = [f"'{name}' is missing" for name in sorted(own.keys() - state.keys())]
         problems += [f"'{name}' is unknown. {did_you_mean(name, own)}" for name in sorted(state.keys() - own.keys())]
         problems += [
@@ -165,8 +199,12 @@ class Method(nn.Module):
         if problems:
             raise ConfigError(f"{type(self).__name__}: the learned state does not fit: " + "; ".join(problems))
         with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(state[name])
+            for name, tensor in own.items():
+                tensor.copy_(state[name])
+
+    def _state(self) -> dict[str, Tensor]:
+        whole = self.state_dict(keep_vars=True)
+        return {name: t for name, t in whole.items() if not isinstance(t, nn.Parameter) or t.requires_grad}
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from benchmark.data.catalog import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.evaluate import evaluate
 from benchmark.features import STORE_BYTES, FeatureStore
-from benchmark.fit import FitReport, fit, fit_together
+from benchmark.fit import FitReport, fit, fit_together, give_sample
 from benchmark.lockstep import can_share
 from benchmark.method import Method
 from benchmark.metrics import accuracy_percent
@@ -92,6 +92,8 @@ class Runner:
         out = self.plan.request.out
         reports = [take_training(spec, method, out) for spec, method in zip(specs, methods, strict=True)]
         left = [i for i, report in enumerate(reports) if report is None]
+        for i in left:
+            give_sample(methods[i], samples[i], seed=specs[i].seed, store=self.store)
         trained = self._train(
             [specs[i] for i in left], [methods[i] for i in left], [samples[i] for i in left], progress
         )

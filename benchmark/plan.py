@@ -6,18 +6,19 @@ from pathlib import Path
 
 from benchmark import records
 from benchmark.cache import cache_folder
-from benchmark.clip.backbone import Clip, Patches, checkpoint_hash, load_clip, locate_checkpoint
+from benchmark.capability import probe, scores_strangers
+from benchmark.clip.backbone import Patches, checkpoint_hash, load_clip, locate_checkpoint
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset, count_by_label, load_dataset
 from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
-from benchmark.errors import ConfigError, DataError, listed
+from benchmark.errors import ConfigError, DataError, MethodError, listed
 from benchmark.fit import FEW_STEPS, batches_per_epoch
-from benchmark.method import Method
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
-from benchmark.registry import Recipe, create_method, resolve_recipe
+from benchmark.registry import Recipe, code_of, resolve_recipe
 from benchmark.request import Request, check_names, choose_trainings, names_of
 from benchmark.sharing import find_training, training_id
+from benchmark.sources import clashes
 
 EMBEDDED = "embedded"  # the backbone that lies in this repository
 
@@ -29,6 +30,7 @@ class Plan:
     Attributes:
         protocols: those that have something to do.
         datasets: those trained on and those scored.
+        broken: plugins and other methods whose code or recipe cannot be used, with what is wrong; their runs are none.
         taken: of the missing ones, those whose training is another run's, recorded or to run before.
         patches: the features of image patches that some method reads, None for the pooled embedding alone.
     """
@@ -40,6 +42,7 @@ class Plan:
     specs: list[RunSpec] = field(default_factory=list)
     missing: list[RunSpec] = field(default_factory=list)
     taken: set[RunSpec] = field(default_factory=set)
+    broken: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     patches: set[Patches | None] = field(default_factory=set)
@@ -68,6 +71,8 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     checkpoint = backbone_folder(request.backbone, fetch=fetch)
     digest = "not-fetched" if checkpoint is None else checkpoint_hash(checkpoint)
     plan = Plan(request, checkpoint, list(trainings), _load_datasets(request, names_of(trainings)), refused=left_out)
+    plan.broken.update(request.left_out)
+    plan.warnings += clashes()
     problems: list[str] = []
     for protocol, of_protocol in trainings.items():
         for name, targets in of_protocol.items():
@@ -78,6 +83,8 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
                 plan.specs += specs
                 problems += wrong
     problems += _refuse_incapable(plan)
+    if not plan.specs:
+        problems += plan.broken.values()
     if problems:
         raise ConfigError(listed("this request", sorted(set(problems))))
     plan.warnings = list(dict.fromkeys(plan.warnings))
@@ -138,6 +145,10 @@ def _specs(
     for method in request.methods:
         try:
             own, *others = [_recipe(request, method, dataset, protocol, shots) for dataset in datasets]
+            plugin = code_of(method)
+        except MethodError as error:
+            plan.broken[method] = str(error)
+            continue
         except ConfigError as error:
             problems.append(str(error))
             continue
@@ -147,7 +158,7 @@ def _specs(
                 "of them: its runs are left out, the rest goes on. Name the list, or leave templates alone."
             )
         else:
-            recipes[method] = [own, *others]
+            recipes[method] = (plugin, own, *others)
     specs = [
         RunSpec(
             suite=request.suite.name,
@@ -161,12 +172,13 @@ def _specs(
             split=_split_hash(datasets),
             template=own.template,
             precision=request.precision,
+            plugin=plugin,
             options=own.options,
             training=own.training,
             targets={name: other.template for name, other in zip(names[1:], others, strict=True)},
         )
         for seed in request.seeds
-        for method, (own, *others) in recipes.items()
+        for method, (plugin, own, *others) in recipes.items()
     ]
     return specs, problems
 
@@ -205,34 +217,27 @@ def _refuse_incapable(plan: Plan) -> list[str]:
         key = (spec.method, spec.options, templates)
         if key not in capable:
             try:
-                capable[key] = _probe(clip, spec, templates)
+                capable[key] = probe(clip, spec, templates)
+            except MethodError as error:
+                plan.broken[spec.method] = str(error)
             except ConfigError as error:
-                capable[key] = None
                 problems.append(f"{spec.method}: {error}")
-        probe = capable[key]
-        if probe is None:
+            capable.setdefault(key, None)
+        able = capable[key]
+        if able is None:
             continue
-        if PROTOCOLS[spec.protocol].transfers and not probe.transfers:
+        if not able.transfers and scores_strangers(plan.training_set(spec), plan.scored_sets(spec)):
             refused[spec.method, spec.protocol] = refused.get((spec.method, spec.protocol), 0) + 1
             continue
         kept.append(spec)
-        plan.patches.add(probe.needs_patches)
-    plan.specs = kept
+        plan.patches.add(able.needs_patches)
+    plan.specs = [spec for spec in kept if spec.method not in plan.broken]
     plan.refused += [
-        f"{method}, as configured, learns prompts of the trained classes alone and cannot score others, "
-        f"which {protocol} asks for: its {count} runs are left out, the rest goes on."
+        f"{method}, as configured, learns for the trained classes alone and cannot score others, which {protocol} "
+        f"asks for: its {count} runs are left out, the rest goes on."
         for (method, protocol), count in refused.items()
     ]
     return problems
-
-
-def _probe(clip: Clip, spec: RunSpec, templates: tuple[str, ...]) -> Method:
-    """An instance of a method that has taken every template it will meet."""
-    options = dict(spec.options)
-    method = create_method(spec.method, clip=clip, class_names=("a", "b"), template=spec.template, config=options)
-    for template in dict.fromkeys(templates) if method.transfers else ():
-        method.set_classes(("a", "b"), template)
-    return method
 
 
 def _taken(plan: Plan) -> set[RunSpec]:

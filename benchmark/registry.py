@@ -2,9 +2,14 @@
 
 import hashlib
 import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,11 +17,16 @@ import torch
 from benchmark.clip.backbone import Clip
 from benchmark.config import Training, build, read_yaml
 from benchmark.constants import IMAGENET_TEMPLATES
-from benchmark.errors import ConfigError, did_you_mean
+from benchmark.errors import ConfigError, MethodError, did_you_mean, listed
 from benchmark.method import Method
+from benchmark.provenance import sha256_file
+from benchmark.sources import Source, method_names, source_of
+from benchmark.strict_yaml import shown
 
-METHODS = Path(__file__).resolve().parents[1] / "methods"
+__all__ = ["Recipe", "broken", "code_of", "create_method", "method_class", "method_names", "resolve_recipe"]
+
 TRAINING_KEYS = frozenset(f.name for f in fields(Training))
+KEYS = ("title", "defaults", "cases")  # of a recipe file; the title is the method's name in tables
 CONDITIONS = ("dataset", "protocol", "shots")  # what a case of a recipe may ask about
 HAND_MADE = "base2new"  # the protocol whose recipe a method takes where no run says otherwise
 
@@ -36,28 +46,97 @@ class Recipe:
     template: str
 
 
-def method_names() -> tuple[str, ...]:
-    """Names of all methods, alphabetically: the files of methods/ that have a recipe beside them."""
-    return tuple(sorted(path.stem for path in METHODS.glob("*.yaml")))
-
-
 def method_class(name: str) -> type[Method]:
-    """The class of a method, the one subclass of Method that its file defines.
+    """The class of a method: the one subclass of Method that its file defines, or the one its entry point names.
 
     Raises:
-        ConfigError: an unknown name (with the nearest), or a file that does not define exactly one method.
+        ConfigError: an unknown name, with the nearest.
+        MethodError: the file cannot be imported, or holds no one class with the interface; with file and line.
     """
-    if name not in method_names():
-        raise ConfigError(f"'{name}' is not a method. {did_you_mean(name, method_names())}")
-    module = importlib.import_module(f"methods.{name}")
+    source = source_of(name)
+    module = _module(source)
     found = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
     ]
+    if source.entry is not None and source.entry.attr:
+        found = [cls for cls in found if cls.__qualname__ == source.entry.attr]
     if len(found) != 1:
-        raise ConfigError(f"methods/{name}.py defines {len(found)} subclasses of Method; exactly one is needed.")
+        names = f" ({', '.join(cls.__name__ for cls in found)})" if found else ""
+        raise MethodError(
+            f"{shown(source.file)}:1: defines {len(found)} subclasses of Method{names}; exactly one is needed."
+        )
+    _check_interface(found[0], source)
     return found[0]
+
+
+def broken(name: str, error: BaseException) -> MethodError:
+    """What to tell of an error that a method's own code raised: its file, and the line where it arose."""
+    source = source_of(name)
+    told = str(error.msg if isinstance(error, SyntaxError) else error)
+    line = _failing_line(error, source.file)
+    where = f"{shown(source.file)}:{line}" if line else source.told
+    return MethodError(f"{where}: {type(error).__name__}: {told}")
+
+
+def code_of(name: str) -> str:
+    """16 hexadecimal digits of a plugin's file, which is part of its runs; empty for the methods of this repository."""
+    source = source_of(name)
+    return sha256_file(source.file)[:16] if source.is_plugin else ""
+
+
+def _failing_line(error: BaseException, file: Path) -> int | None:
+    """The line of a file where an error arose, the innermost one; None if it arose elsewhere."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == file:
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
+    return lines[-1] if lines else None
+
+
+def _module(source: Source) -> ModuleType:
+    """The module of a method, imported once.
+
+    Raises:
+        MethodError: whatever its code raises.
+    """
+    if source.module in sys.modules:
+        return sys.modules[source.module]
+    try:
+        if source.path is None or not source.is_plugin:
+            return importlib.import_module(source.module)
+        spec = importlib.util.spec_from_file_location(source.module, source.path)
+        module = sys.modules[source.module] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[source.module]
+            raise
+        return module
+    except (Exception, SystemExit) as error:
+        raise broken(source.name, error) from error
+
+
+def _check_interface(cls: type[Method], source: Source) -> None:
+    """Refuse a class that the harness could not use, before it does anything.
+
+    Raises:
+        MethodError: all that is missing, with file and line.
+    """
+    problems = []
+    if cls.forward is Method.forward:
+        problems.append("it does not define forward(self, images), which gives the logits")
+    if not (is_dataclass(cls.Options) and cls.Options.__dataclass_params__.frozen):
+        problems.append("its Options is no frozen dataclass; write @dataclass(frozen=True, kw_only=True)")
+    try:
+        inspect.signature(cls).bind("clip", "options", "class names", "template")
+    except TypeError:
+        problems.append("its __init__ does not take (self, clip, options, class_names, template)")
+    if cls.sample_views and cls.take_sample is Method.take_sample:
+        problems.append(f"sample_views is {cls.sample_views}, but it does not define take_sample(self, views, labels)")
+    if problems:
+        line = inspect.getsourcelines(cls)[1]
+        raise MethodError(listed(f"{shown(source.file)}:{line}: class {cls.__name__}", problems))
 
 
 def resolve_recipe(
@@ -77,7 +156,7 @@ def resolve_recipe(
     Raises:
         ConfigError: unknown keys, wrong types, values out of range or keys that disagree.
     """
-    cls, where = method_class(name), f"methods/{name}.yaml"
+    cls, where = method_class(name), shown(source_of(name).recipe)
     values, cases = _read_recipe(name)
     fitting = [case["set"] for case in cases if _fits(case["when"], protocol=protocol, dataset=dataset, shots=shots)]
     allowed = {*cls.option_names(), *TRAINING_KEYS, "template"}
@@ -122,28 +201,39 @@ def create_method(
     start = int.from_bytes(hashlib.sha256(f"{seed} parameters".encode()).digest()[:8], "big") >> 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(start)
-        return cls(clip, build(cls.Options, options, f"methods/{name}.yaml"), class_names, template)
+        return cls(clip, build(cls.Options, options, shown(source_of(name).recipe)), class_names, template)
 
 
 def _read_recipe(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Defaults and cases of a recipe file; a case is {when: {dataset, protocol, shots}, set: {key: value}}."""
-    path = METHODS / f"{name}.yaml"
-    raw = read_yaml(path)
-    problems = [
-        f"'{key}' is unknown; a recipe has 'defaults' and 'cases'" for key in raw.keys() - {"defaults", "cases"}
-    ]
-    defaults, cases = raw.get("defaults") or {}, raw.get("cases") or []
+    """Defaults and cases of a recipe file; a case is {when: {dataset, protocol, shots}, set: {key: value}}.
+
+    Raises:
+        MethodError: what is wrong with the file.
+    """
+    path = source_of(name).recipe
+    try:
+        raw = read_yaml(path)
+        defaults, cases = raw.get("defaults") or {}, raw.get("cases") or []
+        if not isinstance(defaults, dict) or not isinstance(cases, list):
+            raise ConfigError(f"{shown(path)}: 'defaults' is a mapping and 'cases' a list.")
+        _refuse_unknown(name, defaults, {*method_class(name).option_names(), *TRAINING_KEYS})
+    except ConfigError as error:
+        raise MethodError(str(error)) from error
+    problems = [f"'{key}' is unknown; a recipe has {' and '.join(KEYS)}" for key in raw.keys() - set(KEYS)]
     for number, case in enumerate(cases, start=1):
-        if not isinstance(case, dict) or case.keys() != {"when", "set"}:
-            problems.append(f"case {number} must have exactly 'when' and 'set'")
+        if not (isinstance(case, dict) and case.keys() == {"when", "set"} and all(map(_is_mapping, case.values()))):
+            problems.append(f"case {number} must have exactly 'when' and 'set', both mappings")
         elif unknown := case["when"].keys() - set(CONDITIONS):
             problems.append(
                 f"case {number} asks about {', '.join(sorted(unknown))}; it may ask: {', '.join(CONDITIONS)}"
             )
     if problems:
-        raise ConfigError(f"methods/{path.name}: " + "; ".join(problems))
-    _refuse_unknown(name, defaults, {*method_class(name).option_names(), *TRAINING_KEYS})
+        raise MethodError(listed(shown(path), problems))
     return dict(defaults), cases
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _fits(when: Mapping[str, Any], **run: Any) -> bool:

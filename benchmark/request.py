@@ -1,7 +1,7 @@
 """What a user asked for, and the names and numbers in it checked before any file is opened."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.config import Suite
@@ -27,6 +27,8 @@ class Request:
         graphs: whether training steps may be CUDA graphs.
         cache: whether image features may be kept on disk.
         overrides: method to the option values given on the command line.
+        plugins: files of methods outside this repository.
+        left_out: those of them that cannot be used under their names, with what is wrong.
     """
 
     protocol: str
@@ -41,6 +43,8 @@ class Request:
     data: Path | None
     out: Path
     overrides: Mapping[str, Mapping[str, object]]
+    plugins: tuple[Path, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     cache: bool = True
     lockstep: bool = True
     graphs: bool = True

@@ -19,6 +19,7 @@ from benchmark.config import RunSpec
 from benchmark.orchestrate import Runner
 from benchmark.plan import Plan
 from benchmark.progress import Progress
+from benchmark.sources import add_plugin
 
 MOST = 4  # processes by default: each holds a backbone and features of its own
 
@@ -83,6 +84,8 @@ def _work(plan: Plan, place: tuple[int, int], threads: int, tasks, events) -> No
     threading.Thread(target=_end_with_parent, daemon=True).start()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(threads)
+    for path in plan.request.plugins:
+        add_plugin(path)
     precision = plan.request.precision
     accelerator = Accelerator(cpu=True, mixed_precision="no" if precision == "fp32" else precision)
     runner = Runner(plan, accelerator, share=1 / place[1])

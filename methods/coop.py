@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmark.clip.backbone import Clip
 from benchmark.errors import ConfigError
+from benchmark.method import among, cleaned
 from benchmark.prompts import PromptMethod, check_context_keys
 
 
@@ -46,6 +47,7 @@ class CoOp(PromptMethod):
         super().__init__(clip, options)
         self.transfers = not options.class_specific
         self.stands_in_front = not options.class_specific and options.class_position == "end"
+        self.trained = cleaned(class_names, template)
         self.start_context(options.n_ctx, options.ctx_init, (len(class_names),) if options.class_specific else ())
         self.set_classes(class_names, template)
 
@@ -53,15 +55,12 @@ class CoOp(PromptMethod):
         """As PromptMethod.set_classes.
 
         Raises:
-            ConfigError: another number of classes than the class-specific contexts were made for.
+            ConfigError: a class that no class-specific context was learned for.
         """
-        if self.options.class_specific and len(class_names) != self.ctx.shape[0]:
-            raise ConfigError(
-                f"CoOp with class_specific: true learned {self.ctx.shape[0]} contexts, one a class, and cannot score "
-                f"{len(class_names)} other classes. Set class_specific: false to transfer."
-            )
+        own = among(cleaned(class_names, template), self.trained) if self.options.class_specific else None
         super().set_classes(class_names, template)
         if not self.stands_in_front:
+            self._own = own
             self._lay_out()
 
     def _lay_out(self) -> None:
@@ -89,7 +88,7 @@ class CoOp(PromptMethod):
         """As PromptMethod.encode_classes; a context that does not simply stand in front takes the dense path."""
         if self.stands_in_front:
             return super().encode_classes(context)
-        own = self.ctx if self.options.class_specific else self.ctx.expand(len(self.class_names), -1, -1)
+        own = self.ctx.expand(len(self.class_names), -1, -1) if self._own is None else self.ctx[self._own]
         vectors = own.gather(1, self._slots.clamp(min=0)[..., None].expand(-1, -1, own.shape[-1]))  # (C, L, T)
         tokens = self.clip.text.embed(self._tokens).to(vectors.dtype)
         embeddings = torch.where((self._slots >= 0)[..., None], vectors, tokens)

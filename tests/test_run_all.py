@@ -157,7 +157,7 @@ def test_plan_computes_nothing_and_writes_no_record(call, tmp_path, capsys):
 def test_method_that_cannot_transfer_is_refused_and_the_rest_runs(call, capsys):
     assert call("--plan", "--methods", "coop", "zero_shot", "--set", "coop.class_specific=true") == 0
     out = capsys.readouterr().out
-    assert "refused: coop, as configured, learns prompts of the trained classes alone" in out
+    assert "refused: coop, as configured, learns for the trained classes alone" in out
     assert "total           1" in out
 
 
@@ -254,7 +254,7 @@ def test_spec_in_a_record_rebuilds_to_the_same_hash(call, tmp_path):
 
 
 def test_settings_are_read_as_yaml_reads_them():
-    from benchmark.commands import parse_settings
+    from benchmark.arguments import parse_settings
 
     settings = ["coop.learning_rate=1e-5", "coop.ctx_init=a photo of a", "copl.local=false"]
     assert parse_settings(settings) == {

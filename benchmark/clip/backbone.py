@@ -133,10 +133,11 @@ class Clip:
         return self.text.plan(suffixes, n_ctx)
 
     @torch.no_grad()
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Features of ordinary texts: (C, D), unit length."""
+    def encode_texts(self, texts: Sequence[str], *, unit_length: bool = True) -> Tensor:
+        """Features of ordinary texts: (C, D), of unit length unless that is not wanted."""
         plan = self.plan([row[1:] for row in self.tokenize(texts)], n_ctx=0)
-        return self.text.encode(plan, torch.empty(1, 0, self.token_width, device=self.device, dtype=self.dtype))[0]
+        no_context = torch.empty(1, 0, self.token_width, device=self.device, dtype=self.dtype)
+        return self.text.encode(plan, no_context, unit_length=unit_length)[0]
 
 
 def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:

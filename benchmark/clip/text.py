@@ -131,7 +131,7 @@ class TextEncoder:
         """Token embeddings without position: ids of any shape to (..., T)."""
         return F.embedding(token_ids, self.tokens)
 
-    def encode(self, plan: TextPlan, context: Tensor, copies: int = 1) -> Tensor:
+    def encode(self, plan: TextPlan, context: Tensor, *, copies: int = 1, unit_length: bool = True) -> Tensor:
         """Text features of every class of a plan behind each of B contexts.
 
         Args:
@@ -139,8 +139,9 @@ class TextEncoder:
             context: (B, M, T), position not yet added; B is 1 when all images share a context.
             copies: how many equal parts of the contexts stand for computations of their own, which on a CPU give the
                 values, bit by bit, that a call for each would give.
+            unit_length: False leaves the features as long as the projection makes them.
         Returns:
-            (B, C, D), unit length, at least float32.
+            (B, C, D), at least float32.
         Raises:
             ShapeError: the context does not fit the plan.
         """
@@ -159,7 +160,8 @@ class TextEncoder:
             chunks = [run(self._encode_chunk, plan, which, some, product) for which in slices]
             classes = torch.cat(chunks, dim=1).flatten(1, 2)[:, plan.class_rows]  # (copies * b, C, T)
             parts.append(classes.unflatten(0, (copies, -1)))
-        return self._project(torch.cat(parts, dim=1).flatten(0, 1), product)
+        features = self._project(torch.cat(parts, dim=1).flatten(0, 1), product)
+        return unit(features) if unit_length else at_least_float32(features)
 
     def _runner(self, rows: int) -> Callable[..., Tensor]:
         """How a chunk of a pass of so many rows is called: plainly, or keeping its input alone for the backward."""
@@ -208,7 +210,8 @@ class TextEncoder:
             raise ShapeError(f"A prompt has {length} tokens, but the text encoder takes at most {self.max_length}.")
         step, run = max(1, self.chunk_rows // length), self._runner(embeddings.shape[0] * length)
         chunks = zip(embeddings[:, :length].to(self.tokens.dtype).split(step), end.split(step), strict=True)
-        return self._project(torch.cat([run(self._encode_dense_chunk, some, ends) for some, ends in chunks]))
+        rows = torch.cat([run(self._encode_dense_chunk, some, ends) for some, ends in chunks])
+        return unit(self._project(rows))
 
     def _encode_dense_chunk(self, embeddings: Tensor, end: Tensor) -> Tensor:
         """(s, L, T) to the rows (s, T) at the end tokens after the last layer."""
@@ -218,11 +221,16 @@ class TextEncoder:
         return x[torch.arange(len(end), device=x.device), end]
 
     def _project(self, x: Tensor, product: Product = F.linear) -> Tensor:
-        """Rows (..., T) at the end token to features (..., D) of unit length."""
-        return unit(product(self.final_norm(x), self.projection.weight, self.projection.bias))
+        """Rows (..., T) at the end token to features (..., D)."""
+        return product(self.final_norm(x), self.projection.weight, self.projection.bias)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """x in float32, or in float64 where it is that."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def unit(x: Tensor) -> Tensor:
     """x (..., D) divided by its length, in at least float32; plain division without an epsilon, as the authors do."""
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    x = at_least_float32(x)
     return x / x.norm(dim=-1, keepdim=True)

@@ -27,6 +27,5 @@ PROTOCOL = Protocol(
     trains_on="base",
     training_set=training_set,
     scored_sets=scored_sets,
-    transfers=True,
     min_classes=2,
 )

@@ -31,6 +31,5 @@ PROTOCOL = Protocol(
     trainings=trainings,
     training_set=sample_of_all_classes,
     scored_sets=by_dataset,
-    transfers=True,
     takes_source=True,
 )

@@ -34,5 +34,4 @@ PROTOCOL = Protocol(
     trainings=trainings,
     training_set=sample_of_all_classes,
     scored_sets=by_dataset,
-    transfers=True,
 )

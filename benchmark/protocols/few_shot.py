@@ -21,6 +21,5 @@ PROTOCOL = Protocol(
     trainings=each_dataset,
     training_set=sample_of_all_classes,
     scored_sets=scored_sets,
-    transfers=False,
     shots=SHOTS,
 )

@@ -47,7 +47,6 @@ class Protocol:
         trains_on: which classes of a dataset are trained on; the other half is what base-to-new calls new.
         training_set: (dataset, shots=, seed=) to the dataset whose train list is the sample.
         scored_sets: (dataset trained on, the others) to the class sets scored, in the order of the table's columns.
-        transfers: scored classes differ from the trained ones, so methods with `transfers` False are refused.
         min_classes: fewer classes than this cannot be cut into the sets.
         takes_source: --source has a meaning.
         shots: the numbers of shots that it runs by default; none: the suite's one, and never more than one.
@@ -59,7 +58,6 @@ class Protocol:
     trains_on: Literal["base", "all"] = "all"
     training_set: Callable[..., Dataset]
     scored_sets: Callable[[Dataset, Sequence[Dataset]], list[Scored]]
-    transfers: bool
     min_classes: int = 1
     takes_source: bool = False
     shots: tuple[int, ...] = ()

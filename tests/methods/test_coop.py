@@ -43,8 +43,18 @@ def test_class_specific_context_is_refused_for_other_classes(clip):
     method = make(clip, class_specific=True)
     assert method.ctx.shape == (3, 4, clip.token_width)
     assert not method.transfers
-    with pytest.raises(ConfigError, match="cannot score 2 other classes"):
-        method.set_classes(["circle", "square"], TEMPLATE)
+    with pytest.raises(ConfigError, match="belongs to 3 classes, one by one, and cannot score others: 'dots' and 1 more"):
+        method.set_classes([NAMES[0], "dots", "stripes"], TEMPLATE)
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+def test_class_specific_contexts_follow_their_classes(clip, pictures, position):
+    method = make(clip, class_specific=True, class_position=position)
+    images = pictures(clip, 3)
+    with torch.no_grad():
+        before = method(images)
+        method.set_classes([NAMES[2], NAMES[0]], TEMPLATE)
+        assert torch.allclose(method(images), before[:, [2, 0]], atol=1e-5)
 
 
 def test_class_specific_context_with_given_words_is_refused(clip):
