@@ -37,6 +37,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32", help="of the frozen towers; what is "
         "learned stays float32 (default: %(default)s)")  # fmt: skip
     add("--processes", type=int, metavar="N", help="runs side by side on a CPU (default: its cores, at most 4)")
+    add("--threads", type=int, metavar="N", help="of each process on a CPU (default: its share of the cores)")
+    add("--checkpoint-minutes", type=float, default=5, metavar="M", help="a training under way is kept on disk this "
+        "often, and goes on from there (default: %(default)s)")  # fmt: skip
     add("--no-cache", action="store_true", help="neither read image features from disk nor keep them there")
     add("--no-lockstep", action="store_true", help="train the seeds of a method one by one, not in one pass")
     add("--no-graphs", action="store_true", help="on a GPU, start every kernel of a training step by itself")
@@ -48,15 +51,23 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Plan, run what is missing, render. Returns the exit code: 0, 1 if a run failed, 2 if nothing could start."""
     options = parse(arguments)
-    from benchmark.errors import BenchmarkError  # late: torch takes seconds to import, --help should not
+    from benchmark import stopping  # late: torch takes seconds to import, --help should not
+    from benchmark.errors import BenchmarkError
 
     try:
-        from benchmark import commands
+        with stopping.on_sigterm():
+            from benchmark import commands
 
-        return commands.run(options)
+            return commands.run(options)
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ConnectionError as error:
+        print(f"error: {error}. Finished runs are recorded; the same command goes on.", file=sys.stderr)
+        return 1
+    except stopping.Terminated:
+        print("ended on request; finished runs and checkpoints are kept, the same command goes on.", file=sys.stderr)
+        return stopping.EXIT_CODE
     except KeyboardInterrupt:
         print("\ninterrupted; finished runs are recorded, the same command goes on from there.", file=sys.stderr)
         return 130

@@ -19,6 +19,7 @@ import PIL
 import torch
 from torch import Tensor
 
+from benchmark import stopping
 from benchmark.cache import DiskCache, key_of
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
 from benchmark.data.catalog import Dataset, Item, relative_path
@@ -129,7 +130,8 @@ class FeatureStore:
     ) -> Iterator[ImageFeatures]:
         """Features of the test views, batch by batch in the order of the items, on the backbone's device."""
         widest = max(self.bytes_per_image(kind) for kind in (patches, *self._ahead))
-        block = max(1, BLOCK_BYTES // (widest * batch)) * batch
+        # whole batches of the tower: which images are encoded together must not depend on who else reads them
+        block = max(1, BLOCK_BYTES // (widest * ENCODE_BATCH)) * ENCODE_BATCH
         for first in range(0, len(items), block):
             features = self._test_block(dataset, items[first : first + block], patches)
             yield from (features[i : i + batch] for i in range(0, len(features), batch))
@@ -143,18 +145,24 @@ class FeatureStore:
         *,
         order: Sequence[int],
         batch: int,
+        start: int = 0,
     ) -> Iterator[ImageFeatures]:
-        """Features of the train views of items[order[0]], items[order[1]], ..., batch by batch, on the device."""
+        """Features of the train views of items[order[0]], items[order[1]], ..., batch by batch, on the device.
+
+        The first `start` batches are left out; the others are what they would be with them, byte by byte.
+        """
         if patches is None or len(items) * self.bytes_per_image(patches) <= self._limit // 2:
             features = self._epoch(dataset, items, view, patches)
             index = torch.tensor(order, device=features.pooled.device)
-            yield from (features[part] for part in index.split(batch))
+            yield from (features[part] for part in index.split(batch)[start:])
             return
         chosen = [items[i] for i in order]
         ahead = max(1, ENCODE_BATCH // batch) * batch
-        for first in range(0, len(chosen), ahead):
+        skipped = start * batch // ahead * ahead  # whole stretches: what is encoded together decides the last digits
+        for first in range(skipped, len(chosen), ahead):
             features = self._encode(dataset, [(item, view) for item in chosen[first : first + ahead]], [patches])[0]
-            yield from (features[i : i + batch] for i in range(0, len(features), batch))
+            left_out = max(0, start * batch - first)
+            yield from (features[i : i + batch] for i in range(left_out, len(features), batch))
 
     def _test_block(self, dataset: Dataset, items: Sequence[Item], patches: Patches | None) -> ImageFeatures:
         """Features of some test images; whatever else will be asked of these images is computed with them."""
@@ -236,6 +244,7 @@ class FeatureStore:
             batches = [pictures[i : i + ENCODE_BATCH] for i in range(0, len(pictures), ENCODE_BATCH)]
             pending = None
             for batch in [*batches, None]:
+                stopping.check()
                 submitted = None if batch is None else [pool.submit(self._picture, dataset, *pair) for pair in batch]
                 if pending is not None:
                     pixels = self._normalised(np.stack([future.result() for future in pending]))

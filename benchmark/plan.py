@@ -12,11 +12,12 @@ from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset, count_by_label, load_dataset
 from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
 from benchmark.errors import ConfigError, DataError, MethodError, listed
-from benchmark.fit import FEW_STEPS, batches_per_epoch
+from benchmark.fit import FEW_STEPS
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.registry import Recipe, code_of, resolve_recipe
 from benchmark.request import Request, check_names, choose_trainings, names_of
+from benchmark.schedule import batches_per_epoch
 from benchmark.sharing import find_training, training_id
 from benchmark.sources import clashes
 

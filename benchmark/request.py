@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark.checkpoints import MINUTES
 from benchmark.config import Suite
 from benchmark.data.catalog import load_catalog
 from benchmark.data.synthetic.suite import DRAWN
@@ -22,9 +23,12 @@ class Request:
         datasets: those named; None: the suite's.
         source: the dataset that cross_dataset trains on; None: the suite's.
         shots: those named; none: the protocol's.
+        device: that this process computes on.
+        threads: of each process on a CPU; it may decide last digits, whatever the number of processes.
         data: folder of the real datasets; None where all datasets are the embedded suite's.
         lockstep: whether the seeds of a (method, dataset) are trained in one pass.
         graphs: whether training steps may be CUDA graphs.
+        checkpoint_minutes: between two checkpoints of a training under way.
         cache: whether image features may be kept on disk.
         overrides: method to the option values given on the command line.
         plugins: files of methods outside this repository.
@@ -40,6 +44,8 @@ class Request:
     shots: tuple[int, ...]
     backbone: str
     precision: str
+    device: str = "cpu"
+    threads: int = 1
     data: Path | None
     out: Path
     overrides: Mapping[str, Mapping[str, object]]
@@ -48,6 +54,7 @@ class Request:
     cache: bool = True
     lockstep: bool = True
     graphs: bool = True
+    checkpoint_minutes: float = MINUTES
 
     @property
     def protocols(self) -> list[Protocol]:

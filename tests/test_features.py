@@ -156,6 +156,7 @@ def test_what_features_follow_from_names_them_on_disk(clip, clip64, dataset, dec
 
 def test_large_test_sets_are_kept_block_by_block(clip, dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(features, "BLOCK_BYTES", 16 * FeatureStore(clip).bytes_per_image("projected"))
+    monkeypatch.setattr(features, "ENCODE_BATCH", 8)
     store = FeatureStore(clip, disk=DiskCache(tmp_path), limit_bytes=1)
     parts = list(store.test(dataset, dataset.test, "projected", batch=8))
     assert [len(part) for part in parts] == [8] * 5

@@ -7,7 +7,7 @@ import pytest
 
 import methods
 import run_all
-from benchmark import registry
+from benchmark import sources
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -23,11 +23,11 @@ def with_example(tmp_path, monkeypatch):
     """The registry as it is once the two files of the README lie in methods/."""
     folder = tmp_path / "methods"
     folder.mkdir()
-    for path in registry.METHODS.glob("*.yaml"):
+    for path in sources.METHODS.glob("*.yaml"):
         (folder / path.name).write_bytes(path.read_bytes())
     for name in ("smooth_coop.py", "smooth_coop.yaml"):
         (folder / name).write_text(example(name))
-    monkeypatch.setattr(registry, "METHODS", folder)
+    monkeypatch.setattr(sources, "METHODS", folder)
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
 
 
@@ -63,8 +63,8 @@ def test_links_of_all_pages_lead_somewhere():
 
 
 def test_commands_of_the_readme_name_options_that_exist():
-    sources = "".join((ROOT / name).read_text() for name in ("run_all.py", "tables/__main__.py"))
-    known = set(re.findall(r'add\("(--[\w-]+)"', sources))
+    parsers = "".join((ROOT / name).read_text() for name in ("run_all.py", "tables/__main__.py"))
+    known = set(re.findall(r'add\("(--[\w-]+)"', parsers))
     used = set(re.findall(r"`(--[\w-]+)", README)) | set(re.findall(r"run_all.py[^\n`]*?(--[\w-]+)", README))
     assert len(used) > 8
     assert used <= known, used - known

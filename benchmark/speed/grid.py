@@ -19,8 +19,8 @@ from benchmark.clip.backbone import Clip
 from benchmark.config import Training, load_suite
 from benchmark.data.catalog import load_catalog
 from benchmark.data.images import normalise, test_view
-from benchmark.fit import batches_per_epoch
 from benchmark.registry import method_names, resolve_recipe
+from benchmark.schedule import batches_per_epoch
 from benchmark.speed.geometry import class_names, random_clip
 from benchmark.speed.measure import gemm_peak, report, seconds
 from benchmark.speed.work import Work
