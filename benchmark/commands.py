@@ -15,7 +15,7 @@ from benchmark.config import RunSpec
 from benchmark.describe import describe, describe_cost
 from benchmark.device import default_processes
 from benchmark.errors import RecordError
-from benchmark.plan import Plan, make_plan
+from benchmark.plan import Plan, is_small, make_plan
 from benchmark.progress import Progress
 from benchmark.records import RunRecord
 from benchmark.turns import OneByOne, under_way, units_of
@@ -55,16 +55,17 @@ def execute(plan: Plan, world: World | None, *, processes: int | None) -> None:
     """
     missing = set(plan.missing)
     units = sum(not missing.isdisjoint(unit) for unit in units_of(plan))
-    wanted = processes or (1 if world else default_processes(plan.request.device))
+    alone = world is not None or is_small(plan)
+    wanted = min(units, processes or (1 if alone else default_processes(plan.request.device)))
     progress = Progress(len(plan.missing), name=f"rank {world.rank}" if world else "")
     try:
         if world is not None:
             # the work is a child's: one that dies, for want of memory say, does not make the launcher end all others
-            if plan.missing:
+            if missing:
                 run_side_by_side(plan, world.counter, progress, processes=wanted)
             if dead := world.wait_for_all(poll=stopping.check):
                 print(f"error: rank {', '.join(map(str, dead))} is gone without a word.", file=sys.stderr)
-        elif (wanted := min(wanted, units)) > 1:
+        elif wanted > 1:
             with local_counter() as counter:
                 run_side_by_side(plan, counter, progress, processes=wanted)
         else:

@@ -21,6 +21,7 @@ from benchmark.schedule import batches_per_epoch
 from benchmark.sharing import find_training, training_id
 from benchmark.sources import clashes
 
+SMALL_STEPS, SMALL_IMAGES = 300, 2000  # of a grid that one process does: others take seconds to start
 EMBEDDED = "embedded"  # the backbone that lies in this repository
 
 
@@ -93,6 +94,13 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     plan.taken = _taken(plan)
     plan.warnings += _few_steps(plan)
     return plan
+
+
+def is_small(plan: Plan) -> bool:
+    """Whether what is missing is done sooner than another process is up."""
+    steps = sum(steps_of(plan, spec) for spec in plan.missing)
+    images = sum(len(plan.datasets[name].test) for name in {n for s in plan.missing for n in (s.dataset, *s.targets)})
+    return steps <= SMALL_STEPS and images <= SMALL_IMAGES
 
 
 def backbone_folder(name: str, *, fetch: bool) -> Path | None:
