@@ -6,7 +6,8 @@ from pathlib import Path
 
 from benchmark import records
 from benchmark.cache import cache_folder
-from benchmark.clip.backbone import Clip, Patches, checkpoint_hash, load_clip, locate_checkpoint
+from benchmark.clip.backbone import Clip, Patches, check_loads, load_clip
+from benchmark.clip.locate import checkpoint_hash, locate_checkpoint
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset, count_by_label, load_dataset
 from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
@@ -89,7 +90,12 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
 
 def backbone_folder(name: str, *, fetch: bool) -> Path | None:
     """Where a backbone lies: the embedded one here, any other as locate_checkpoint says."""
-    return CHECKPOINT if name == EMBEDDED else locate_checkpoint(name, fetch=fetch)
+    if name == EMBEDDED:
+        return CHECKPOINT
+    folder = locate_checkpoint(name, fetch=fetch)
+    if folder is not None:
+        check_loads(folder, name)
+    return folder
 
 
 def steps_of(plan: Plan, spec: RunSpec) -> int:

@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 
-from benchmark.clip.backbone import load_clip, locate_checkpoint
+from benchmark.clip.backbone import load_clip
+from benchmark.clip.locate import locate_checkpoint
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ConfigError, ShapeError
 
