@@ -6,14 +6,14 @@ from pathlib import Path
 
 from benchmark import records
 from benchmark.cache import cache_folder
-from benchmark.clip.backbone import Clip, Patches, check_loads, load_clip
+from benchmark.clip.backbone import Clip, Patches, check_loads, outline
 from benchmark.clip.locate import checkpoint_hash, locate_checkpoint
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset, count_by_label, load_dataset
 from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
-from benchmark.errors import ConfigError, DataError, listed
+from benchmark.errors import ConfigError, DataError, ShapeError, listed
 from benchmark.fit import FEW_STEPS, batches_per_epoch
-from benchmark.method import Method
+from benchmark.method import Method, cleaned
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.registry import Recipe, create_method, resolve_recipe
@@ -202,17 +202,19 @@ def _split_hash(datasets: list[Dataset]) -> str:
 def _refuse_incapable(plan: Plan) -> list[str]:
     """Take out the runs of methods that, as configured, cannot do what their protocol asks; returns other problems.
 
-    What a method can do is read from an instance of it, made here on the embedded checkpoint, which loads at once.
+    What a method can do is read from an instance of it, made here on the backbone's outline, which loads at once.
     """
-    clip, problems, kept, capable = load_clip(CHECKPOINT), [], [], {}
+    clip, problems, kept, capable = outline(plan.checkpoint or CHECKPOINT)[0], [], [], {}
+    longest = {name: _longest(clip, dataset) if plan.checkpoint else "a" for name, dataset in plan.datasets.items()}
     refused: dict[tuple[str, str], int] = {}
     for spec in plan.specs:
-        templates = (spec.template, *dict(spec.targets).values())
-        key = (spec.method, spec.options, templates)
+        templates = {spec.dataset: spec.template, **spec.targets}
+        prompts = tuple((template, longest[name]) for name, template in templates.items())
+        key = (spec.method, spec.options, prompts)
         if key not in capable:
             try:
-                capable[key] = _probe(clip, spec, templates)
-            except ConfigError as error:
+                capable[key] = _probe(clip, spec, prompts)
+            except (ConfigError, ShapeError) as error:
                 capable[key] = None
                 problems.append(f"{spec.method}: {error}")
         probe = capable[key]
@@ -232,12 +234,21 @@ def _refuse_incapable(plan: Plan) -> list[str]:
     return problems
 
 
-def _probe(clip: Clip, spec: RunSpec, templates: tuple[str, ...]) -> Method:
-    """An instance of a method that has taken every template it will meet."""
-    options = dict(spec.options)
-    method = create_method(spec.method, clip=clip, class_names=("a", "b"), template=spec.template, config=options)
-    for template in dict.fromkeys(templates) if method.transfers else ():
-        method.set_classes(("a", "b"), template)
+def _longest(clip: Clip, dataset: Dataset) -> str:
+    """The class name of the most tokens: where it fits into the text tower, the others do."""
+    names = list(dataset.class_names)
+    lengths = [len(ids) for ids in clip.tokenizer(list(cleaned(names, "{}")), verbose=False)["input_ids"]]
+    return names[lengths.index(max(lengths))]
+
+
+def _probe(clip: Clip, spec: RunSpec, prompts: tuple[tuple[str, str], ...]) -> Method:
+    """An instance of a method that has taken every template it will meet, each with a class name."""
+    (template, name), *others = prompts
+    method = create_method(
+        spec.method, clip=clip, class_names=(name, "b"), template=template, config=dict(spec.options)
+    )
+    for template, name in others if method.transfers else ():
+        method.set_classes((name, "b"), template)
     return method
 
 
