@@ -1,22 +1,27 @@
 """CLIPs of other shapes than OpenAI's: transformers' numbers, every method, a plan and a run from end to end."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
+import benchmark.plan
 import run_all
 from benchmark import records
 from benchmark.clip.backbone import Clip, load_clip, outline
 from benchmark.clip.checkpoint import read_config
 from benchmark.clip.locate import checkpoint_hash
 from benchmark.cost import Tower, image_operations, plain_text_operations
+from benchmark.data.catalog import load_dataset
 from benchmark.data.images import normalise, test_view
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.registry import create_method, method_names
+from tables.markup import latex
 
 TEXTS = ["a photo of a red circle.", "star", "a drawing of striped squares, in fog!", "circle"]
 NAMES = ["circle", "red star", "striped square", "star"]
@@ -225,17 +230,23 @@ def test_plan_counts_operations_by_the_checkpoints_shape(random_checkpoint, tmp_
     assert gflop == round(1e-9 * images * image_operations(Tower.vision(config)))
 
 
-def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path, capsys):
-    """Known before anything runs; every run of the dataset would fail of it. One-token names would fit, "red van" does not."""
-    from safetensors.torch import load_file, save_file
-
+def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path, monkeypatch, capsys):
+    """Known before anything runs; every run of the dataset would fail of it. All names but the last would fit."""
     folder = copy("text_config", max_position_embeddings=8)
     weights = load_file(folder / "model.safetensors")
-    name = "text_model.embeddings.position_embedding.weight"
-    weights[name] = weights[name][:8].clone()
+    positions = "text_model.embeddings.position_embedding.weight"
+    weights[positions] = weights[positions][:8].clone()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    arguments = ["--datasets", "synth_cars", "--backbone", str(folder), "--out", str(tmp_path / "out"), "--plan"]
-    assert run_all.main([*arguments, "--methods", "zero_shot", "coop"]) == 2
+
+    def with_a_long_name(*arguments, **options):
+        dataset = load_dataset(*arguments, **options)
+        return dataclasses.replace(dataset, class_names=(*dataset.class_names[:-1], "striped red square"))
+
+    arguments = [*ONE_DATASET, "--backbone", str(folder), "--out", str(tmp_path / "out"), "--plan"]
+    arguments += ["--methods", "zero_shot", "coop", "--set", "coop.n_ctx=4"]
+    assert run_all.main(arguments) == 0
+    monkeypatch.setattr(benchmark.plan, "load_dataset", with_a_long_name)
+    assert run_all.main(arguments) == 2
     message = capsys.readouterr().err
     assert "at most 8" in message
     assert "zero_shot:" in message
@@ -254,5 +265,5 @@ def test_all_methods_run_from_end_to_end_and_records_name_the_checkpoint(random_
     assert {record.spec.method for record in found} == set(method_names())
     assert {record.spec.checkpoint for record in found} == {checkpoint_hash(folder)}
     assert {record.spec.backbone for record in found} == {str(folder)}
-    table = (tmp_path / "synthetic" / "base2new.tex").read_text()
-    assert "backbone" in table
+    assert latex(f"backbone {folder}") in (tmp_path / "synthetic" / "base2new.tex").read_text()
+    assert checkpoint_hash(folder) in (tmp_path / "synthetic" / "report.html").read_text()
