@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging
 
-from benchmark.clip.backbone import Clip, checkpoint_hash, load_clip
+from benchmark.clip.backbone import Clip, load_clip
+from benchmark.clip.locate import checkpoint_hash
 from benchmark.config import RunSpec
 from benchmark.data.images import normalise, open_image, test_view
 from benchmark.errors import ConfigError, RecordError

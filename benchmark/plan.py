@@ -6,12 +6,13 @@ from pathlib import Path
 
 from benchmark import records
 from benchmark.cache import cache_folder
-from benchmark.capability import probe, scores_strangers
-from benchmark.clip.backbone import Patches, checkpoint_hash, load_clip, locate_checkpoint
+from benchmark.capability import longest_name, probe, scores_strangers
+from benchmark.clip.backbone import Patches, check_loads, outline
+from benchmark.clip.locate import checkpoint_hash, locate_checkpoint
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset, count_by_label, load_dataset
 from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
-from benchmark.errors import ConfigError, DataError, MethodError, listed
+from benchmark.errors import ConfigError, DataError, MethodError, ShapeError, listed
 from benchmark.fit import FEW_STEPS
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
@@ -105,7 +106,12 @@ def is_small(plan: Plan) -> bool:
 
 def backbone_folder(name: str, *, fetch: bool) -> Path | None:
     """Where a backbone lies: the embedded one here, any other as locate_checkpoint says."""
-    return CHECKPOINT if name == EMBEDDED else locate_checkpoint(name, fetch=fetch)
+    if name == EMBEDDED:
+        return CHECKPOINT
+    folder = locate_checkpoint(name, fetch=fetch)
+    if folder is not None:
+        check_loads(folder, name)
+    return folder
 
 
 def steps_of(plan: Plan, spec: RunSpec) -> int:
@@ -217,19 +223,21 @@ def _split_hash(datasets: list[Dataset]) -> str:
 def _refuse_incapable(plan: Plan) -> list[str]:
     """Take out the runs of methods that, as configured, cannot do what their protocol asks; returns other problems.
 
-    What a method can do is read from an instance of it, made here on the embedded checkpoint, which loads at once.
+    What a method can do is read from an instance of it, made here on the backbone's outline, which loads at once.
     """
-    clip, problems, kept, capable = load_clip(CHECKPOINT), [], [], {}
+    clip, problems, kept, capable = outline(plan.checkpoint or CHECKPOINT)[0], [], [], {}
+    longest = {name: longest_name(clip, dataset) if plan.checkpoint else "a" for name, dataset in plan.datasets.items()}
     refused: dict[tuple[str, str], int] = {}
     for spec in plan.specs:
-        templates = (spec.template, *dict(spec.targets).values())
-        key = (spec.method, spec.options, templates)
+        templates = {spec.dataset: spec.template, **spec.targets}
+        prompts = tuple((template, longest[name]) for name, template in templates.items())
+        key = (spec.method, spec.options, prompts)
         if key not in capable:
             try:
-                capable[key] = probe(clip, spec, templates)
+                capable[key] = probe(clip, spec, prompts)
             except MethodError as error:
                 plan.broken[spec.method] = str(error)
-            except ConfigError as error:
+            except (ConfigError, ShapeError) as error:
                 problems.append(f"{spec.method}: {error}")
             capable.setdefault(key, None)
         able = capable[key]

@@ -19,6 +19,8 @@ LAYERS = {
     "benchmark/cache.py": 1,
     "benchmark/config.py": 2,
     "benchmark/clip/trie.py": 2,
+    "benchmark/clip/checkpoint.py": 2,
+    "benchmark/clip/locate.py": 3,
     "benchmark/cost.py": 3,
     "benchmark/clip/text.py": 3,
     "benchmark/memory.py": 4,
