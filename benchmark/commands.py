@@ -78,7 +78,9 @@ def finish(plan: Plan, *, std: bool) -> int:
     """Render what is recorded, say what failed; 1 if anything did."""
     request = plan.request
     left = set(records.missing(plan.specs, request.out))
-    done = [_recorded(plan, spec) for spec in plan.specs if spec not in left]
+    elsewhere = set(under_way(sorted(left, key=RunSpec.label), request.out)) if left else set()
+    left = set(records.missing(left - elsewhere, request.out))  # asked again: what was under way may be done by now
+    done = [_recorded(plan, spec) for spec in plan.specs if spec not in left | elsewhere]
     if done:
         paths = tables.writers.write(
             done,
@@ -91,10 +93,8 @@ def finish(plan: Plan, *, std: bool) -> int:
         )
         print("Tables: " + (", ".join(map(str, paths)) or "none"))
         print("Report: " + ", ".join(map(str, write_report(plan, done, std=std))))
-    elsewhere = under_way(sorted(left, key=RunSpec.label), request.out) if left else []
     if elsewhere:
         print(f"note: {len(elsewhere)} runs are under way in another process; the tables are without them.")
-        left -= set(elsewhere)
     if left:
         lost = sum(not records.failure_path(spec, request.out).is_file() for spec in left)
         told = f"{len(left)} of {len(plan.specs)} runs failed; tracebacks are in {request.out / 'failed'}."

@@ -14,7 +14,7 @@ from benchmark.checkpoints import Checkpoints, Moment, restore, state_of
 from benchmark.clip.backbone import ImageFeatures
 from benchmark.config import Training
 from benchmark.data.catalog import Dataset, relative_path
-from benchmark.errors import DataError, DivergedError
+from benchmark.errors import ConfigError, DataError, DivergedError
 from benchmark.features import FeatureStore, View
 from benchmark.method import Method
 from benchmark.schedule import batches_per_epoch, generator_seed, learning_rate, make_optimizer, shuffled
@@ -208,9 +208,12 @@ class _Loop:
         found = self.checkpoints.load() if self.checkpoints else None
         if found is None:
             return
+        try:
+            for method, moment in zip(self.methods, found, strict=True):
+                restore(method, self.optimizer, moment.tensors)
+        except ConfigError:  # of an older version of the method, say: from the start
+            return
         self.moments = found
-        for method, moment in zip(self.methods, found, strict=True):
-            restore(method, self.optimizer, moment.tensors)
         torch.set_rng_state(found[0].generator)
         if self.scaler is not None and found[0].scaler:
             self.scaler.load_state_dict(found[0].scaler)
