@@ -142,6 +142,7 @@ def _cut(classes: Paths, split: OwnSplit, listing: Listing) -> dict[str, Paths]:
     for name, paths in classes.items():
         if len(paths) == 1:
             listing.problems.append(f"class '{name}' has 1 image; 2 are needed, one to train on and one to test")
+            continue
         ranked = sorted(paths, key=lambda path: _hash(f"{split.seed} {path}"))
         train = max(1, math.floor(len(paths) * split.train + ROUNDING))
         val = train + max(0, min(math.floor(len(paths) * split.val + ROUNDING), len(paths) - 1 - train))
