@@ -254,7 +254,7 @@ def test_spec_in_a_record_rebuilds_to_the_same_hash(call, tmp_path):
 
 
 def test_settings_are_read_as_yaml_reads_them():
-    from benchmark.commands import parse_settings
+    from benchmark.arguments import parse_settings
 
     settings = ["coop.learning_rate=1e-5", "coop.ctx_init=a photo of a", "copl.local=false"]
     assert parse_settings(settings) == {
