@@ -13,6 +13,8 @@ from benchmark.protocols.protocol import Choice, Protocol
 from benchmark.protocols.registry import ALL, PROTOCOLS
 from benchmark.registry import method_names
 
+GIVE_OWN = " One of your own is given with --dataset NAME=PATH."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -84,8 +86,9 @@ def check_names(request: Request) -> None:
         ("method", (*request.methods, *request.overrides, *_in_recipes(request.suite)), method_names()),
         ("dataset", (*(request.chosen or request.suite.datasets), *sources), request.known),
     ):
+        hint = GIVE_OWN if kind == "dataset" else ""
         problems += [
-            f"'{name}' is not a {kind}. {did_you_mean(name, allowed)}" for name in given if name not in allowed
+            f"'{name}' is not a {kind}. {did_you_mean(name, allowed)}{hint}" for name in given if name not in allowed
         ]
     for kind in ("methods", "datasets", "seeds", "shots"):
         given = getattr(request, kind) or ()
@@ -147,7 +150,7 @@ def names_of(chosen: Mapping[str, Mapping[str, tuple[str, ...]]]) -> list[str]:
 
 def _check_datasets(request: Request, names: list[str]) -> None:
     problems = [
-        f"suite '{request.suite.name}': '{name}' is not a dataset. {did_you_mean(name, request.known)}"
+        f"suite '{request.suite.name}': '{name}' is not a dataset. {did_you_mean(name, request.known)}{GIVE_OWN}"
         for name in names
         if name not in request.known
     ]

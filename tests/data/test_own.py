@@ -97,6 +97,12 @@ def test_small_classes_keep_an_image_to_train_and_one_to_test(tree, count, wante
     assert [len(getattr(dataset, part)) // 2 for part in PARTS] == wanted
 
 
+def test_small_shares_leave_an_image_to_train_on_all_the_same(tree):
+    folder = tree(*one_tree(count=3), "dataset.yaml")
+    (folder / "dataset.yaml").write_text("split: {train: 0.1, val: 0.8}")
+    assert [len(getattr(load_own("pets", folder), part)) // 2 for part in PARTS] == [1, 1, 1]
+
+
 def test_cut_depends_on_the_seed_and_hardly_on_one_image_more(tree):
     folder = tree(*one_tree(count=20))
     first, again = (load_own("pets", folder) for _ in range(2))
