@@ -18,13 +18,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--protocol", default="base2new", metavar="NAME", help="base2new, cross_dataset, few_shot, "
         "domain_generalization, or all of them (default: %(default)s)")  # fmt: skip
     add("--data", type=Path, metavar="FOLDER", help="the real datasets, laid out as in docs/data.md; "
-        "without it the embedded suite runs")  # fmt: skip
-    add("--suite", help="datasets, seeds and backbone: synthetic (default without --data), paper (default with it), "
-        "or a YAML file")  # fmt: skip
+        "without it or --dataset the embedded suite runs")  # fmt: skip
+    add("--dataset", action="append", default=[], metavar="NAME=PATH", dest="own", help="a dataset of your own: a tree "
+        "of class folders, a CSV or a CoOp split file (docs/your-own-data.md); may be repeated")  # fmt: skip
+    add("--suite", help="datasets, seeds and backbone: synthetic, paper (default with --data or --dataset), or a YAML "
+        "file")  # fmt: skip
     add("--methods", nargs="+", metavar="NAME", help="only these methods; blanks or commas between them")
     add("--plugin", action="append", type=Path, default=[], metavar="FILE", help="a method outside this "
         "repository, its recipe beside it; may be repeated")  # fmt: skip
-    add("--datasets", nargs="+", metavar="NAME", help="only these datasets")
+    add("--datasets", nargs="+", metavar="NAME", help="only these datasets (default: the suite's, or your own alone)")
     add("--seeds", nargs="+", metavar="N", help="these seeds (default: the suite's)")
     add("--source", metavar="NAME", help="the dataset that cross_dataset trains on (default: the suite's)")
     add("--shots", nargs="+", metavar="K", help="training images per class; several for few_shot alone (default: the "

@@ -1,6 +1,7 @@
 """What `run_all.py` was told, read into a Request: the suite's defaults, and over them what the arguments say."""
 
 import argparse
+from pathlib import Path
 
 from benchmark.config import load_suite, parse_scalar
 from benchmark.device import choose_device, default_threads
@@ -23,7 +24,7 @@ def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request
         raise ConfigError(f"--threads {options.threads}: at least 1 is needed.")
     if options.checkpoint_minutes < 0:
         raise ConfigError(f"--checkpoint-minutes {options.checkpoint_minutes}: 0 (after every step) or more.")
-    suite = load_suite(options.suite or ("paper" if options.data else "synthetic"))
+    suite = load_suite(options.suite or ("paper" if options.data or options.own else "synthetic"))
     if options.data and not options.data.expanduser().is_dir():
         raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
     plugins, left_out = {}, {}
@@ -47,6 +48,7 @@ def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request
         threads=options.threads or default_threads(),
         checkpoint_minutes=options.checkpoint_minutes,
         data=options.data.expanduser() if options.data else None,
+        own=parse_own(options.own),
         out=options.out,
         overrides=parse_settings(options.settings),
         plugins=tuple(plugins.values()),
@@ -68,6 +70,22 @@ def split_numbers(option: str, words: list[str] | None) -> tuple[int, ...]:
         return tuple(int(name) for name in split_names(words))
     except ValueError as error:
         raise ConfigError(f"--{option} {' '.join(words)}: whole numbers are needed, e.g. --{option} 1 2.") from error
+
+
+def parse_own(words: list[str]) -> dict[str, Path]:
+    """`--dataset flowers=~/flowers` and its like, by name. Names and paths are checked where they are used."""
+    own: dict[str, Path] = {}
+    for text in words:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise ConfigError(
+                f"--dataset {text}: write NAME=PATH, e.g. --dataset flowers=photos/flowers. "
+                "To choose among datasets, take --datasets."
+            )
+        if name in own:
+            raise ConfigError(f"--dataset {name} is given twice; give it once, or call one of them otherwise.")
+        own[name] = Path(path)
+    return own
 
 
 def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:

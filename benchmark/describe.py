@@ -41,7 +41,7 @@ def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
         )
     total = [sum(row[i] for row in rows) for i in range(1, 5)]
     trained, scored = {spec.dataset for spec in specs}, {name for spec in specs for name in spec.targets}
-    where = f"{len(trained)} datasets"
+    where = f"{len(trained)} dataset{'s' * (len(trained) != 1)}"
     if scored:
         where = f"trained on {', '.join(sorted(trained))}, scored on it and {len(scored)} others"
     shots = ", ".join(map(str, request.shots_of(PROTOCOLS[protocol])))

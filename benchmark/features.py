@@ -200,12 +200,16 @@ class FeatureStore:
         return several[start : start + len(items)]
 
     def _key(self, dataset: Dataset, items: Sequence[Item], view: View, epochs: int, patches: Patches | None) -> str:
-        """Names features by all that they follow from; a picture stands for itself by path, size and time of change."""
-        paths = tuple(item.path for item in items)
+        """Names features by all that they follow from; a picture stands for itself by path, size and time of change.
+
+        The image folder counts too: pictures of two own datasets may have equal names, sizes and times. And the view
+        of a picture depends on its path below that folder.
+        """
+        paths = (dataset.image_root, *(item.path for item in items))
         if paths not in self._digests:
             about = [(relative_path(dataset, item), os.stat(item.path)) for item in items]
             lines = (f"{path} {status.st_size} {status.st_mtime_ns}" for path, status in about)
-            self._digests[paths] = key_of({"files": "\n".join(lines)})
+            self._digests[paths] = key_of({"root": dataset.image_root, "files": "\n".join(lines)})
         return key_of(
             {"origin": self._origin, "files": self._digests[paths], "view": view, "epochs": epochs, "patches": patches}
         )

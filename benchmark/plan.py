@@ -1,6 +1,7 @@
 """From a request to its runs: everything that can be known, checked and refused before anything is computed."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from benchmark.clip.backbone import Patches, check_loads, outline
 from benchmark.clip.locate import checkpoint_hash, locate_checkpoint
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset, count_by_label, load_dataset
+from benchmark.data.own import load_own
 from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
 from benchmark.errors import ConfigError, DataError, MethodError, ShapeError, listed
 from benchmark.fit import FEW_STEPS
@@ -73,10 +75,12 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     trainings, left_out = choose_trainings(request)
     checkpoint = backbone_folder(request.backbone, fetch=fetch)
     digest = "not-fetched" if checkpoint is None else checkpoint_hash(checkpoint)
-    plan = Plan(request, checkpoint, list(trainings), _load_datasets(request, names_of(trainings)), refused=left_out)
+    plan = Plan(request, checkpoint, list(trainings), _load_datasets(request, trainings), refused=left_out)
     plan.broken.update(request.left_out)
     plan.warnings += clashes()
     problems: list[str] = []
+    if unused := [name for name in request.own if name not in plan.datasets]:
+        plan.warnings.append(f"--dataset {', '.join(unused)}: nothing here uses it; name it with --datasets to do so.")
     for protocol, of_protocol in trainings.items():
         for name, targets in of_protocol.items():
             problems += _untrainable(plan, PROTOCOLS[protocol], name)
@@ -121,8 +125,9 @@ def steps_of(plan: Plan, spec: RunSpec) -> int:
     return spec.training.epochs * batches_per_epoch(len(plan.training_set(spec).train), spec.training.batch_size)
 
 
-def _load_datasets(request: Request, names: list[str]) -> dict[str, Dataset]:
+def _load_datasets(request: Request, trainings: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str, Dataset]:
     """All datasets, checked file by file before anything is computed; the problems of all in one error."""
+    names = names_of(trainings)
     embedded = [name for name in names if name in DRAWN]
     cache = cache_folder() / f"synthetic-{suite_version()}"
     if embedded:
@@ -130,13 +135,25 @@ def _load_datasets(request: Request, names: list[str]) -> dict[str, Dataset]:
     datasets, problems = {}, []
     for name in names:
         try:
-            root = cache if name in DRAWN else request.data
-            datasets[name] = load_dataset(name, root, check_files=name not in DRAWN)
-        except DataError as error:
-            problems.append(str(error))
+            if name in request.own:
+                datasets[name] = load_own(name, request.own[name], check_files=True)
+            else:
+                root = cache if name in DRAWN else request.data
+                datasets[name] = load_dataset(name, root, check_files=name not in DRAWN)
+        except (ConfigError, DataError) as error:
+            problems.append(f"{error} {_way_without(name, trainings)}".rstrip())
     if problems:
         raise DataError("\n".join(problems))
     return datasets
+
+
+def _way_without(name: str, trainings: Mapping[str, Mapping[str, tuple[str, ...]]]) -> str:
+    """How to run without a dataset that cannot be read; nothing where it is all there is."""
+    targets = {target for of in trainings.values() for pair in of.values() for target in pair}
+    one_of_several = {source for of in trainings.values() if len(of) > 1 for source in of}
+    ways = ["train on another with --source NAME"] if name in trainings.get("cross_dataset", {}) else []
+    ways += ["leave it out with --datasets"] if name in targets | one_of_several else []
+    return f"Or {', and '.join(ways)}." if ways else ""
 
 
 def _untrainable(plan: Plan, protocol: Protocol, name: str) -> list[str]:

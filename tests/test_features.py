@@ -1,16 +1,18 @@
 """The feature store: what is computed once, what is shared, what is streamed."""
 
 import dataclasses
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from PIL import Image
 
 from benchmark import features
 from benchmark.cache import DiskCache
 from benchmark.clip.backbone import ImageFeatures
-from benchmark.data.catalog import load_dataset
+from benchmark.data.catalog import Dataset, Item, load_dataset
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
 from benchmark.data.splits import half
 from benchmark.data.synthetic.suite import materialise
@@ -152,6 +154,20 @@ def test_what_features_follow_from_names_them_on_disk(clip, clip64, dataset, dec
     )
     test_features(second, own)
     assert second.images_encoded == 6, "nothing of the first may be taken for the second"
+
+
+def test_pictures_of_two_datasets_are_told_apart_though_names_sizes_and_times_are_equal(clip, tmp_path):
+    def drawn(colour):
+        path = tmp_path / colour / "a" / "0.bmp"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (32, 32), colour).save(path)
+        os.utime(path, (0, 0))
+        lists = {"train": [], "val": [], "test": [Item(str(path), 0, "a")]}
+        return Dataset(name="mine", class_names=("a",), template="a {}.", image_root=str(tmp_path / colour), **lists)
+
+    store = FeatureStore(clip, disk=DiskCache(tmp_path / "cache"))
+    red, blue = (test_features(store, drawn(colour)).pooled for colour in ("red", "blue"))
+    assert not torch.equal(red, blue)
 
 
 def test_large_test_sets_are_kept_block_by_block(clip, dataset, monkeypatch, tmp_path):

@@ -30,6 +30,8 @@ LAYERS = {
     "benchmark/data/images.py": 3,
     "benchmark/data/layouts.py": 3,
     "benchmark/data/catalog.py": 4,
+    "benchmark/data/own_settings.py": 3,
+    "benchmark/data/own.py": 5,
     "benchmark/data/splits.py": 5,
     "benchmark/features.py": 6,
     "tables/": 5,

@@ -63,12 +63,12 @@ class Dataset:
     """A dataset, a half of it or a sample of it.
 
     Attributes:
-        name: its key in the catalogue.
+        name: its key in the catalogue, or a user's own.
         class_names: C names, by label. Labels identify classes; names may repeat (ImageNet's do).
         template: with one {} for the class name.
         train, val, test: items in the order of the split file.
         image_root: the folder that image paths are relative to.
-        split_sha256: of the files that list the images.
+        split_sha256: of all that decides the lists and the class names.
     """
 
     name: str
@@ -111,18 +111,38 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     missing = [path for path in (folder, images) if not path.is_dir()]
     if missing:
         raise DataError(
-            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md), or leave "
-            "it out with --datasets."
+            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md)."
         )
     listing = READERS[entry.layout](folder, images, entry.split)
-    problems = listing.problems + _check_listing(listing)
+    check_listing(
+        listing,
+        images,
+        where=f"{name} ({folder})",
+        remedy="Fetch the dataset or its split file again (docs/data.md).",
+        check_files=check_files,
+    )
+    return to_dataset(name, listing, images=images, template=entry.template)
+
+
+def check_listing(listing: Listing, images: Path, *, where: str, remedy: str, check_files: bool) -> None:
+    """Refuse lists that hold what no dataset may, and pictures that cannot be read.
+
+    Args:
+        images: the folder that the lists' paths are relative to.
+        check_files: whether to look at the pictures too.
+    Raises:
+        DataError: what reading the lists found, and all that is found here.
+    """
+    problems = listing.problems + _list_problems(listing)
     if check_files:
-        problems += _check_images(images, listing)
+        problems += _image_problems(images, listing)
     if problems:
         shown = problems[:SHOWN] + ([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])
-        raise DataError(
-            listed(f"{name} ({folder})", shown, "Fetch the dataset or its split file again (docs/data.md).")
-        )
+        raise DataError(listed(where, shown, remedy))
+
+
+def to_dataset(name: str, listing: Listing, *, images: Path, template: str) -> Dataset:
+    """The dataset that a checked listing describes."""
     lists = {
         part: [Item(f"{images}/{path}", label, class_name) for path, label, class_name in entries]
         for part, entries in listing.parts.items()
@@ -130,7 +150,7 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     return Dataset(
         name=name,
         class_names=_names(listing),
-        template=entry.template,
+        template=template,
         image_root=str(images),
         split_sha256=listing.digest,
         **lists,
@@ -142,7 +162,7 @@ def _names(listing: Listing) -> tuple[str, ...]:
     return tuple(names[label] for label in sorted(names))
 
 
-def _check_listing(listing: Listing) -> list[str]:
+def _list_problems(listing: Listing) -> list[str]:
     """What is wrong with the lists themselves: paths, labels, names, repeats, empty classes."""
     problems: list[str] = []
     names: dict[int, str] = {}
@@ -150,7 +170,7 @@ def _check_listing(listing: Listing) -> list[str]:
     parts = listing.parts if listing.val != listing.test else {"train": listing.train, "test": listing.test}
     for part, entries in parts.items():
         for number, (path, label, name) in enumerate(entries):
-            where = f"{part}[{number}]"
+            where = listing.place(part, number)
             if leaves_folder(path):
                 problems.append(f"{where}: the path '{path[:80]}' leaves the image folder")
             if label < 0:
@@ -172,17 +192,17 @@ def _check_listing(listing: Listing) -> list[str]:
     return problems
 
 
-def _check_images(images: Path, listing: Listing) -> list[str]:
+def _image_problems(images: Path, listing: Listing) -> list[str]:
     """Open every image's header; a file that is missing, empty or no picture is a problem."""
     listed_paths = (path for entries in listing.parts.values() for path, _, _ in entries)
     paths = [path for path in dict.fromkeys(listed_paths) if not leaves_folder(path)]
     root = images.resolve()
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda path: _check_image(root, path), paths, chunksize=64)
+        found = pool.map(lambda path: _image_problem(root, path), paths, chunksize=64)
         return [problem for problem in found if problem]
 
 
-def _check_image(root: Path, path: str) -> str | None:
+def _image_problem(root: Path, path: str) -> str | None:
     file = root / path
     try:
         if not file.is_file():
