@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Plan, run what is missing, render. Returns the exit code: 0, 1 if a run failed, 2 if nothing could start."""
     options = parse(arguments)
     from benchmark import stopping  # late: torch takes seconds to import, --help should not
-    from benchmark.errors import BenchmarkError
+    from benchmark.errors import BenchmarkError, StoreLostError
 
     try:
         with stopping.on_sigterm():
@@ -63,10 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
             return commands.run(options)
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ConnectionError as error:
-        print(f"error: {error}. Finished runs are recorded; the same command goes on.", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, StoreLostError) else 2
     except stopping.Terminated:
         print("ended on request; finished runs and checkpoints are kept, the same command goes on.", file=sys.stderr)
         return stopping.EXIT_CODE

@@ -15,8 +15,8 @@ from benchmark.clip.locate import checkpoint_hash
 from benchmark.config import RunSpec
 from benchmark.data.images import normalise, open_image, test_view
 from benchmark.errors import ConfigError, RecordError
+from benchmark.inputs import backbone_folder
 from benchmark.method import Method
-from benchmark.plan import backbone_folder
 from benchmark.records import RunRecord
 from benchmark.registry import create_method, method_class, method_names
 

@@ -51,7 +51,7 @@ def execute(plan: Plan, world: World | None, *, processes: int | None) -> None:
 
     Raises:
         Terminated: this process was asked to end.
-        ConnectionError: the process of rank 0 is gone.
+        StoreLostError: the process of rank 0 is gone.
     """
     missing = set(plan.missing)
     units = sum(not missing.isdisjoint(unit) for unit in units_of(plan))

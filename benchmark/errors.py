@@ -41,6 +41,10 @@ class DivergedError(BenchmarkError):
         self.about, self.last_good = dict(about or {}), dict(last_good or {})
 
 
+class StoreLostError(BenchmarkError):
+    """The process that counts for all processes of a command is gone."""
+
+
 def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     """The sentence that ends every 'unknown name' message: the nearest allowed name, then all of them."""
     names = sorted(allowed)

@@ -1,31 +1,28 @@
 """From a request to its runs: everything that can be known, checked and refused before anything is computed."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark import records
-from benchmark.cache import cache_folder
 from benchmark.capability import longest_name, probe, scores_strangers
-from benchmark.clip.backbone import Patches, check_loads, outline
-from benchmark.clip.locate import checkpoint_hash, locate_checkpoint
+from benchmark.clip.backbone import Patches, outline
+from benchmark.clip.locate import checkpoint_hash
 from benchmark.config import RunSpec
-from benchmark.data.catalog import Dataset, count_by_label, load_dataset
-from benchmark.data.own import load_own
-from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
-from benchmark.errors import ConfigError, DataError, MethodError, ShapeError, listed
+from benchmark.data.catalog import Dataset, count_by_label
+from benchmark.data.synthetic.suite import CHECKPOINT
+from benchmark.errors import ConfigError, MethodError, ShapeError, listed
 from benchmark.fit import FEW_STEPS
+from benchmark.inputs import backbone_folder, load_datasets
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.registry import Recipe, code_of, resolve_recipe
-from benchmark.request import Request, check_names, choose_trainings, names_of
+from benchmark.request import Request, check_names, choose_trainings
 from benchmark.schedule import batches_per_epoch
 from benchmark.sharing import find_training, training_id
 from benchmark.sources import clashes
 
 SMALL_STEPS, SMALL_IMAGES = 300, 2000  # of a grid that one process does: others take seconds to start
-EMBEDDED = "embedded"  # the backbone that lies in this repository
 
 
 @dataclass
@@ -75,7 +72,7 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     trainings, left_out = choose_trainings(request)
     checkpoint = backbone_folder(request.backbone, fetch=fetch)
     digest = "not-fetched" if checkpoint is None else checkpoint_hash(checkpoint)
-    plan = Plan(request, checkpoint, list(trainings), _load_datasets(request, trainings), refused=left_out)
+    plan = Plan(request, checkpoint, list(trainings), load_datasets(request, trainings), refused=left_out)
     plan.broken.update(request.left_out)
     plan.warnings += clashes()
     problems: list[str] = []
@@ -108,52 +105,11 @@ def is_small(plan: Plan) -> bool:
     return steps <= SMALL_STEPS and images <= SMALL_IMAGES
 
 
-def backbone_folder(name: str, *, fetch: bool) -> Path | None:
-    """Where a backbone lies: the embedded one here, any other as locate_checkpoint says."""
-    if name == EMBEDDED:
-        return CHECKPOINT
-    folder = locate_checkpoint(name, fetch=fetch)
-    if folder is not None:
-        check_loads(folder, name)
-    return folder
-
-
 def steps_of(plan: Plan, spec: RunSpec) -> int:
     """Optimiser steps that a run takes; none if another run trains for it."""
     if spec.training is None or spec in plan.taken:
         return 0
     return spec.training.epochs * batches_per_epoch(len(plan.training_set(spec).train), spec.training.batch_size)
-
-
-def _load_datasets(request: Request, trainings: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str, Dataset]:
-    """All datasets, checked file by file before anything is computed; the problems of all in one error."""
-    names = names_of(trainings)
-    embedded = [name for name in names if name in DRAWN]
-    cache = cache_folder() / f"synthetic-{suite_version()}"
-    if embedded:
-        materialise(cache, embedded)
-    datasets, problems = {}, []
-    for name in names:
-        try:
-            if name in request.own:
-                datasets[name] = load_own(name, request.own[name], check_files=True)
-            else:
-                root = cache if name in DRAWN else request.data
-                datasets[name] = load_dataset(name, root, check_files=name not in DRAWN)
-        except (ConfigError, DataError) as error:
-            problems.append(f"{error} {_way_without(name, trainings)}".rstrip())
-    if problems:
-        raise DataError("\n".join(problems))
-    return datasets
-
-
-def _way_without(name: str, trainings: Mapping[str, Mapping[str, tuple[str, ...]]]) -> str:
-    """How to run without a dataset that cannot be read; nothing where it is all there is."""
-    targets = {target for of in trainings.values() for pair in of.values() for target in pair}
-    one_of_several = {source for of in trainings.values() if len(of) > 1 for source in of}
-    ways = ["train on another with --source NAME"] if name in trainings.get("cross_dataset", {}) else []
-    ways += ["leave it out with --datasets"] if name in targets | one_of_several else []
-    return f"Or {', and '.join(ways)}." if ways else ""
 
 
 def _untrainable(plan: Plan, protocol: Protocol, name: str) -> list[str]:

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from torch.distributed import PrefixStore, TCPStore
 
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, StoreLostError
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what every launcher sets
 TAKEN = (*LAUNCHED, "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE")
@@ -76,7 +76,7 @@ class World:
         Args:
             poll: called again and again meanwhile.
         Raises:
-            ConnectionError: the process that kept the store is gone.
+            StoreLostError: the process that kept the store is gone.
         """
         try:
             self._store.set(f"through {self.rank}", "yes")
@@ -93,7 +93,10 @@ class World:
                 time.sleep(PULSE_SECONDS / 2)
             return []
         except RuntimeError as error:  # torch's DistError
-            raise ConnectionError("the process of rank 0 is gone, and what it kept with it") from error
+            raise StoreLostError(
+                "The process of rank 0 is gone, and with it what all others share. Finished runs are recorded; the same "
+                "command goes on from there."
+            ) from error
 
     def _beat(self) -> None:
         store = self.address.connect()  # a connection is one thread's

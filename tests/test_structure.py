@@ -51,6 +51,7 @@ LAYERS = {
     "benchmark/request.py": 9,
     "benchmark/sharing.py": 10,
     "benchmark/capability.py": 9,
+    "benchmark/inputs.py": 10,
     "benchmark/plan.py": 11,
     "benchmark/turns.py": 12,
     "benchmark/arguments.py": 10,
