@@ -23,6 +23,7 @@ class Listing:
         train, val, test: entries in the order of the files that list them.
         digest: of those files, byte by byte.
         problems: what is wrong with them, in words.
+        image_folders: those right below the image folder that stand for one: each may be a link to anywhere.
     """
 
     train: list[Entry] = field(default_factory=list)
@@ -30,6 +31,7 @@ class Listing:
     test: list[Entry] = field(default_factory=list)
     digest: str = ""
     problems: list[str] = field(default_factory=list)
+    image_folders: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, list[Entry]]:
@@ -57,7 +59,10 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
             if _is_entry(entry):
                 entries.append((entry[0].replace("\\", "/"), entry[1], entry[2]))
             else:
-                listing.problems.append(f"{part}[{number}] is {str(entry)[:80]}, not [path, label, class name]")
+                listing.problems.append(f"{part}[{number}] is {repr(entry)[:80]}, not [path, label, class name]")
+    if images == folder:
+        paths = [path for entries in listing.parts.values() for path, _, _ in entries]
+        listing.image_folders = tuple({path.partition("/")[0] for path in paths if "/" in path})
     return listing
 
 
@@ -87,7 +92,7 @@ def read_aircraft(folder: Path, images: Path, split: str) -> Listing:
 def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
     """ImageNet: images/{train,val}/nXXXXXXXX/, its val folder being the test set."""
     names = _class_names(folder)
-    listing = Listing()
+    listing = Listing(image_folders=("train", "val"))
     synsets = sorted(_folders(images / "train") | _folders(images / "val"))
     labels = _labels(synsets, names, listing)
     for part, inside in (("train", "train"), ("test", "val")):
@@ -194,7 +199,7 @@ def _images(path: Path) -> list[str]:
 def _digest(listing: Listing, names: dict[str, str]) -> str:
     digest = hashlib.sha256("\n".join(f"{synset} {name}" for synset, name in names.items()).encode())
     for part in (listing.train, listing.test):
-        digest.update("\n".join(path for path, _, _ in part).encode())
+        digest.update("\n".join(path for path, _, _ in part).encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
