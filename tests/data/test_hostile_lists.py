@@ -56,10 +56,30 @@ def problems_of(root, name="oxford_pets", *, check_files=True):
     ["/etc/passwd", "../../secret.jpg", "a/../../../secret.jpg", "..\\..\\secret.jpg", "C:\\secret.jpg", "C:secret.jpg",
      "\\\\host\\share\\a.jpg", "//host/a.jpg", "", "a\0b.jpg"],
 )  # fmt: skip
-def test_path_that_leaves_the_image_folder_is_refused_before_it_is_opened(pets, monkeypatch, path):
+def test_path_that_leaves_the_image_folder_is_refused_and_never_looked_at(pets, path):
+    put(pets.parent / "secret.jpg")
     write_split(pets, split_of(path))
-    monkeypatch.setattr("benchmark.data.catalog.check_image", None)
-    assert "leaves the image folder" in problems_of(pets, check_files=False)
+    for check_files in (False, True):
+        message = problems_of(pets, check_files=check_files)
+        assert "1 problem\n" in message
+        assert f"the path {path.replace(chr(92), '/')!r} leaves the image folder" in message
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [["0/train.jpg", True, "class 0"], ["0/train.jpg", 0.0, "class 0"], ["0/train.jpg", "0", "class 0"],
+     [0, 0, "class 0"], ["0/train.jpg", 0, None], ["0/train.jpg", 0, " "], ["0/train.jpg", 0], "0/train.jpg", None, {}],
+    ids=str,
+)  # fmt: skip
+def test_entry_of_another_form_is_named(pets, entry):
+    write_split(pets, {**split_of(), "val": [entry]})
+    assert f"val[0] is {entry!r}, not [path, label, class name]" in problems_of(pets)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"train": ' + b"9" * 5000 + b"}", b"\xff\xfe{", b"", b"\0"])
+def test_content_that_no_reader_takes_is_one_error(pets, content):
+    write_split(pets, content)
+    assert "split_zhou_OxfordPets.json: is not JSON" in problems_of(pets)
 
 
 def test_very_long_path_is_a_short_problem(pets):
@@ -71,7 +91,7 @@ def test_very_long_path_is_a_short_problem(pets):
 
 
 def test_half_a_character_is_refused_and_can_be_printed(pets):
-    write_split(pets, {**split_of("a\ud800.jpg"), "val": [["0/val.jpg", 0, "class \udfff"]]})
+    write_split(pets, {**split_of("a\ud800/b.jpg"), "val": [["0/val.jpg", 0, "class \udfff"]]})
     message = problems_of(pets)
     assert message.count("is no text") == 2
     message.encode()
