@@ -159,7 +159,7 @@ def test_what_features_follow_from_names_them_on_disk(clip, clip64, dataset, dec
 def test_features_of_another_version_are_not_read(clip, dataset, tmp_path, monkeypatch, what):
     few = dataclasses.replace(dataset, test=dataset.test[:6])
     test_features(FeatureStore(clip, disk=DiskCache(tmp_path)), few)
-    monkeypatch.setattr(what, "9.9")
+    monkeypatch.setattr(what, "9.9.9")
     other = FeatureStore(clip, disk=DiskCache(tmp_path))
     test_features(other, few)
     assert other.images_encoded == 6
