@@ -15,9 +15,11 @@ from benchmark import provenance
 from benchmark.clip.text import TextEncoder, TextPlan, unit
 from benchmark.constants import CLIP_MEAN, CLIP_STD
 from benchmark.errors import ConfigError, ShapeError
+from benchmark.memory import in_memory
 from benchmark.shapes import check_shape
 
 Patches = Literal["projected", "raw"]
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ class Clip:
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Features of ordinary texts: (C, D), unit length."""
         plan = self.plan([row[1:] for row in self.tokenize(texts)], n_ctx=0)
-        return self.text.encode(plan, torch.empty(1, 0, self.token_width, device=self.device, dtype=self.dtype))[0]
+        no_context = torch.empty(1, 0, self.token_width, device=self.device, dtype=self.dtype)
+        return in_memory(self.text, lambda: self.text.encode(plan, no_context))[0]
 
 
 def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
@@ -189,21 +192,30 @@ def load_clip(name_or_path: str | Path, device: str | torch.device = "cpu", dtyp
         ConfigError: the checkpoint cannot be found or read, or is not a CLIP.
     """
     name, source = str(name_or_path), locate_checkpoint(name_or_path, fetch=True)
+    if not any((source / file).is_file() for file in TOKENIZER_FILES):  # transformers makes one of two tokens up
+        raise ConfigError(
+            f"Backbone '{name}' has no tokenizer; it needs {' or '.join(TOKENIZER_FILES)} (with merges.txt)."
+        )
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)  # not even after asking the user
         if config.model_type != "clip":
             raise ConfigError(
                 f"Backbone '{name}' is a '{config.model_type}' checkpoint; only 'clip' fits here: the methods need "
                 "a causal text tower read at the end token, with a projection to the joint space."
             )
         model, loading = CLIPModel.from_pretrained(
-            source, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+            source, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, weights_only=True
         )
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except ConfigError:
+        raise
+    except Exception as error:  # many kinds for a file that is damaged, or that holds a program where weights belong
+        reason = f"its files are damaged or hold what they should not ({type(error).__name__})."
+        if isinstance(error, OSError | ValueError):
+            reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"Backbone '{name}' cannot be loaded: {str(error).strip().splitlines()[0]} Give a folder in Hugging Face "
-            "layout (config.json, model.safetensors, tokenizer files) or a hub id such as openai/clip-vit-base-patch16."
+            f"Backbone '{name}' cannot be loaded: {reason} Give a folder in Hugging Face layout (config.json, "
+            "model.safetensors, tokenizer files) or a hub id such as openai/clip-vit-base-patch16."
         ) from error
     if loading["missing_keys"]:
         raise ConfigError(
@@ -225,4 +237,4 @@ def outline(folder: str | Path) -> tuple[Clip, CLIPConfig]:
     small._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         model = CLIPModel(small)
-    return Clip(model, AutoTokenizer.from_pretrained(folder), str(folder)), config
+    return Clip(model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), str(folder)), config
