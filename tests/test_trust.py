@@ -24,8 +24,8 @@ CALLS = {"eval", "exec", "compile", "execfile", "__import__", "os.system", "os.p
          "yaml.full_load_all", "torch.hub.load", "torch.jit.load", "torch.package.PackageImporter", "pd.read_pickle",
          "pandas.read_pickle", "np.fromregex", "subprocess.getoutput", "subprocess.getstatusoutput",
          "shutil.unpack_archive", "ElementInclude.include"}  # fmt: skip
-LOADERS = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False),
-           "numpy.load": ("allow_pickle", False)}  # fmt: skip
+LOADERS = {"torch.load": "weights_only", "np.load": "allow_pickle", "numpy.load": "allow_pickle"}
+MUST_BE = {"weights_only": True, "allow_pickle": False, "shell": False, "trust_remote_code": False}
 YAML_LOADERS = {"SafeLoader", "StrictLoader"}
 IMPORTERS = {"benchmark/registry.py"}  # a method's file, which the user has named
 
@@ -61,15 +61,14 @@ def problems_of_call(call: ast.Call, aliases: dict[str, str], file: str) -> list
     problems = []
     if name in CALLS or name.removeprefix("builtins.") in CALLS:
         problems.append(f"calls {name}")
-    if name in LOADERS and not is_constant(given.get(LOADERS[name][0]), LOADERS[name][1]):
-        problems.append(f"calls {name} without {LOADERS[name][0]}={LOADERS[name][1]}")
+    if name in LOADERS and LOADERS[name] not in given:
+        problems.append(f"calls {name} without {LOADERS[name]}={MUST_BE[LOADERS[name]]}")
+    for keyword, value in given.items():
+        if keyword in MUST_BE and not is_constant(value, MUST_BE[keyword]):
+            problems.append(f"{keyword} must be {MUST_BE[keyword]}")
     if name == "yaml.load":
         loader = given.get("Loader") or (call.args[1] if len(call.args) > 1 else None)
         problems += [] if loader and name_of(loader).rpartition(".")[2] in YAML_LOADERS else ["an unsafe yaml.load"]
-    if "shell" in given and not is_constant(given["shell"], False):
-        problems.append("starts a shell")
-    if "trust_remote_code" in given and not is_constant(given["trust_remote_code"], False):
-        problems.append("trusts remote code")
     if last == "from_pretrained" and ".Auto" in f".{name}" and "trust_remote_code" not in given:
         problems.append("an Auto class asks the user about remote code unless told trust_remote_code=False")
     if name.endswith("Image.open") and "formats" not in given:
@@ -120,7 +119,7 @@ def test_no_file_of_the_project_executes_what_it_reads():
      "import yaml\nclass L(yaml.UnsafeLoader): pass", "import subprocess\nsubprocess.run(c, shell=True)",
      "import os\nos.system(c)", "AutoConfig.from_pretrained(p)",
      "from transformers import AutoTokenizer\nAutoTokenizer.from_pretrained(p, trust_remote_code=True)",
-     "CLIPModel.from_pretrained(p, trust_remote_code=flag)", "import torch\ntorch.hub.load(a, b)",
+     "CLIPModel.from_pretrained(p, trust_remote_code=flag)", "CLIPModel.from_pretrained(p, weights_only=False)", "import torch\ntorch.hub.load(a, b)",
      "import pandas as pd\npd.read_pickle(p)", "import importlib\nimportlib.import_module(name)",
      "from importlib import import_module\nimport_module(name)", "__import__(name)"],
 )  # fmt: skip
