@@ -119,7 +119,8 @@ def test_no_file_of_the_project_executes_what_it_reads():
      "import yaml\nclass L(yaml.UnsafeLoader): pass", "import subprocess\nsubprocess.run(c, shell=True)",
      "import os\nos.system(c)", "AutoConfig.from_pretrained(p)",
      "from transformers import AutoTokenizer\nAutoTokenizer.from_pretrained(p, trust_remote_code=True)",
-     "CLIPModel.from_pretrained(p, trust_remote_code=flag)", "CLIPModel.from_pretrained(p, weights_only=False)", "import torch\ntorch.hub.load(a, b)",
+     "CLIPModel.from_pretrained(p, trust_remote_code=flag)",
+     "CLIPModel.from_pretrained(p, weights_only=False)", "import torch\ntorch.hub.load(a, b)",
      "import pandas as pd\npd.read_pickle(p)", "import importlib\nimportlib.import_module(name)",
      "from importlib import import_module\nimport_module(name)", "__import__(name)"],
 )  # fmt: skip
