@@ -6,6 +6,7 @@ seeded by (seed, image, epoch), which makes the views of a run computable ahead 
 same for every method.
 """
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -122,8 +123,13 @@ class FeatureStore:
 
     def bytes_per_image(self, patches: Patches | None) -> int:
         """Memory that the features of one image take."""
-        width = {None: 0, "projected": self.clip.joint_width, "raw": self.clip.vision_width}[patches]
-        return 4 * (self.clip.joint_width + self.clip.patch_count * width)
+        return 4 * sum(map(math.prod, self._shapes(1, patches).values()))
+
+    def _shapes(self, count: int, patches: Patches | None) -> dict[str, tuple[int, ...]]:
+        """Of the features of some images, by name."""
+        width = {"projected": self.clip.joint_width, "raw": self.clip.vision_width}.get(patches)
+        local = {} if width is None else {"patches": (count, self.clip.patch_count, width)}
+        return {"pooled": (count, self.clip.joint_width)} | local
 
     def test(
         self, dataset: Dataset, items: Sequence[Item], patches: Patches | None, *, batch: int
@@ -229,7 +235,10 @@ class FeatureStore:
         def read() -> ImageFeatures:
             if self._disk is None or (patches is not None and view != TEST_VIEW):
                 return make()
-            tensors = self._disk.get(key, lambda: make().tensors())
+            shapes = self._shapes(len(items) * epochs, patches)
+            tensors = self._disk.get(
+                key, lambda: make().tensors(), lambda found: {name: t.shape for name, t in found.items()} == shapes
+            )
             return ImageFeatures(tensors["pooled"], tensors.get("patches")).to(self.clip.device)
 
         size = len(items) * epochs * self.bytes_per_image(patches)

@@ -94,8 +94,8 @@ class World:
             return []
         except RuntimeError as error:  # torch's DistError
             raise StoreLostError(
-                "The process of rank 0 is gone, and with it what all others share. Finished runs are recorded; the same "
-                "command goes on from there."
+                "The process of rank 0 is gone, and with it what all others share. Finished runs are recorded; the "
+                "same command goes on from there."
             ) from error
 
     def _beat(self) -> None:

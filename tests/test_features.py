@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from benchmark import features
 from benchmark.cache import DiskCache
@@ -168,6 +169,34 @@ def test_pictures_of_two_datasets_are_told_apart_though_names_sizes_and_times_ar
     store = FeatureStore(clip, disk=DiskCache(tmp_path / "cache"))
     red, blue = (test_features(store, drawn(colour)).pooled for colour in ("red", "blue"))
     assert not torch.equal(red, blue)
+
+
+@pytest.mark.parametrize("what", ["torch.__version__", "PIL.__version__", "benchmark.features.VIEWS"])
+def test_features_of_another_version_are_not_read(clip, dataset, tmp_path, monkeypatch, what):
+    few = dataclasses.replace(dataset, test=dataset.test[:6])
+    test_features(FeatureStore(clip, disk=DiskCache(tmp_path)), few)
+    monkeypatch.setattr(what, "9.9.9")
+    other = FeatureStore(clip, disk=DiskCache(tmp_path))
+    test_features(other, few)
+    assert other.images_encoded == 6
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"pooled": torch.ones(5, 128)}, {"pooled": torch.ones(6, 127)}, {"pooled": torch.ones(6)},
+     {"patches": torch.ones(6, 36, 128)}, {"pooled": torch.ones(6, 128), "patches": torch.ones(6, 9, 128)}],
+    ids=lambda content: ",".join(f"{name} {tuple(tensor.shape)}" for name, tensor in content.items()) or "nothing",
+)  # fmt: skip
+@pytest.mark.parametrize("patches", [None, "raw"])
+def test_entry_of_another_shape_is_made_anew(clip, dataset, tmp_path, content, patches):
+    few = dataclasses.replace(dataset, test=dataset.test[:6])
+    wanted = test_features(FeatureStore(clip, disk=DiskCache(tmp_path)), few, patches)
+    (entry,) = tmp_path.glob("*/*.safetensors")
+    save_file(content, entry)
+    assert equal(test_features(FeatureStore(clip, disk=DiskCache(tmp_path)), few, patches), wanted)
+    again = FeatureStore(clip, disk=DiskCache(tmp_path))
+    assert equal(test_features(again, few, patches), wanted)
+    assert again.images_encoded == 0
 
 
 def test_large_test_sets_are_kept_block_by_block(clip, dataset, monkeypatch, tmp_path):

@@ -17,9 +17,11 @@ from benchmark.clip.locate import locate_checkpoint
 from benchmark.clip.text import TextEncoder, TextPlan, unit
 from benchmark.constants import CLIP_MEAN, CLIP_STD
 from benchmark.errors import ConfigError, ShapeError, listed
+from benchmark.memory import in_memory
 from benchmark.shapes import check_shape
 
 Patches = Literal["projected", "raw"]
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Clip:
         """Features of ordinary texts: (C, D), of unit length unless that is not wanted."""
         plan = self.plan([row[1:] for row in self.tokenize(texts)], n_ctx=0)
         no_context = torch.empty(1, 0, self.token_width, device=self.device, dtype=self.dtype)
-        return self.text.encode(plan, no_context, unit_length=unit_length)[0]
+        return in_memory(self.text, lambda: self.text.encode(plan, no_context, unit_length=unit_length))[0]
 
 
 def load_clip(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Clip:

@@ -59,7 +59,7 @@ def read_config(folder: Path, name: str) -> CLIPConfig:
         stated = f"is a '{kind}' checkpoint" if kind else "has a config.json that states no model_type"
         raise ConfigError(f"Backbone '{name}' {stated}; only 'clip' fits here: {REASONS.get(kind, _NEEDED)}.")
     try:
-        config = CLIPConfig.from_pretrained(folder)
+        config = CLIPConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
         raise ConfigError(
             f"Backbone '{name}': config.json is not the configuration of a CLIP: {one_line(error)}. Restore the file."
@@ -92,7 +92,7 @@ def read_tokenizer(folder: Path, name: str, config: CLIPConfig) -> PreTrainedTok
     if not has_tokenizer(folder):
         raise ConfigError(f"Backbone '{name}' lacks tokenizer.json, or vocab.json with merges.txt. {_advice()}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare ones for a damaged file
         raise ConfigError(
             f"Backbone '{name}': the tokenizer cannot be loaded: {one_line(error)}. Restore its files."

@@ -24,6 +24,7 @@ class Listing:
         digest: of all that decides the lists.
         problems: what is wrong with them, in words.
         lines: part to the line of the file that each of its entries stands on, where lines are counted.
+        image_folders: those right below the image folder that stand for one: each may be a link to anywhere.
     """
 
     train: list[Entry] = field(default_factory=list)
@@ -32,6 +33,7 @@ class Listing:
     digest: str = ""
     problems: list[str] = field(default_factory=list)
     lines: dict[str, list[int]] = field(default_factory=dict)
+    image_folders: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, list[Entry]]:
@@ -63,7 +65,10 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
             if _is_entry(entry):
                 entries.append((entry[0].replace("\\", "/"), entry[1], entry[2]))
             else:
-                listing.problems.append(f"{part}[{number}] is {str(entry)[:80]}, not [path, label, class name]")
+                listing.problems.append(f"{part}[{number}] is {repr(entry)[:80]}, not [path, label, class name]")
+    if images == folder:
+        paths = [path for entries in listing.parts.values() for path, _, _ in entries]
+        listing.image_folders = tuple({path.partition("/")[0] for path in paths if "/" in path})
     return listing
 
 
@@ -93,7 +98,7 @@ def read_aircraft(folder: Path, images: Path, split: str) -> Listing:
 def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
     """ImageNet: images/{train,val}/nXXXXXXXX/, its val folder being the test set."""
     names = _class_names(folder)
-    listing = Listing()
+    listing = Listing(image_folders=("train", "val"))
     synsets = sorted(folders_in(images / "train") | folders_in(images / "val"))
     labels = _labels(synsets, names, listing)
     for part, inside in (("train", "train"), ("test", "val")):
@@ -206,7 +211,7 @@ def pictures_in(path: Path) -> list[str]:
 def _digest(listing: Listing, names: dict[str, str]) -> str:
     digest = hashlib.sha256("\n".join(f"{synset} {name}" for synset, name in names.items()).encode())
     for part in (listing.train, listing.test):
-        digest.update("\n".join(path for path, _, _ in part).encode())
+        digest.update("\n".join(path for path, _, _ in part).encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -59,7 +59,7 @@ def image_seconds(clip: Clip) -> tuple[float, float]:
     jpeg = drawn_jpeg()
 
     def decode() -> np.ndarray:
-        return test_view(Image.open(io.BytesIO(jpeg)).convert("RGB"), clip.image_size)
+        return test_view(Image.open(io.BytesIO(jpeg), formats=("JPEG",)).convert("RGB"), clip.image_size)
 
     pixels = normalise(torch.from_numpy(np.stack([decode()] * IMAGES)).to(clip.device))
     return seconds(decode, 8), min(seconds(lambda: clip.encode_images(pixels, "projected")) for _ in range(2)) / IMAGES

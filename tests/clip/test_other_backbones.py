@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
-import benchmark.plan
+import benchmark.inputs
 import run_all
 from benchmark import records
 from benchmark.clip.backbone import Clip, load_clip, outline
@@ -245,7 +245,7 @@ def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path
     arguments = [*ONE_DATASET, "--backbone", str(folder), "--out", str(tmp_path / "out"), "--plan"]
     arguments += ["--methods", "zero_shot", "coop", "--set", "coop.n_ctx=4"]
     assert run_all.main(arguments) == 0
-    monkeypatch.setattr(benchmark.plan, "load_dataset", with_a_long_name)
+    monkeypatch.setattr(benchmark.inputs, "load_dataset", with_a_long_name)
     assert run_all.main(arguments) == 2
     message = capsys.readouterr().err
     assert "at most 8" in message

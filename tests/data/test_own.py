@@ -228,7 +228,7 @@ def test_all_problems_of_a_csv_come_with_their_lines(table):
         "line 9: the class_name is empty; the split is 'Test', not train, val or test",
         "line 10: the path '../a/2.png' leaves the image folder; 'images' of the YAML names another",
         "line 11: the label is '-1', not a whole number from 0; the path '/etc/a.png' leaves the image folder",
-        "line 12: label 0 is called 'two\nlines', and 'cat' elsewhere",
+        "line 12: label 0 is called 'two\\nlines', and 'cat' elsewhere",
         "line 14: 'a/0.png' is listed in train already",
         "labels must run from 0 without gaps; 2, 3 are missing",
         "class 4 ('cow') has no image in test",
