@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import tables.report
 import tables.writers
 from benchmark import records
 from benchmark.arguments import make_request
+from benchmark.calibrate import calibrate
 from benchmark.config import RunSpec
-from benchmark.describe import describe, describe_cost
+from benchmark.describe import describe, describe_cost, describe_forecast
 from benchmark.errors import ConfigError, RecordError
 from benchmark.orchestrate import Runner
 from benchmark.plan import Plan, make_plan
@@ -26,21 +28,25 @@ from tables import claims, figures, gaps
 from tables.aggregate import dataset_titles
 
 
-def run(options: argparse.Namespace) -> int:
-    """One call of the command line; returns its exit code."""
+def run(options: argparse.Namespace, *, began: float) -> int:
+    """One call of the command line, that began when time.perf_counter() said so; returns its exit code."""
     transformers.utils.logging.disable_progress_bar()
     request = make_request(options)
     accelerator = make_accelerator(options.device, options.precision)
     if options.processes is not None and (options.processes < 1 or accelerator.device.type != "cpu"):
         raise ConfigError(f"--processes {options.processes}: 1 or more, and on a CPU only (--device cpu).")
-    plan = make_plan(request, fetch=not options.plan)
+    plan = make_plan(request, fetch=options.calibrate or not options.plan)
     print(describe(plan), flush=True)
+    processes = max(1, min(options.processes or default_processes(accelerator), len(groups_of(plan.missing))))
+    if options.calibrate:
+        before = time.perf_counter() - began
+        print(describe_forecast(calibrate(plan, accelerator, processes=processes, before=before)))
+        return 0
     if options.plan:
         print(describe_cost(plan))
         return 0
     if plan.missing:
         records.check_writable(request.out)
-    processes = min(options.processes or default_processes(accelerator), len(groups_of(plan.missing)))
     progress = Progress(len(plan.missing))
     try:
         if processes > 1:
