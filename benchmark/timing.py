@@ -32,13 +32,13 @@ from benchmark.protocols.protocol import Scored
 from benchmark.registry import create_method
 from benchmark.stand_in import CountingStore, StandInStore
 
-SHORTEST = 0.1  # seconds that a timing lasts at least, where there is enough to time
+SHORTEST = 0.15  # seconds that a timing of steps or scoring lasts at least, where there is enough to time
+SHORTEST_IMAGES = 0.4  # of pictures, whose few kinds make up much of the time
 STEPS = 4  # of a longer epoch, that is how many are timed again and again
 SIZES = (4, 16, 64, 256, 1024)  # pictures timed, until it lasts long enough
 MOST_EPOCHS = 10000  # never reached: a timing ends before
-TOWER_WIDTHS = (
-    16  # floats that a row of the image tower holds at most, in its widths: the MLP's four three times, and x
-)
+# floats that a row of the image tower holds at most, in its widths: three times the MLP's four, and what goes around
+TOWER_WIDTHS = 16
 TINY = 1e-12  # a learning rate: a timing has no need to learn, and must not diverge
 
 
@@ -173,46 +173,47 @@ class Bench:
         return max(0.0, marks[1] - marks[0] - epoch), epoch / steps
 
     def _scoring(self, spec: RunSpec, method: Method, scored: Scored, template: str) -> list[Work]:
-        """One run's scoring of a class set, without encoding the images."""
+        """One run's scoring of a class set, without the images."""
         dataset = scored.dataset
         key = (spec.method, spec.options, template, dataset.class_names, len(dataset.test))
+        first, again, count = self._once(key, lambda: self._score(method, dataset, template))
+        return [Work(1, first), Work((len(dataset.test) - count) / count, again)]
 
-        def measure() -> list[Work]:
-            store = StandInStore(self.clip, limit_bytes=self.limit)
-            for size in (STEPS, SCORE_BATCH):
-                some = dataclasses.replace(dataset, test=dataset.test[:size])
-                started = self._clock()
-                method.set_classes(dataset.class_names, template)
-                evaluate(method, some, store=store, accelerator=self.accelerator)
-                first = self._clock()
-                evaluate(method, some, store=store, accelerator=self.accelerator)  # the prompts are known now
-                again = self._clock() - first
-                if again >= SHORTEST:
-                    break
-            count = len(some.test)
-            return [Work(1, first - started), Work((len(dataset.test) - count) / count, again)]
-
-        return self._once(key, measure)
+    def _score(self, method: Method, dataset: Dataset, template: str) -> tuple[float, float, int]:
+        """Seconds for some images behind new classes, for as many more, and how many these are."""
+        store = StandInStore(self.clip, limit_bytes=self.limit)
+        for size in (STEPS, SCORE_BATCH):
+            some = dataclasses.replace(dataset, test=dataset.test[:size])
+            started = self._clock()
+            method.set_classes(dataset.class_names, template)
+            evaluate(method, some, store=store, accelerator=self.accelerator)
+            first = self._clock()
+            evaluate(method, some, store=store, accelerator=self.accelerator)  # the prompts are known now
+            again = self._clock() - first
+            if again >= SHORTEST:
+                break
+        return first - started, again, len(some.test)
 
     def _images(self, name: str, view: str, kinds: tuple[Patches | None, ...], count: int, *, forgets: bool) -> Work:
         """So many pictures of a dataset decoded and encoded. `forgets`: no decoded picture is found again."""
         view = "new" if view == "seen" and forgets else view
-        dataset = self.plan.datasets[name]
+        return Work(
+            count, self._once((name, view, kinds), lambda: self._picture(self.plan.datasets[name], view, kinds))
+        )
 
-        def measure() -> float:
-            items = dataset.test if view == "test" else dataset.train
-            for size in SIZES:
-                store, some = CountingStore(self.store), items[:size]
-                if view == "seen":
-                    store.encode(dataset, [(item, View(0, 0)) for item in some], kinds[:1])
-                started = self._clock()
-                store.encode(dataset, [(item, TEST_VIEW if view == "test" else View(0, 1)) for item in some], kinds)
-                seconds = self._clock() - started
-                if seconds >= SHORTEST:
-                    break
-            return seconds / len(some)
-
-        return Work(count, self._once((name, view, kinds), measure))
+    def _picture(self, dataset: Dataset, view: str, kinds: tuple[Patches | None, ...]) -> float:
+        """Seconds that a picture takes among others."""
+        items = dataset.test if view == "test" else dataset.train
+        for size in SIZES:
+            store, some = CountingStore(self.store), items[:size]
+            if view == "seen":
+                store.encode(dataset, [(item, View(0, 0)) for item in some], kinds[:1])
+            started = self._clock()
+            store.encode(dataset, [(item, TEST_VIEW if view == "test" else View(0, 1)) for item in some], kinds)
+            seconds = self._clock() - started
+            if seconds >= SHORTEST_IMAGES:
+                break
+        return seconds / len(some)
 
     def _picture_bytes(self, name: str) -> int:
         """Mean size in memory of a decoded training picture."""
