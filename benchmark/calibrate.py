@@ -35,7 +35,9 @@ def calibrate(plan: Plan, accelerator: Accelerator, *, processes: int, before: f
         ConfigError: a process was ended while it measured.
     """
     started, groups, share = time.perf_counter(), groups_of(plan.missing), 1 / processes
-    if processes > 1:
+    if not groups:
+        portions = []
+    elif processes > 1:
         portions = _side_by_side(plan, groups, processes)
     else:
         bench = Bench(plan, accelerator, share=share)
@@ -48,6 +50,7 @@ def calibrate(plan: Plan, accelerator: Accelerator, *, processes: int, before: f
         limit=int(share * STORE_BYTES),
         parent=peak_bytes_of(accelerator) if processes > 1 else 0,
         took=time.perf_counter() - started,
+        on_gpu=accelerator.device.type == "cuda",
     )
 
 

@@ -75,7 +75,9 @@ def describe_cost(plan: Plan) -> str:
 
 
 def describe_forecast(forecast: Forecast) -> str:
-    """What was measured, as runs, trainings, steps, time and memory, and how far to trust it."""
+    """Runs, trainings, steps, time and memory of what is missing, and what of it was measured."""
+    if not forecast.parts:
+        return "Nothing is left to run."
     groups: dict[tuple[str, str], list[Part]] = {}
     for part in forecast.parts:
         groups.setdefault((part.protocol, part.method), []).append(part)
@@ -83,18 +85,24 @@ def describe_forecast(forecast: Forecast) -> str:
     rows.append(["total", "", *_sums(forecast, forecast.parts)])
     headers = ["protocol", "method", "runs", "trainings", "steps", "h:mm:ss"]
     encoded, found = (sum(getattr(portion, name) for portion in forecast.portions) for name in ("encoded", "found"))
-    several = forecast.processes > 1
-    table = tabulate(rows, headers=headers, tablefmt="simple", intfmt=",", colalign=("left", "left", *["right"] * 4))
-    return (
-        f"{table}\n\n"
-        f"time: {_clock(forecast.seconds)} from the command to the last run, in "
-        f"{forecast.processes} process{'es' if several else ''}; a row's is its share of it.\n"
-        f"peak memory: {_gigabytes(max(forecast.process_bytes(), default=0))} a process"
-        + (f", {_gigabytes(forecast.all_bytes)} in all, the process that starts the others included" if several else "")
-        + f".\nMeasured in {forecast.took:.0f} s on this machine as it was just now, {forecast.processes} at once: "
-        "some steps of each kind of training, the scoring of some images of each class set, decoding and encoding some "
-        "pictures of each dataset, the start of a process. Everything else is these times how often each occurs: "
-        f"{encoded:,} pictures are still to be encoded, the features of {found:,} lie on disk. Tables are not in it."
+    one = forecast.processes == 1
+    in_processes = "in one process" if one else f"in {forecast.processes} processes side by side"
+    memory = f"{'memory of the GPU' if forecast.on_gpu else 'peak memory'}: {_gigabytes(max(forecast.process_bytes()))}"
+    if not one:
+        memory += f" a process, {_gigabytes(forecast.all_bytes)} in all with the one that starts them"
+    return "\n".join(
+        [
+            tabulate(rows, headers=headers, tablefmt="simple", intfmt=",", colalign=["left"] * 2 + ["right"] * 4),
+            "",
+            f"time: {_clock(forecast.seconds)} from the command to the last run, {in_processes}; a row has its share.",
+            memory,
+            f"images: {encoded:,} to encode, the features of {found:,} lie on disk",
+            "",
+            f"Measured in {forecast.took:.0f} s, {in_processes}: the start, some steps of each kind of training, "
+            "scoring of some images of each class set, decoding and encoding of some pictures of each dataset.",
+            "Extrapolated: how often each occurs. Assumed: a machine as busy as just now, and files as quick as when "
+            "they are read a second time. Not in it: the tables.",
+        ]
     )
 
 

@@ -70,6 +70,7 @@ class Forecast:
         limit: bytes of features, and as many of pictures, that a process keeps.
         parent: bytes of the process that starts the others; 0 where it does the runs itself.
         took: seconds that the measurement took.
+        on_gpu: memory is a GPU's.
     """
 
     portions: Sequence[Portion]
@@ -78,6 +79,7 @@ class Forecast:
     limit: int = 0
     parent: int = 0
     took: float = 0.0
+    on_gpu: bool = False
     parts: list[Part] = field(init=False)
 
     def __post_init__(self):

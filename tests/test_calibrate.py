@@ -8,6 +8,7 @@ import run_all
 from benchmark import registry
 from benchmark.arguments import make_request
 from benchmark.calibrate import calibrate
+from benchmark.describe import describe_forecast
 from benchmark.plan import make_plan, steps_of
 from benchmark.timing import Bench
 
@@ -131,8 +132,8 @@ def test_command_measures_a_method_with_the_public_interface_alone(plain_method,
     text = capsys.readouterr().out
     row = [line.split() for line in text.splitlines() if "warm" in line][-1]
     assert row[:5] == ["base2new", "warm", "3", "3", "6"]
-    assert "in 1 process;" in text
-    assert "GB in all" not in text
+    assert "in one process;" in text
+    assert "in all" not in text
 
 
 @pytest.mark.slow
@@ -144,10 +145,16 @@ def test_command_prints_runs_hours_and_memory_and_leaves_nothing(tmp_path, capsy
     rows = {tuple(line.split()[:2]): line.split()[2:] for line in text.splitlines() if line.startswith("base2new")}
     assert rows["base2new", "coop"][:2] == ["4", "4"]
     assert rows["base2new", "zero_shot"][:3] == ["4", "0", "0"]
-    assert "in 2 processes;" in text
+    assert "in 2 processes side by side;" in text
     assert "GB a process" in text
     assert "GB in all" in text
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_measured_where_nothing_is_missing(forecast, monkeypatch):
+    monkeypatch.setattr("benchmark.plan.records.missing", lambda specs, results: [])
+    _, found = forecast("--methods", "zero_shot")
+    assert describe_forecast(found) == "Nothing is left to run."
 
 
 def test_plan_says_trainings_and_how_to_learn_more(tmp_path, capsys):
