@@ -63,13 +63,15 @@ def _side_by_side(plan: Plan, groups: Sequence[Sequence[RunSpec]], processes: in
     threads = max(1, torch.get_num_threads() // processes)
     context = torch.multiprocessing.get_context("spawn")
     told = (plan, processes, threads, time.time())
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare, initargs=told)
     try:
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare, initargs=told) as pool:
-            return list(pool.map(_measure, groups))
+        return list(pool.map(_measure, groups))
     except BrokenProcessPool as error:
         raise ConfigError(
             f"--calibrate: one of {processes} processes was ended, for want of memory perhaps. Take fewer --processes."
         ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)  # who interrupts waits for what is being timed, not for the rest
 
 
 def _prepare(plan: Plan, processes: int, threads: int, started: float) -> None:
