@@ -70,6 +70,14 @@ def test_seeds_train_one_by_one_without_lockstep(forecast):
     assert apart - together == pytest.approx(1000 + 10 * 4)
 
 
+def test_seeds_train_one_by_one_where_a_method_cannot_share_its_passes(forecast):
+    arguments = ["--protocol", "few_shot", "--methods", "coop", "--set", "coop.class_specific=true"]
+    one, two = (forecast(*arguments, "--set", "coop.epochs=10", "--seeds", *seeds)[1] for seeds in (["1"], ["1", "2"]))
+    all_classes = 100 + (400 - 64) / 64 * 10
+    views = 10 * 8 * 0.01
+    assert seconds(two) - seconds(one) == pytest.approx(1000 + 10 * 1 + all_classes + views)
+
+
 def test_methods_share_train_views_but_not_those_of_patches(forecast):
     short = ["--set", "cocoop.epochs=10", "--set", "kgcoop.epochs=10", "--set", "copl.epochs=10", "--seeds", "1"]
     pictures = {}
