@@ -36,6 +36,13 @@ def test_account_tells_pictures_opened_first_from_those_seen_and_from_test_image
     assert len(store.opened) == len(dataset.train)
 
 
+def test_kind_of_features_that_is_kept_is_not_encoded_again_with_another(clip, dataset):
+    store = CountingStore(FeatureStore(clip, ahead=("projected",)))
+    for patches in ("projected", None):
+        ask(store, dataset, patches=patches, epochs=())
+    assert store.encoded == {(dataset.name, "test", (kind,)): len(dataset.test) for kind in ("projected", None)}
+
+
 def test_features_on_disk_are_found_and_nothing_is_written(clip, dataset, tmp_path):
     real = FeatureStore(clip, disk=DiskCache(tmp_path / "full"))
     list(real.test(dataset, dataset.test, None, batch=8))
@@ -56,7 +63,7 @@ def test_account_equals_a_real_store_where_one_kind_of_features_is_on_disk(clip,
     real = FeatureStore(clip, disk=disk, ahead=(None, "projected"))
     counting = CountingStore(real)
     for store in (counting, real):
-        for patches in (None, "projected"):
+        for patches in ("projected", None):
             ask(store, dataset, patches=patches, epochs=(), batch=8)
     assert counting.encoded == {(dataset.name, "test", ("projected",)): real.images_encoded}
 
