@@ -11,6 +11,7 @@ from benchmark.data.catalog import Dataset, Item
 from benchmark.features import TEST_VIEW, FeatureStore, View
 
 Picture = tuple[Item, View]
+SIZES = (4, 16, 64, 256, 1024)  # pictures encoded in one call: few of them take longer each
 
 
 class StandInStore(FeatureStore):
@@ -40,8 +41,8 @@ class CountingStore(FeatureStore):
         other: the store that the runs will use.
 
     Attributes:
-        encoded: (dataset, view, kinds of features) to pictures; the view is "test", or "new" for a training picture
-            whose file is opened first, or "seen".
+        encoded: (dataset, view, kinds of features, size) to pictures; the view is "test", or "new" for a training
+            picture whose file is opened first, or "seen"; the size is that of SIZES which their batch came up to.
         found: pictures whose features lie on disk.
         opened: files of training pictures.
     """
@@ -49,7 +50,7 @@ class CountingStore(FeatureStore):
     def __init__(self, other: FeatureStore):
         super().__init__(other.clip, autocast=other._autocast, limit_bytes=other._limit, ahead=other._ahead)
         self._origin, self._shelf = other._origin, other._disk
-        self.encoded: Counter[tuple[str, str, tuple[Patches | None, ...]]] = Counter()
+        self.encoded: Counter[tuple[str, str, tuple[Patches | None, ...], int]] = Counter()
         self.found, self.opened = 0, set()
 
     @property
@@ -66,9 +67,10 @@ class CountingStore(FeatureStore):
     def _encode(
         self, dataset: Dataset, pictures: Sequence[Picture], kinds: Sequence[Patches | None]
     ) -> list[ImageFeatures]:
+        size = max(size for size in SIZES if size <= max(len(pictures), SIZES[0]))
         for item, view in pictures:
             name = "test" if view == TEST_VIEW else "seen" if item.path in self.opened else "new"
-            self.encoded[dataset.name, name, tuple(kinds)] += 1
+            self.encoded[dataset.name, name, tuple(kinds), size] += 1
             if name == "new":
                 self.opened.add(item.path)
         return [self._blank(len(pictures)) for _ in kinds]

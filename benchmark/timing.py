@@ -5,6 +5,7 @@ of each dataset. A store that counts is asked for all that the runs will ask the
 """
 
 import dataclasses
+import math
 import resource
 import sys
 import time
@@ -30,12 +31,11 @@ from benchmark.orchestrate import Runner, alike
 from benchmark.plan import Plan, steps_of
 from benchmark.protocols.protocol import Scored
 from benchmark.registry import create_method
-from benchmark.stand_in import CountingStore, StandInStore
+from benchmark.stand_in import SIZES, CountingStore, Picture, StandInStore
 
 SHORTEST = 0.15  # seconds that a timing of steps or scoring lasts at least, where there is enough to time
 SHORTEST_IMAGES = 0.4  # of pictures, whose few kinds make up much of the time
 STEPS = 4  # of a longer epoch, that is how many are timed again and again
-SIZES = (4, 16, 64, 256, 1024)  # pictures timed, until it lasts long enough
 MOST_EPOCHS = 10000  # never reached: a timing ends before
 # floats that a row of the image tower holds at most, in its widths: three times the MLP's four, and what goes around
 TOWER_WIDTHS = 16
@@ -194,26 +194,33 @@ class Bench:
                 break
         return first - started, again, len(some.test)
 
-    def _images(self, name: str, view: str, kinds: tuple[Patches | None, ...], count: int, *, forgets: bool) -> Work:
+    def _images(
+        self, name: str, view: str, kinds: tuple[Patches | None, ...], size: int, count: int, *, forgets: bool
+    ) -> Work:
         """So many pictures of a dataset decoded and encoded. `forgets`: no decoded picture is found again."""
-        view = "new" if view == "seen" and forgets else view
-        return Work(
-            count, self._once((name, view, kinds), lambda: self._picture(self.plan.datasets[name], view, kinds))
-        )
+        view, dataset = "new" if view == "seen" and forgets else view, self.plan.datasets[name]
+        return Work(count, self._once((name, view, kinds, size), lambda: self._picture(dataset, view, kinds, size)))
 
-    def _picture(self, dataset: Dataset, view: str, kinds: tuple[Patches | None, ...]) -> float:
-        """Seconds that a picture takes among others."""
-        items = dataset.test if view == "test" else dataset.train
-        for size in SIZES:
-            store, some = CountingStore(self.store), items[:size]
-            if view == "seen":
-                store.encode(dataset, [(item, View(0, 0)) for item in some], kinds[:1])
-            started = self._clock()
-            store.encode(dataset, [(item, TEST_VIEW if view == "test" else View(0, 1)) for item in some], kinds)
-            seconds = self._clock() - started
+    def _picture(self, dataset: Dataset, view: str, kinds: tuple[Patches | None, ...], most: int) -> float:
+        """Seconds that a picture takes among `most`, or among fewer if these last long enough."""
+        for size in SIZES[: SIZES.index(most) + 1]:
+            pictures = _pictures(dataset, view, size)
+            seconds = self._encode(dataset, view, kinds, pictures)
             if seconds >= SHORTEST_IMAGES:
-                break
-        return seconds / len(some)
+                return seconds / size
+        rounds = math.ceil(SHORTEST_IMAGES / max(seconds, TINY))
+        return sum(self._encode(dataset, view, kinds, pictures) for _ in range(rounds)) / (rounds * size)
+
+    def _encode(
+        self, dataset: Dataset, view: str, kinds: tuple[Patches | None, ...], pictures: Sequence[Picture]
+    ) -> float:
+        """Seconds that some pictures take."""
+        store = CountingStore(self.store)
+        if view == "seen":
+            store.encode(dataset, pictures, kinds[:1])
+        started = self._clock()
+        store.encode(dataset, pictures, kinds)
+        return self._clock() - started
 
     def _picture_bytes(self, name: str) -> int:
         """Mean size in memory of a decoded training picture."""
@@ -230,6 +237,12 @@ class Bench:
         if self.accelerator.device.type == "cuda":
             torch.cuda.synchronize(self.accelerator.device)
         return time.perf_counter()
+
+
+def _pictures(dataset: Dataset, view: str, count: int) -> list[Picture]:
+    """So many pictures of a dataset, of several epochs where it holds fewer."""
+    items = dataset.test if view == "test" else dataset.train
+    return [(items[i % len(items)], TEST_VIEW if view == "test" else View(0, i // len(items))) for i in range(count)]
 
 
 def _ask(features: Iterator[object]) -> None:

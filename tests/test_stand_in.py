@@ -29,9 +29,9 @@ def test_account_tells_pictures_opened_first_from_those_seen_and_from_test_image
     store = CountingStore(FeatureStore(clip))
     ask(store, dataset, epochs=(0, 10))
     assert store.encoded == {
-        (dataset.name, "new", (None,)): len(dataset.train),
-        (dataset.name, "seen", (None,)): 19 * len(dataset.train),  # ten epochs at a time
-        (dataset.name, "test", (None,)): len(dataset.test),
+        (dataset.name, "new", (None,), 64): len(dataset.train),
+        (dataset.name, "seen", (None,), 64): 19 * len(dataset.train),  # ten epochs at a time
+        (dataset.name, "test", (None,), 16): len(dataset.test),
     }
     assert len(store.opened) == len(dataset.train)
 
@@ -40,7 +40,7 @@ def test_kind_of_features_that_is_kept_is_not_encoded_again_with_another(clip, d
     store = CountingStore(FeatureStore(clip, ahead=("projected",)))
     for patches in ("projected", None):
         ask(store, dataset, patches=patches, epochs=())
-    assert store.encoded == {(dataset.name, "test", (kind,)): len(dataset.test) for kind in ("projected", None)}
+    assert store.encoded == {(dataset.name, "test", (kind,), 16): len(dataset.test) for kind in ("projected", None)}
 
 
 def test_features_on_disk_are_found_and_nothing_is_written(clip, dataset, tmp_path):
@@ -65,7 +65,7 @@ def test_account_equals_a_real_store_where_one_kind_of_features_is_on_disk(clip,
     for store in (counting, real):
         for patches in ("projected", None):
             ask(store, dataset, patches=patches, epochs=(), batch=8)
-    assert counting.encoded == {(dataset.name, "test", ("projected",)): real.images_encoded}
+    assert counting.encoded == {(dataset.name, "test", ("projected",), 16): real.images_encoded}
 
 
 @pytest.mark.parametrize("patches", [None, "projected", "raw"])
