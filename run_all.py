@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -46,13 +47,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--no-lockstep", action="store_true", help="train the seeds of a method one by one, not in one pass")
     add("--no-graphs", action="store_true", help="on a GPU, start every kernel of a training step by itself")
     add("--plan", action="store_true", help="only check and print what would run")
+    add("--calibrate", action="store_true", help="as --plan, with hours and memory: a little of each kind of work is "
+        "timed on this machine")  # fmt: skip
     add("--std", action="store_true", help="tables with the standard deviation over seeds")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Plan, run what is missing, render. Returns the exit code: 0, 1 if a run failed, 2 if nothing could start."""
-    options = parse(arguments)
+    began, options = time.perf_counter(), parse(arguments)
     from benchmark import stopping  # late: torch takes seconds to import, --help should not
     from benchmark.errors import BenchmarkError, StoreLostError
 
@@ -60,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         with stopping.on_sigterm():
             from benchmark import commands
 
-            return commands.run(options)
+            return commands.run(options, began=began)
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, StoreLostError) else 2

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import tables.report
 import tables.writers
 from benchmark import records, stopping
 from benchmark.arguments import make_request
+from benchmark.calibrate import calibrate
 from benchmark.config import RunSpec
-from benchmark.describe import describe, describe_cost
+from benchmark.describe import describe, describe_cost, describe_forecast
 from benchmark.device import default_processes
 from benchmark.errors import RecordError
 from benchmark.plan import Plan, is_small, make_plan
@@ -25,15 +27,19 @@ from tables import claims, figures, gaps
 from tables.aggregate import dataset_titles
 
 
-def run(options: argparse.Namespace) -> int:
-    """One call of the command line; returns its exit code."""
+def run(options: argparse.Namespace, *, began: float) -> int:
+    """One call of the command line, that began when time.perf_counter() said so; returns its exit code."""
     transformers.utils.logging.disable_progress_bar()
-    world = None if options.plan else join()
+    world = None if options.plan or options.calibrate else join()
     request = make_request(options, local_rank=world.local_rank if world else 0)
     speaks = world is None or world.rank == 0
-    plan = make_plan(request, fetch=not options.plan)
+    plan = make_plan(request, fetch=options.calibrate or not options.plan)
     if speaks:
         print(describe(plan), flush=True)
+    if options.calibrate:
+        before = time.perf_counter() - began
+        print(describe_forecast(calibrate(plan, processes=_processes(plan, options.processes), before=before)))
+        return 0
     if options.plan:
         print(describe_cost(plan))
         return 0
@@ -53,15 +59,12 @@ def execute(plan: Plan, world: World | None, *, processes: int | None) -> None:
         Terminated: this process was asked to end.
         StoreLostError: the process of rank 0 is gone.
     """
-    missing = set(plan.missing)
-    units = sum(not missing.isdisjoint(unit) for unit in units_of(plan))
-    alone = world is not None or is_small(plan)
-    wanted = min(units, processes or (1 if alone else default_processes(plan.request.device)))
+    wanted = processes or 1 if world else _processes(plan, processes)
     progress = Progress(len(plan.missing), name=f"rank {world.rank}" if world else "")
     try:
         if world is not None:
             # the work is a child's: one that dies, for want of memory say, does not make the launcher end all others
-            if missing:
+            if plan.missing:
                 run_side_by_side(plan, world.counter, progress, processes=wanted)
             if dead := world.wait_for_all(poll=stopping.check):
                 print(f"error: rank {', '.join(map(str, dead))} is gone without a word.", file=sys.stderr)
@@ -72,6 +75,13 @@ def execute(plan: Plan, world: World | None, *, processes: int | None) -> None:
             run_here(plan, OneByOne(), progress)
     finally:
         progress.close()
+
+
+def _processes(plan: Plan, wanted: int | None) -> int:
+    """How many processes this one starts, 1 for none: as many as asked for, or as fit, but none without work."""
+    missing = set(plan.missing)
+    units = sum(not missing.isdisjoint(unit) for unit in units_of(plan))
+    return max(1, min(units, wanted or (1 if is_small(plan) else default_processes(plan.request.device))))
 
 
 def finish(plan: Plan, *, std: bool) -> int:
