@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 
 import torch
@@ -49,16 +49,20 @@ def run_side_by_side(plan: Plan, counter: Counter, progress: Progress, *, proces
     """
     context = torch.multiprocessing.get_context("spawn")
     workers, ears = [], []
-    for slot in range(processes):
+    for _ in range(processes):
         # a pipe for each: what several share, one of them could hold locked when it is killed
-        ear, mouth = context.Pipe(duplex=False)
-        worker = context.Process(target=_work, args=(plan, (slot, processes), counter, mouth), daemon=True)
+        ear, mouth = context.Pipe()
+        worker = context.Process(target=_work, args=(mouth, counter, 1 / processes), daemon=True)
         with _ctrl_c_waits():  # a process that is just importing would answer it with a traceback
             worker.start()
         mouth.close()  # here; so that the pipe ends with the process
         workers.append(worker)
         ears.append(ear)
     try:
+        for ear in ears:
+            # not as an argument: Python would wait for ever to hand a large one to a process killed at its start
+            with suppress(BrokenPipeError, ConnectionResetError):
+                ear.send(plan)
         for event in _events(workers, ears):
             _show(progress, *event)
         stopping.check()
@@ -99,16 +103,17 @@ def _events(workers: list, ears: list) -> Iterator[tuple]:
                 del open_ears[ear]
 
 
-def _work(plan: Plan, place: tuple[int, int], counter: Counter, mouth: Connection) -> None:
-    """One process, `place` being its number and how many there are: runs until none is left."""
+def _work(mouth: Connection, counter: Counter, share: float) -> None:
+    """One process: it is told the plan and does runs until none is left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
     with stopping.on_sigterm():
         threading.Thread(target=_end_with_parent, daemon=True).start()
         transformers.utils.logging.disable_progress_bar()
+        plan: Plan = mouth.recv()
         for path in plan.request.plugins:
             add_plugin(path)
         try:
-            run_here(plan, counter, _Reporter(mouth), share=1 / place[1])
+            run_here(plan, counter, _Reporter(mouth), share=share)
         except Terminated:
             sys.exit(stopping.EXIT_CODE)
 

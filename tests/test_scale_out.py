@@ -15,16 +15,16 @@ from benchmark.records import collect
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = ["--datasets", "synth_actions", "synth_aircraft", "--methods", "coop", "kgcoop", "--seeds", "1", "2",
-        "--shots", "4", "--set", "coop.epochs=40", "--set", "kgcoop.epochs=6", "--device", "cpu"]  # fmt: skip
+        "--shots", "4", "--set", "coop.epochs=40", "--set", "kgcoop.epochs=6"]  # fmt: skip
 RUNS = 8
 PATIENCE = 300  # seconds until a test gives up
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")]
 
 
-def start(out, *launcher, more=()):
-    """`run_all.py` on the grid, all output in one pipe; started by a launcher, or plainly."""
-    command = [*launcher, str(ROOT / "run_all.py"), *GRID, "--out", str(out), *more]
+def start(out, *launcher, grid=GRID, more=()):
+    """`run_all.py` on a grid, all output in one pipe; started by a launcher, or plainly."""
+    command = [*launcher, str(ROOT / "run_all.py"), *grid, "--device", "cpu", "--out", str(out), *more]
     return subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
