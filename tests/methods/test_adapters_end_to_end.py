@@ -63,7 +63,7 @@ def test_record_holds_the_cache_and_votes_again_from_it(few_shot_runs, name, cli
 @pytest.mark.slow
 def test_class_specific_methods_are_refused_where_other_classes_are_scored(tmp_path, capsys):
     for protocol in ("base2new", "cross_dataset"):
-        run(tmp_path, "--protocol", protocol, "--plan", "--shots", "1")
+        run(tmp_path, "--protocol", protocol, "--datasets", "synth_things", "synth_actions", "--plan")
         text = capsys.readouterr().out
         for name in CLASS_SPECIFIC:
             assert f"refused: {name}, as configured, learns for the trained classes alone" in text
