@@ -95,12 +95,12 @@ class Runner:
         out = self.plan.request.out
         reports = [take_training(spec, method, out) for spec, method in zip(specs, methods, strict=True)]
         left = [i for i, report in enumerate(reports) if report is None]
-        for i in left:
-            give_sample(methods[i], samples[i], seed=specs[i].seed, store=self.store)
+        reading = [give_sample(methods[i], samples[i], seed=specs[i].seed, store=self.store) for i in left]
         trained = self._train(
             [specs[i] for i in left], [methods[i] for i in left], [samples[i] for i in left], progress
         )
-        for i, report in zip(left, trained, strict=True):
+        for i, report, seconds in zip(left, trained, reading, strict=True):
+            report.seconds += seconds
             reports[i] = report
         lines, parts = [], list(zip(specs, methods, reports, strict=True))
         for number, (spec, method, report) in enumerate(parts):
@@ -155,10 +155,10 @@ class Runner:
             status="ok",
             scores={name: outcome.score for name, outcome in outcomes.items()},
             overrides=dict(self.plan.request.overrides.get(spec.method, {})),
-            training=report.to_json() if spec.training else {},
+            training=report.to_json() if spec.training or method.sample_views else {},
             evaluation_seconds=time.perf_counter() - scoring,
             peak_memory_bytes=_peak_memory_bytes(self.accelerator),
-            warnings=list(dict.fromkeys(self._data_warnings(spec) + report.warnings + self._chunk_warnings())),
+            warnings=list(dict.fromkeys(self._data_warnings(spec, method) + report.warnings + self._chunk_warnings())),
             provenance=self._provenance(spec) | digest | {"started": started, "finished": _now()},
         )
         records.save(
@@ -172,8 +172,9 @@ class Runner:
         taken = f"; training of {report.taken_from}" if report.taken_from else ""
         return f"{spec.label()}: {shown} ({spent:.1f} s{taken})"
 
-    def _data_warnings(self, spec: RunSpec) -> list[str]:
-        return few_images(self.plan.datasets[spec.dataset], spec.shots) if spec.training else []
+    def _data_warnings(self, spec: RunSpec, method: Method) -> list[str]:
+        reads = spec.training or method.sample_views
+        return few_images(self.plan.datasets[spec.dataset], spec.shots) if reads else []
 
     def _chunk_warnings(self) -> list[str]:
         text = self.clip.text

@@ -35,6 +35,7 @@ class Plan:
         broken: plugins and other methods whose code or recipe cannot be used, with what is wrong; their runs are none.
         taken: of the missing ones, those whose training is another run's, recorded or to run before.
         patches: the features of image patches that some method reads, None for the pooled embedding alone.
+        sample_views: of runs whose method reads its training images before it is trained, how many views of each.
     """
 
     request: Request
@@ -48,6 +49,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     patches: set[Patches | None] = field(default_factory=set)
+    sample_views: dict[RunSpec, int] = field(default_factory=dict)
 
     def training_set(self, spec: RunSpec) -> Dataset:
         """The dataset whose train list is the sample that a run trains on."""
@@ -221,6 +223,8 @@ def _refuse_incapable(plan: Plan) -> list[str]:
             continue
         kept.append(spec)
         plan.patches.add(able.needs_patches)
+        if able.sample_views:
+            plan.sample_views[spec] = able.sample_views
     plan.specs = [spec for spec in kept if spec.method not in plan.broken]
     plan.refused += [
         f"{method}, as configured, learns for the trained classes alone and cannot score others, which {protocol} "

@@ -150,8 +150,9 @@ def resolve_recipe(
 ) -> Recipe:
     """The recipe of a run: the method's defaults, its fitting cases, then each layer (suite, then command line).
 
-    Later layers win; what a later one gives overrules what contradicts it below (n_ctx against ctx_init). The word
-    `ensemble` for `templates` stands for the seven selected templates and, except on ImageNet, the dataset's own.
+    Later layers win; what a later one gives overrules what contradicts it below (n_ctx against ctx_init). A word for
+    `templates` stands for a list: `selected` for the seven selected templates, `selected_and_own` for these and the
+    dataset's, and `ensemble` for what CoOp takes: the former on ImageNet, the latter elsewhere.
 
     Raises:
         ConfigError: unknown keys, wrong types, values out of range or keys that disagree.
@@ -164,8 +165,8 @@ def resolve_recipe(
         _refuse_unknown(name, layer, allowed)
         values = cls.settle(values, layer)
     template = values.pop("template", template)
-    if values.get("templates") == "ensemble":
-        values["templates"] = [*IMAGENET_TEMPLATES, *([] if dataset == "imagenet" else [template])]
+    if isinstance(word := values.get("templates"), str):
+        values["templates"] = _template_list(word, dataset, template)
     training = {key: value for key, value in values.items() if key in TRAINING_KEYS}
     options = {key: value for key, value in values.items() if key not in TRAINING_KEYS}
     checked = build(cls.Options, options, where)
@@ -174,6 +175,13 @@ def resolve_recipe(
         training=build(Training, training, where) if training else None,
         template=template,
     )
+
+
+def _template_list(word: str, dataset: str | None, template: str) -> list[str] | str:
+    """What a word for a list of templates stands for; an unknown one stays, and is refused as no list."""
+    both = [*IMAGENET_TEMPLATES, template]
+    lists = {"selected": [*IMAGENET_TEMPLATES], "selected_and_own": both}
+    return lists.get({"ensemble": "selected" if dataset == "imagenet" else "selected_and_own"}.get(word, word), word)
 
 
 def create_method(
@@ -220,6 +228,8 @@ def _read_recipe(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     except ConfigError as error:
         raise MethodError(str(error)) from error
     problems = [f"'{key}' is unknown; a recipe has {' and '.join(KEYS)}" for key in raw.keys() - set(KEYS)]
+    if not isinstance(raw.get("title", name), str):
+        problems.append(f"'title' is a text, got {raw['title']!r}")
     for number, case in enumerate(cases, start=1):
         if not (isinstance(case, dict) and case.keys() == {"when", "set"} and all(map(_is_mapping, case.values()))):
             problems.append(f"case {number} must have exactly 'when' and 'set', both mappings")
