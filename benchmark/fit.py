@@ -171,6 +171,7 @@ class _Loop:
         self.stepper = Stepper(methods, self.optimizer, accelerator, graphs=graphs)
         self.steps_an_epoch = batches_per_epoch(len(datasets[0].train), training.batch_size)
         self.moments = [Moment() for _ in methods]
+        self._starts: list[list[dict[str, Tensor]]] = []  # what was learned when the last two epochs began
         self._since = time.perf_counter()
 
     def run(self, on_epoch: Callable[[int], None]) -> None:
@@ -243,7 +244,7 @@ class _Loop:
             _batches(method, self.training, dataset, store=self.store, view=View(seed, epoch), start=start)
             for method, dataset, seed in zip(self.methods, self.datasets, self.seeds, strict=True)
         ]
-        before = [method.learned_state() for method in self.methods]
+        self._starts = [*self._starts[-1:], [method.learned_state() for method in self.methods]]
         totals = torch.stack([moment.total for moment in self.moments]).to(self.store.clip.device)
         finite, good = torch.ones_like(totals, dtype=torch.bool), torch.zeros_like(totals, dtype=torch.long)
         for step, together in enumerate(zip(*batches, strict=True), start=start + 1):
@@ -259,19 +260,20 @@ class _Loop:
                     self._rest()
         for i, (moment, total) in enumerate(zip(self.moments, totals.tolist(), strict=True)):
             if not math.isfinite(total):
-                raise self._diverged(i, epoch, start + int(good[i]), total, before[i])
+                raise self._diverged(i, epoch, start + int(good[i]), total)
             moment.losses.append(total / self.steps_an_epoch)
             moment.epoch, moment.step, moment.total = epoch + 1, 0, torch.zeros(())
 
-    def _diverged(self, copy: int, epoch: int, step: int, total: float, before: dict[str, Tensor]) -> DivergedError:
+    def _diverged(self, copy: int, epoch: int, step: int, total: float) -> DivergedError:
         """What to say and to keep of a copy whose loss was not finite at a step of an epoch, both counted from 0."""
+        last_good = self._starts[-1 if step else 0][copy]  # at the first step it is what was learned that is bad
         dataset, seed, size = self.datasets[copy], self.seeds[copy], self.training.batch_size
         order = shuffled(len(dataset.train), seed, epoch)[step * size : (step + 1) * size]
         rate = learning_rate(self.training, epoch)
         return DivergedError(
             f"The loss of seed {seed} became {total} in epoch {epoch} of {self.training.epochs}, step {step} of "
             f"{self.steps_an_epoch} (learning rate {rate:g}). Lower learning_rate, or take --precision fp32. What was "
-            "learned before this epoch and the images of the step are kept with the failure.",
+            "learned at the start of the last good epoch and the images of the step are kept with the failure.",
             about={
                 "epoch": epoch,
                 "step": step,
@@ -279,7 +281,7 @@ class _Loop:
                 "images": [relative_path(dataset, dataset.train[i]) for i in order],
                 "losses": self.moments[copy].losses,
             },
-            last_good=before,
+            last_good=last_good,
         )
 
 
