@@ -64,14 +64,9 @@ def give_sample(method: Method, dataset: Dataset, *, seed: int, store: FeatureSt
     if not method.sample_views:
         return 0.0
     labels = torch.tensor([item.label for item in items], device=store.clip.device)
-    views = [
-        ImageFeatures.joined(
-            list(
-                store.train(dataset, items, View(seed, epoch), method.needs_patches, order=range(len(items)), batch=64)
-            )
-        )
-        for epoch in range(method.sample_views)
-    ]
+    views, whole = [], {"order": range(len(items)), "batch": len(items)}
+    for epoch in range(method.sample_views):
+        views += store.train(dataset, items, View(seed, epoch), method.needs_patches, **whole)
     method.take_sample(views, labels)
     return time.perf_counter() - started
 
@@ -225,9 +220,9 @@ class _Loop:
         if self.scaler is not None and found[0].scaler:
             self.scaler.load_state_dict(found[0].scaler)
 
-    def _rest(self) -> None:
-        """A point from which a training can go on later: a checkpoint if one is due, the end if it was asked for."""
-        if self.checkpoints is not None and self.checkpoints.due:
+    def _rest(self, *, sound: bool = True) -> None:
+        """A point from which a sound training can go on later: a checkpoint if one is due, the end if it is asked."""
+        if sound and self.checkpoints is not None and self.checkpoints.due:
             self._keep()
         stopping.check()
 
@@ -253,11 +248,10 @@ class _Loop:
             totals += losses
             finite &= losses.isfinite()  # on the device: a GPU waits at every question
             good += finite
-            if step < self.steps_an_epoch:
+            if step < self.steps_an_epoch and (stopping.asked() or (self.checkpoints and self.checkpoints.due)):
                 for moment, total in zip(self.moments, totals, strict=True):
-                    moment.step, moment.total = step, total
-                if stopping.asked() or (self.checkpoints and self.checkpoints.due and finite.all()):
-                    self._rest()
+                    moment.step, moment.total = step, total.clone()
+                self._rest(sound=bool(finite.all()))
         for i, (moment, total) in enumerate(zip(self.moments, totals.tolist(), strict=True)):
             if not math.isfinite(total):
                 raise self._diverged(i, epoch, start + int(good[i]), total)

@@ -22,6 +22,7 @@ def test_killed_grid_ends_as_an_undisturbed_one(tmp_path, seeds, kills):
     grid = [*GRID, "--seeds", *map(str, range(seeds)), "--processes"]
     said, code = ended(start(tmp_path / "calm", grid=[*grid, "1"]))
     assert code == 0, said
+    (tmp_path / "soak").mkdir()
     chance, killed, lost = random.Random(7), 0, 0
     for _ in range(kills):
         process = start(tmp_path / "soak", grid=[*grid, "2"])
