@@ -20,7 +20,7 @@ from benchmark.errors import ConfigError
 from benchmark.records import RunRecord, Score, collect, is_done, load, save
 from benchmark.strict_yaml import parse_scalar
 
-FEW = settings(max_examples=40, deadline=None, derandomize=True)
+FEW = settings(max_examples=25, deadline=None, derandomize=True)
 TEXT = st.text(st.sampled_from("aB_.- {}é中🦊\"'\\/\n"), max_size=8)
 NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True).filter(lambda name: name.lower() != "failed")
 SCALAR = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False)
@@ -109,7 +109,7 @@ def test_hash_changes_with_any_field(spec, data, name):
 
 @given(spec=SPECS, counts=st.lists(st.tuples(NAME, st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=3),
        words=st.lists(TEXT, max_size=2), told=st.dictionaries(TEXT, VALUE, max_size=3), data=st.data())  # fmt: skip
-@settings(FEW, max_examples=20)
+@settings(FEW, max_examples=10)
 def test_saved_record_is_the_record(tmp_path_factory, spec, counts, words, told, data):
     predictions = {
         name: np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=total, max_size=total)))
@@ -151,7 +151,7 @@ ANY = st.recursive(
 
 @pytest.mark.parametrize("cls", [Nested, Training, Suite, RunSpec, RunRecord, Score])
 @given(data=st.data())
-@settings(FEW, max_examples=25)
+@settings(FEW, max_examples=20)
 def test_any_values_build_an_instance_or_one_config_error(cls, data):
     names = [field.name for field in dataclasses.fields(cls)]
     raw = data.draw(st.dictionaries(st.sampled_from(names) | TEXT, ANY, max_size=len(names)) | ANY)
@@ -164,7 +164,7 @@ def test_any_values_build_an_instance_or_one_config_error(cls, data):
 
 
 @given(text=st.text(st.sampled_from("a1.-+e:#{}[]\"'!&*? ,\n\\~é"), max_size=12))
-@settings(FEW, max_examples=150)
+@settings(FEW, max_examples=100)
 def test_any_setting_is_a_value_or_one_config_error(text):
     try:
         value = parse_scalar(text)
