@@ -40,9 +40,9 @@ FAILED = "failed"  # the folder below results/ that holds failures; no part of a
 
 def check_name(kind: str, name: str) -> None:
     """Refuse a name that cannot be one folder of a record's path."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name.lower() == FAILED:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name.lower() == FAILED:
         raise ConfigError(
-            f"{kind} {name!r} cannot name a folder; use letters, digits, '.', '_' and '-', "
+            f"{kind} {name!r} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-', "
             f"begin with a letter or digit, and do not call it '{FAILED}'."
         )
 

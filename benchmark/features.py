@@ -25,7 +25,7 @@ from benchmark.cache import DiskCache, key_of
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
 from benchmark.data.catalog import Dataset, Item, relative_path
 from benchmark.data.images import VIEWS, normalise, open_image, test_view, train_view, view_generator
-from benchmark.memory import ran_out_of_memory
+from benchmark.memory import free_memory, ran_out_of_memory
 
 ENCODE_BATCH = 256  # images through the tower at once
 STORE_BYTES = 1 << 30  # features and decoded pictures kept in memory, each
@@ -120,6 +120,7 @@ class FeatureStore:
         self._features, self._pictures = _Bounded(limit_bytes), _Bounded(limit_bytes)
         self._digests: dict[tuple[str, ...], str] = {}
         self.images_encoded = 0
+        self.tower_batch = ENCODE_BATCH  # less once that did not fit in memory
 
     def bytes_per_image(self, patches: Patches | None) -> int:
         """Memory that the features of one image take."""
@@ -268,14 +269,17 @@ class FeatureStore:
         return [ImageFeatures.joined(part) for part in parts]
 
     def _through_the_tower(self, pixels: Tensor, kind: Patches | None) -> ImageFeatures:
-        """As Clip.encode_images; a batch that does not fit in memory is halved."""
-        try:
-            with self._autocast():
-                return self.clip.encode_images(pixels, kind)
-        except RuntimeError as error:
-            if not ran_out_of_memory(error) or len(pixels) == 1:
-                raise
-        return ImageFeatures.joined([self._through_the_tower(part, kind) for part in pixels.chunk(2)])
+        """As Clip.encode_images; where it does not fit in memory, in parts of half the size from then on."""
+        while True:
+            try:
+                with self._autocast():
+                    parts = [self.clip.encode_images(part, kind) for part in pixels.split(self.tower_batch)]
+                return parts[0] if len(parts) == 1 else ImageFeatures.joined(parts)
+            except RuntimeError as error:
+                if not ran_out_of_memory(error) or self.tower_batch == 1:
+                    raise
+            self.tower_batch = (min(self.tower_batch, len(pixels)) + 1) // 2
+            free_memory()
 
     def _normalised(self, pixels: np.ndarray) -> Tensor:
         """(B, S, S, 3) uint8 to (B, 3, S, S) on the backbone's device."""

@@ -26,5 +26,10 @@ def in_memory(encoder: TextEncoder, work: Callable[[], Result]) -> Result:
         except RuntimeError as error:
             if not ran_out_of_memory(error) or not encoder.halve_chunks():
                 raise
-        if torch.cuda.is_available():  # outside the handler: the error's frames hold the tensors that did not fit
-            torch.cuda.empty_cache()
+        free_memory()
+
+
+def free_memory() -> None:
+    """Give back what a failed attempt held; to be called outside its handler, for the error's frames hold tensors."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

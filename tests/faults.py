@@ -1,6 +1,7 @@
-"""Faults made on purpose: a disk that takes no more, and a user with fewer rights than the superuser."""
+"""Faults made on purpose: a disk that takes no more, and a process that may not write where it wants."""
 
 import contextlib
+import ctypes
 import os
 import resource
 import subprocess
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NOBODY = 65534
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2  # linux/prctl.h, linux/capability.h
 
 
 @contextlib.contextmanager
@@ -23,9 +24,14 @@ def full_disk(largest: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def as_plain_user(code: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    """Run Python code in a process that file modes hold for; the superuser becomes nobody after the imports."""
-    drop = f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})"
-    head = f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport run_all, benchmark.commands\n{drop}\n"
-    command = [sys.executable, "-c", head + code, *map(str, arguments)]
-    return subprocess.run(command, cwd="/", env=os.environ | environment, capture_output=True, text=True, timeout=300)
+def under_modes(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    """run_all.py in a process that the modes of files hold for, which they do not for the superuser elsewhere."""
+    command = [sys.executable, str(ROOT / "run_all.py"), *map(str, arguments)]
+    options = {"env": os.environ | environment, "capture_output": True, "text": True, "timeout": 300}
+    return subprocess.run(command, preexec_fn=_give_up_privileges, **options)
+
+
+def _give_up_privileges() -> None:
+    if os.geteuid() == 0 and sys.platform == "linux":
+        for capability in CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH:
+            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # in force from the coming exec on

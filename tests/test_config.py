@@ -164,7 +164,9 @@ def test_options_that_json_cannot_hold_are_refused(value):
         make_spec(options={"a": value})
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "a\\b", "a\n", "é", "-x", "failed", "Failed"])
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "..", ".hidden", "a b", "a\\b", "a\n", "é", "-x", "x" * 101, "failed", "Failed"]
+)
 @pytest.mark.parametrize("kind", ["suite", "protocol", "method", "dataset"])
 def test_spec_refuses_name_that_cannot_be_a_folder(kind, name):
     with pytest.raises(ConfigError, match=f"{kind} .* cannot name a folder"):

@@ -115,6 +115,14 @@ def test_scoring_goes_on_in_halves(clip, dataset, monkeypatch):
     assert clip.text.chunk_rows == 128
 
 
+def test_hand_written_prompts_are_encoded_in_halves(clip, monkeypatch):
+    texts = [f"a photo of a {name} {number}." for name in NAMES for number in range(9)]
+    wanted = clip.encode_texts(texts)
+    give_up_above(monkeypatch, 128, torch.OutOfMemoryError("CUDA out of memory"))
+    assert (clip.encode_texts(texts) - wanted).abs().max() < 1e-5
+    assert clip.text.chunk_rows == 128
+
+
 def test_images_that_do_not_fit_go_through_in_halves(clip, dataset, monkeypatch):
     (wanted,) = FeatureStore(clip).test(dataset, dataset.test, None, batch=64)
     real, sizes = clip.encode_images, []
@@ -129,3 +137,12 @@ def test_images_that_do_not_fit_go_through_in_halves(clip, dataset, monkeypatch)
     (got,) = FeatureStore(clip).test(dataset, dataset.test, None, batch=64)
     assert max(size for size in sizes if size <= 12) == 10
     assert (got.pooled - wanted.pooled).abs().max() < 1e-6
+
+
+def test_images_of_which_not_one_fits_are_an_error(clip, dataset, monkeypatch):
+    def nothing_fits(pixels, patches=None):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(clip, "encode_images", nothing_fits)
+    with pytest.raises(torch.OutOfMemoryError):
+        next(FeatureStore(clip).test(dataset, dataset.test, None, batch=64))

@@ -1,0 +1,174 @@
+"""What holds for any sample, spec, record and configuration, whatever values they are made of."""
+
+import dataclasses
+import json
+import math
+import random
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.config import RunSpec, Suite, Training, build
+from benchmark.data.catalog import Dataset, Item
+from benchmark.data.splits import few_shot, half
+from benchmark.errors import ConfigError
+from benchmark.records import RunRecord, Score, collect, is_done, load, save
+from benchmark.strict_yaml import parse_scalar
+
+FEW = settings(max_examples=25, deadline=None, derandomize=True)
+TEXT = st.text(st.sampled_from("aB_.- {}é中🦊\"'\\/\n"), max_size=8)
+NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True).filter(lambda name: name.lower() != "failed")
+SCALAR = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False)
+VALUE = SCALAR | TEXT | st.lists(SCALAR | TEXT, max_size=3) | st.dictionaries(TEXT, SCALAR, max_size=2)
+TRAINING = st.builds(Training, epochs=st.integers(1, 300), batch_size=st.integers(1, 99),
+                     learning_rate=st.floats(1e-9, 10), warmup_epochs=st.integers(0, 1))  # fmt: skip
+FIELDS = {
+    "suite": NAME, "protocol": NAME, "method": NAME, "dataset": NAME, "shots": st.integers(0, 99),
+    "seed": st.integers(0, 10**9), "backbone": TEXT.filter(str.isprintable), "checkpoint": TEXT, "split": TEXT,
+    "template": TEXT, "precision": st.sampled_from(["fp32", "tf32", "bf16", "fp16"]),
+    "options": st.dictionaries(TEXT, VALUE, max_size=3), "training": st.none() | TRAINING,
+    "targets": st.dictionaries(NAME, TEXT, max_size=2),
+}  # fmt: skip
+SPECS = st.builds(RunSpec, **FIELDS)
+
+
+@st.composite
+def datasets(draw):
+    """Classes in any order of appearance, each with any number of images."""
+    count = draw(st.integers(2, 7))
+
+    def items(part):
+        labels = draw(st.lists(st.integers(0, count - 1), max_size=30)) + draw(st.permutations(range(count)))
+        return [Item(f"/images/{part}{number}.jpg", label, f"c{label}") for number, label in enumerate(labels)]
+
+    return Dataset(
+        name="toy", class_names=tuple(f"c{label}" for label in range(count)), template="{}.", image_root="/images",
+        train=items("train"), val=items("val"), test=items("test"),
+    )  # fmt: skip
+
+
+@given(dataset=datasets(), shots=st.integers(1, 8), seed=st.integers(0, 2**40))
+@FEW
+def test_sample_has_its_size_and_order_and_touches_no_global_state(dataset, shots, seed):
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()
+    train, val = few_shot(dataset, shots, seed)
+    assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist())
+    assert (train, val) == few_shot(dataset, shots, seed)
+    for sample, whole, wanted in ((train, dataset.train, shots), (val, dataset.val, min(shots, 4))):
+        assert set(sample) <= set(whole)
+        assert len(set(sample)) == len(sample)
+        labels = [item.label for item in sample]
+        assert list(dict.fromkeys(labels)) == list(dict.fromkeys(item.label for item in whole))
+        assert labels == sorted(labels, key=list(dict.fromkeys(labels)).index), "classes stand together"
+        for label in range(len(dataset.class_names)):
+            assert labels.count(label) == min(wanted, [item.label for item in whole].count(label))
+
+
+@given(dataset=datasets())
+@FEW
+def test_halves_share_nothing_and_are_the_whole(dataset):
+    base, new = half(dataset, "base"), half(dataset, "new")
+    assert base.class_names + new.class_names == dataset.class_names
+    assert len(base.class_names) == math.ceil(len(dataset.class_names) / 2)
+    for part in ("train", "val", "test"):
+        whole, first, second = (getattr(which, part) for which in (dataset, base, new))
+        assert [item.path for item in whole if item.label < len(base.class_names)] == [item.path for item in first]
+        assert {item.path for item in first}.isdisjoint(item.path for item in second)
+        assert len(first) + len(second) == len(whole)
+        for which in (base, new):
+            found = getattr(which, part)
+            assert {item.label for item in found} == set(range(len(which.class_names)))
+            assert all(which.class_names[item.label] == item.class_name for item in found)
+
+
+@given(spec=SPECS)
+@FEW
+def test_spec_survives_json_with_its_hash(spec):
+    again = RunSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert again == spec
+    assert again.hash == spec.hash
+    assert hash(again) == hash(spec)
+
+
+@given(spec=SPECS, data=st.data(), name=st.sampled_from(sorted(FIELDS)))
+@FEW
+def test_hash_changes_with_any_field(spec, data, name):
+    value = data.draw(FIELDS[name])
+    other = dataclasses.replace(spec, **{name: value})
+    if other.to_json() == spec.to_json():
+        assert other.hash == spec.hash
+    else:
+        assert other.hash != spec.hash
+        assert other != spec
+
+
+@given(spec=SPECS, counts=st.lists(st.tuples(NAME, st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=3),
+       words=st.lists(TEXT, max_size=2), told=st.dictionaries(TEXT, VALUE, max_size=3), data=st.data())  # fmt: skip
+@settings(FEW, max_examples=10)
+def test_saved_record_is_the_record(tmp_path_factory, spec, counts, words, told, data):
+    predictions = {
+        name: np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=total, max_size=total)))
+        for name, total, classes in counts
+    }
+    scores = {
+        name: Score(correct=data.draw(st.integers(0, total)), total=total, classes=classes)
+        for name, total, classes in counts
+    }
+    record = RunRecord(spec=spec, status="ok", scores=scores, overrides=told, evaluation_seconds=1.5, warnings=words,
+                       provenance=told)  # fmt: skip
+    folder = tmp_path_factory.mktemp("results")
+    path = save(record, folder, predictions=predictions, learned=None)
+    assert load(path) == record
+    assert is_done(spec, folder)
+    assert collect(folder) == ([record], [])
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
+        assert {name: stored[name].tolist() for name in stored} == {n: p.tolist() for n, p in predictions.items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Nested:
+    number: int
+    rate: float = 0.5
+    words: str | None = None
+    kind: Literal["a", "b"] = "a"
+    pair: tuple[int, float] = (1, 1.0)
+    names: tuple[str, ...] = ()
+    table: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
+    inner: Training | None = None
+
+
+ANY = st.recursive(
+    SCALAR | TEXT | st.sampled_from([float("nan"), float("inf"), b"bytes", object, 1j, (), {1}]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT | st.integers(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize("cls", [Nested, Training, Suite, RunSpec, RunRecord, Score])
+@given(data=st.data())
+@settings(FEW, max_examples=20)
+def test_any_values_build_an_instance_or_one_config_error(cls, data):
+    names = [field.name for field in dataclasses.fields(cls)]
+    raw = data.draw(st.dictionaries(st.sampled_from(names) | TEXT, ANY, max_size=len(names)) | ANY)
+    try:
+        built = build(cls, raw, "file.yaml")
+    except ConfigError as error:
+        assert str(error).startswith("file.yaml")
+    else:
+        assert isinstance(built, cls)
+
+
+@given(text=st.text(st.sampled_from("a1.-+e:#{}[]\"'!&*? ,\n\\~é"), max_size=12))
+@settings(FEW, max_examples=100)
+def test_any_setting_is_a_value_or_one_config_error(text):
+    try:
+        value = parse_scalar(text)
+    except ConfigError as error:
+        assert "value" in str(error)
+    else:
+        assert isinstance(value, str | int | float | bool | list | dict | None)
