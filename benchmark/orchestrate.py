@@ -21,7 +21,7 @@ from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset
 from benchmark.errors import BenchmarkError, DivergedError
 from benchmark.evaluate import evaluate
-from benchmark.features import STORE_BYTES, FeatureStore
+from benchmark.features import ENCODE_BATCH, STORE_BYTES, FeatureStore
 from benchmark.fit import FitReport, fit, fit_together, give_sample
 from benchmark.lockstep import can_share
 from benchmark.method import Method
@@ -66,7 +66,7 @@ class Runner:
         with progress.run(label_of(group), group[0].training.epochs if group[0].training else 1):
             try:
                 lines = self.run(group, progress)
-            except Exception as error:  # the one broad net: whatever a method or a file does, the grid goes on
+            except (Exception, SystemExit) as error:  # the one broad net: whatever a method does, the grid goes on
                 lines = [self._keep_failure(group[0], error)] if len(group) == 1 else None
         if lines is None:
             for spec in group:
@@ -177,12 +177,14 @@ class Runner:
         return few_images(self.plan.datasets[spec.dataset], spec.shots) if reads else []
 
     def _chunk_warnings(self) -> list[str]:
-        text = self.clip.text
-        if text.kept_rows:
-            return []
-        return [f"out of memory: prompts were encoded {text.chunk_rows} rows at a time; the last digits may differ"]
+        parts = []
+        if not self.clip.text.kept_rows:
+            parts.append(f"prompts were encoded {self.clip.text.chunk_rows} rows at a time")
+        if self.store.tower_batch < ENCODE_BATCH:
+            parts.append(f"pictures were encoded {self.store.tower_batch} at a time")
+        return [f"out of memory: {part}; the last digits may differ" for part in parts]
 
-    def _keep_failure(self, spec: RunSpec, error: Exception) -> str:
+    def _keep_failure(self, spec: RunSpec, error: BaseException) -> str:
         text = str(error) if isinstance(error, BenchmarkError) else traceback.format_exc()
         about, last_good = {}, None
         if isinstance(error, DivergedError):

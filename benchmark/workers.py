@@ -18,6 +18,7 @@ import transformers
 
 from benchmark import stopping
 from benchmark.device import make_accelerator
+from benchmark.errors import BenchmarkError
 from benchmark.orchestrate import Runner
 from benchmark.plan import Plan
 from benchmark.progress import Progress
@@ -116,6 +117,9 @@ def _work(mouth: Connection, counter: Counter, share: float) -> None:
             run_here(plan, counter, _Reporter(mouth), share=share)
         except Terminated:
             sys.exit(stopping.EXIT_CODE)
+        except BenchmarkError as error:  # not even a failure can be recorded: a full disk, say
+            mouth.send(("line", f"error: {error}"))
+            sys.exit(1)
 
 
 def _end_with_parent() -> None:

@@ -30,7 +30,7 @@ TRAINING = st.builds(Training, epochs=st.integers(1, 300), batch_size=st.integer
 FIELDS = {
     "suite": NAME, "protocol": NAME, "method": NAME, "dataset": NAME, "shots": st.integers(0, 99),
     "seed": st.integers(0, 10**9), "backbone": TEXT.filter(str.isprintable), "checkpoint": TEXT, "split": TEXT,
-    "template": TEXT, "precision": st.sampled_from(["fp32", "tf32", "bf16", "fp16"]),
+    "template": TEXT, "precision": st.sampled_from(["fp32", "tf32", "bf16", "fp16"]), "plugin": TEXT,
     "options": st.dictionaries(TEXT, VALUE, max_size=3), "training": st.none() | TRAINING,
     "targets": st.dictionaries(NAME, TEXT, max_size=2),
 }  # fmt: skip
