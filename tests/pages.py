@@ -1,0 +1,70 @@
+"""Pages whose commands are run: `run_page` follows a page as a reader would, in a copy of this checkout.
+
+A marker on the line before a fenced block says what becomes of it:
+    <!-- file: NAME -->     the block is written to NAME
+    <!-- run -->            the block is run by bash, which must succeed
+    <!-- run: exit 2 -->    the same, and it must end with this code
+    <!-- output -->         every line of the block must stand in what the last run block printed
+A bash block without a marker is refused, so that no command of a page goes untried.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("benchmark", "methods", "tables", "tests", "run_all.py", "pytest.ini")  # what a reader's commands need
+BLOCK = re.compile(r"(?ms)(?:^<!-- (?P<marker>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$")
+SECONDS = 300  # a block that takes longer hangs
+
+
+def run_page(page: Path, folder: Path) -> str:
+    """Do what a page says, block by block, in a copy of this checkout made in an empty folder.
+
+    Returns:
+        All that its commands printed.
+    Raises:
+        AssertionError: a block that is not marked, ends otherwise than the page says, or prints something else.
+    """
+    _copy_checkout(folder)
+    printed, last = [], ""
+    blocks = list(BLOCK.finditer(page.read_text(encoding="utf-8")))
+    assert any((block["marker"] or "").startswith("run") for block in blocks), f"{page.name}: no command is marked"
+    for block in blocks:
+        marker, text = block["marker"] or "", block["text"]
+        kind, _, detail = marker.partition(": ")
+        if kind == "file":
+            path = folder / detail
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif kind == "run":
+            last = _run(text, folder, int(detail.removeprefix("exit ") or 0))
+            printed.append(last)
+        elif kind == "output":
+            lost = [line for line in text.splitlines() if line.strip() not in last]
+            assert not lost, f"{page.name}: not printed: {lost}; printed was:\n{last}"
+        else:
+            assert block["language"] not in ("bash", "sh"), f"{page.name}: mark this block, or it is never run:\n{text}"
+    return "".join(printed)
+
+
+def _copy_checkout(folder: Path) -> None:
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+
+
+def _run(commands: str, folder: Path, code: int) -> str:
+    """What some commands print, both streams as they come; `python` is the one that runs the tests."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, env=os.environ | {"PATH": programs}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == code, f"exit code {done.returncode}, not {code}, of\n{commands}\n{done.stdout}"
+    return done.stdout
