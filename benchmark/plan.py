@@ -90,6 +90,11 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     plan.warnings = list(dict.fromkeys(plan.warnings))
     plan.missing = records.missing(plan.specs, request.out)
     plan.taken = _taken(plan)
+    plan.warnings += [
+        f"{folder.name}: its file changed since {count} runs of {folder.parent.name} were recorded; they stay in "
+        f"{folder}, and are not part of these tables."
+        for folder, count in records.of_other_code(plan.specs, request.out).items()
+    ]
     plan.warnings += _few_steps(plan)
     return plan
 

@@ -6,7 +6,8 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,17 +18,18 @@ import torch
 from benchmark.clip.backbone import Clip
 from benchmark.config import Training, build, read_yaml
 from benchmark.constants import IMAGENET_TEMPLATES
-from benchmark.errors import ConfigError, MethodError, did_you_mean, listed
+from benchmark.errors import BenchmarkError, ConfigError, MethodError, did_you_mean, listed
 from benchmark.method import Method
 from benchmark.provenance import sha256_file
 from benchmark.sources import Source, method_names, source_of
 from benchmark.strict_yaml import shown
 
-__all__ = ["Recipe", "broken", "code_of", "create_method", "method_class", "method_names", "resolve_recipe"]
+__all__ = ["Recipe", "blamed", "broken", "code_of", "create_method", "method_class", "method_names", "resolve_recipe"]
 
 TRAINING_KEYS = frozenset(f.name for f in fields(Training))
 KEYS = ("title", "defaults", "cases")  # of a recipe file; the title is the method's name in tables
 CONDITIONS = ("dataset", "protocol", "shots")  # what a case of a recipe may ask about
+CODE = "__copl_benchmark_sha256__"  # in a plugin's module: of the text that was imported
 HAND_MADE = "base2new"  # the protocol whose recipe a method takes where no run says otherwise
 
 
@@ -80,10 +82,29 @@ def broken(name: str, error: BaseException) -> MethodError:
     return MethodError(f"{where}: {type(error).__name__}: {told}")
 
 
+@contextmanager
+def blamed(name: str) -> Iterator[None]:
+    """What a method's own code raises in here, other than the errors that users can mend, is told as `broken` does."""
+    try:
+        yield
+    except BenchmarkError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise broken(name, error) from error
+
+
 def code_of(name: str) -> str:
-    """16 hexadecimal digits of a plugin's file, which is part of its runs; empty for the methods of this repository."""
+    """16 hexadecimal digits of a plugin's file as it was imported; empty for the methods of this repository.
+
+    They are part of its runs: another code, another run. Other files that it imports are not counted in.
+    """
     source = source_of(name)
-    return sha256_file(source.file)[:16] if source.is_plugin else ""
+    if not source.is_plugin:
+        return ""
+    module = _module(source)
+    if CODE not in vars(module):  # of an installed package, which Python imported itself
+        setattr(module, CODE, sha256_file(source.file))
+    return getattr(module, CODE)[:16]
 
 
 def _failing_line(error: BaseException, file: Path) -> int | None:
@@ -105,10 +126,12 @@ def _module(source: Source) -> ModuleType:
     try:
         if source.path is None or not source.is_plugin:
             return importlib.import_module(source.module)
+        text = source.path.read_bytes()
         spec = importlib.util.spec_from_file_location(source.module, source.path)
         module = sys.modules[source.module] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
+        setattr(module, CODE, hashlib.sha256(text).hexdigest())
+        try:  # no compiled copy is kept: Python would take it for that of a file changed within the same second
+            exec(compile(text, str(source.path), "exec"), vars(module))
         except BaseException:
             del sys.modules[source.module]
             raise
@@ -154,13 +177,34 @@ def resolve_recipe(
     `ensemble` for `templates` stands for the seven selected templates and, except on ImageNet, the dataset's own.
 
     Raises:
-        ConfigError: unknown keys, wrong types, values out of range or keys that disagree.
+        ConfigError: unknown keys, wrong types, values out of range or keys that disagree in a layer.
+        MethodError: the same in the recipe's own file.
     """
+    run = {"protocol": protocol, "dataset": dataset, "shots": shots}
+    with blamed(name):
+        values, cases = _read_recipe(name)
+        fitting = [case["set"] for case in cases if _fits(case["when"], **run)]
+        try:
+            return _laid_over(name, values, [*fitting, *layers], template=template, dataset=dataset)
+        except ConfigError as error:
+            if not layers:
+                raise MethodError(str(error)) from error
+            resolve_recipe(name, template=template, **run)  # whose fault it is: raises where the file alone is wrong
+            raise
+
+
+def _laid_over(
+    name: str,
+    values: Mapping[str, Any],
+    layers: Sequence[Mapping[str, Any]],
+    *,
+    template: str,
+    dataset: str | None,
+) -> Recipe:
+    """The recipe that some layers make of a method's defaults."""
     cls, where = method_class(name), shown(source_of(name).recipe)
-    values, cases = _read_recipe(name)
-    fitting = [case["set"] for case in cases if _fits(case["when"], protocol=protocol, dataset=dataset, shots=shots)]
     allowed = {*cls.option_names(), *TRAINING_KEYS, "template"}
-    for layer in [*fitting, *layers]:
+    for layer in layers:
         _refuse_unknown(name, layer, allowed)
         values = cls.settle(values, layer)
     template = values.pop("template", template)
@@ -194,12 +238,13 @@ def create_method(
         seed: of the random start. Global generators are left as they were.
     Raises:
         ConfigError: an unknown method or key, a wrong type, or given keys that disagree.
+        MethodError: the method's own code failed; with file and line.
     """
     cls = method_class(name)
     _refuse_unknown(name, config or {}, set(cls.option_names()))
     options = resolve_recipe(name, [config or {}], template=template).options
     start = int.from_bytes(hashlib.sha256(f"{seed} parameters".encode()).digest()[:8], "big") >> 1
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), blamed(name):
         torch.manual_seed(start)
         return cls(clip, build(cls.Options, options, shown(source_of(name).recipe)), class_names, template)
 
