@@ -14,10 +14,11 @@ from benchmark.clip.backbone import Clip, checkpoint_hash, load_clip
 from benchmark.config import RunSpec
 from benchmark.data.images import normalise, open_image, test_view
 from benchmark.errors import ConfigError, RecordError
+from benchmark.loading import code_of
 from benchmark.method import Method
 from benchmark.plan import backbone_folder
 from benchmark.records import RunRecord
-from benchmark.registry import code_of, create_method, method_class, method_names
+from benchmark.registry import create_method, method_class, method_names
 
 # Weights are a function of images and learned values, not of class names: one name makes the method without a dataset.
 ANY_CLASS = ("thing",)

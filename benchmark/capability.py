@@ -6,9 +6,10 @@ from benchmark.clip.backbone import Clip
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError
+from benchmark.loading import blamed
 from benchmark.method import Method, among
 from benchmark.protocols.protocol import Scored
-from benchmark.registry import blamed, create_method
+from benchmark.registry import create_method
 from benchmark.sources import source_of
 from benchmark.strict_yaml import shown
 

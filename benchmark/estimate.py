@@ -71,12 +71,13 @@ class Estimator:
 
     def _work_out(self, spec: RunSpec) -> Cost:
         training_set, sets = self.plan.training_set(spec), self.plan.scored_sets(spec)
-        training = None if spec in self.plan.taken else spec.training
-        steps = views = 0
+        taken, images = spec in self.plan.taken, len(training_set.train)
+        training = None if taken else spec.training
+        steps, epochs = 0, 0 if taken else self.plan.sample_views.get(spec, 0)
         if training is not None:
-            steps = training.epochs * batches_per_epoch(len(training_set.train), training.batch_size)
-            views = training.epochs * len(training_set.train)
-        cost = Cost(steps=steps) + self._images(views, sum(len(scored.dataset.test) for scored, _ in sets))
+            steps = training.epochs * batches_per_epoch(images, training.batch_size)
+            epochs = max(epochs, training.epochs)  # what is read before the training are views of its first epochs
+        cost = Cost(steps=steps) + self._images(epochs * images, sum(len(scored.dataset.test) for scored, _ in sets))
         if self._clip is None:
             return cost + Cost(tokens=None, text_gflop=None)
         method = create_method(
@@ -88,7 +89,7 @@ class Estimator:
         )
         conditional = getattr(method, "conditional", False)
         if training is not None:
-            batch = min(training.batch_size, len(training_set.train)) if conditional else 1
+            batch = min(training.batch_size, images) if conditional else 1
             backward = 2 if method.edits_gradients else 1  # ProGrad differentiates two losses
             cost += self._prompts(method, training_set, spec.template, steps * batch, 1 + backward)
         for scored, template in sets:
@@ -98,13 +99,19 @@ class Estimator:
         return cost
 
     def _prompts(self, method: Method, dataset: Dataset, template: str, contexts: int, passes: int) -> Cost:
-        """Class prompts behind so many contexts; a method without context vectors reads its template once."""
+        """Class prompts behind so many contexts; a method without context vectors reads its templates once."""
         plan = getattr(method, "text_plan", None)
         if plan is None:
-            texts = filled(dataset.class_names, template)
-            plan, contexts = self._clip.plan([row[1:] for row in self._clip.tokenize(texts)], 0), 1
+            templates = getattr(method.options, "templates", None) or (template,)
+            return sum((self._read_once(dataset, one) for one in templates), Cost())
         tokens = contexts * (1 + plan.n_ctx + plan.nodes)
         return Cost(tokens=tokens, text_gflop=1e-9 * contexts * passes * text_operations(self._text, plan))
+
+    def _read_once(self, dataset: Dataset, template: str) -> Cost:
+        """Every class in a template."""
+        texts = filled(dataset.class_names, template)
+        plan = self._clip.plan([row[1:] for row in self._clip.tokenize(texts)], 0)
+        return Cost(tokens=1 + plan.nodes, text_gflop=1e-9 * text_operations(self._text, plan))
 
     def _images(self, views: int, tests: int) -> Cost:
         gflop = None if self._clip is None else 1e-9 * (views + tests) * image_operations(self._vision)

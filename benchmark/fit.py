@@ -31,7 +31,8 @@ class FitReport:
     Attributes:
         steps: optimiser steps.
         images: images seen, repeats counted.
-        seconds: wall-clock time of the loop, views of the training images included; a share of it, in lockstep.
+        seconds: wall-clock time of the loop, views of the training images included; a share of it, in lockstep. Of a
+            method that reads the images before, with the time for that.
         losses: mean total loss of each epoch.
         together: trainings that shared their passes, this one among them.
         taken_from: the record, below the results folder, whose training this is; None for one of its own.
@@ -86,11 +87,15 @@ def shuffled(count: int, seed: int, epoch: int) -> list[int]:
 
 
 @torch.no_grad()
-def give_sample(method: Method, dataset: Dataset, *, seed: int, store: FeatureStore) -> None:
-    """Let a method that asks for it read its training images: random views as those of the first epochs."""
+def give_sample(method: Method, dataset: Dataset, *, seed: int, store: FeatureStore) -> float:
+    """Let a method that asks for it read its training images: random views as those of the first epochs.
+
+    Returns:
+        The seconds that it took.
+    """
+    started, items = time.perf_counter(), dataset.train
     if not method.sample_views:
-        return
-    items = dataset.train
+        return 0.0
     labels = torch.tensor([item.label for item in items], device=store.clip.device)
     views = [
         ImageFeatures.joined(
@@ -101,6 +106,7 @@ def give_sample(method: Method, dataset: Dataset, *, seed: int, store: FeatureSt
         for epoch in range(method.sample_views)
     ]
     method.take_sample(views, labels)
+    return time.perf_counter() - started
 
 
 def fit(

@@ -104,8 +104,10 @@ class Method(nn.Module):
         needs_patches: None, "projected" or "raw": the patch features that `forward` reads.
         sample_views: how many train views of its training images a method reads before training (`take_sample`).
         transfers: the learned values can score classes they were not trained on. Where they cannot, `set_classes`
-            takes trained classes alone, in any order (`among`).
+            takes trained classes alone, in any order: `rows` says where each stands among those `trained` on.
         edits_gradients: `edit_gradients` changes the total's gradients, with those of the steering terms at hand.
+        trained, rows: of a method that does not transfer, the first classes it took, and (C,) which of them those of
+            now are.
     """
 
     Options: ClassVar[type] = NoOptions
@@ -113,6 +115,8 @@ class Method(nn.Module):
     sample_views: int = 0
     transfers: bool = True
     edits_gradients: bool = False
+    trained: tuple[str, ...] = ()
+    rows: Tensor
 
     def __init__(self, clip: Clip, options: Any):
         super().__init__()
@@ -135,9 +139,15 @@ class Method(nn.Module):
             class_names: C names in the order of their labels; underscores are read as blanks.
             template: the dataset's, with one {} for the name.
         Raises:
-            ConfigError: no class, or a template without exactly one {}. The method is then as it was before.
+            ConfigError: no class, a template without exactly one {}, or a class that a method which does not transfer
+                was not trained on. The method is then as it was before.
         """
-        self.class_names = cleaned(class_names, template)
+        names = cleaned(class_names, template)
+        if not self.transfers:
+            trained = self.trained or names
+            self.rows = torch.tensor(among(names, trained), device=self.clip.device)
+            self.trained = trained
+        self.class_names = names
 
     def take_sample(self, views: Sequence[ImageFeatures], labels: Tensor) -> None:
         """Read the training images themselves, once, before the first step; only where `sample_views` is above 0.
@@ -185,6 +195,8 @@ class Method(nn.Module):
     def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
         """Take the tensors of a `learned_state`, all of them and no others.
 
+        A tensor that has no rows yet, one for each image of a sample that was never taken, gets as many as there are.
+
         Raises:
             ConfigError: a name is missing or unknown, or a shape differs; all problems in one message.
         """
@@ -194,12 +206,14 @@ class Method(nn.Module):
         problems += [
             f"'{name}' has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
             for name in sorted(own.keys() & state.keys())
-            if state[name].shape != own[name].shape
+            if not _fits(own[name], state[name])
         ]
         if problems:
             raise ConfigError(f"{type(self).__name__}: the learned state does not fit: " + "; ".join(problems))
         with torch.no_grad():
             for name, tensor in own.items():
+                if tensor.shape != state[name].shape:
+                    tensor.data = tensor.new_empty(state[name].shape)
                 tensor.copy_(state[name])
 
     def _state(self) -> dict[str, Tensor]:
@@ -210,3 +224,8 @@ class Method(nn.Module):
     def option_names(cls) -> tuple[str, ...]:
         """The keys that this method's recipe may hold."""
         return tuple(f.name for f in fields(cls.Options))
+
+
+def _fits(own: Tensor, given: Tensor) -> bool:
+    """Whether a tensor can take another's values: of one shape, or no rows yet of that width."""
+    return own.shape == given.shape or (own.shape[:1] == (0,) and own.shape[1:] == given.shape[1:] and given.ndim > 0)

@@ -22,12 +22,13 @@ from benchmark.errors import BenchmarkError, MethodError
 from benchmark.evaluate import evaluate
 from benchmark.features import STORE_BYTES, FeatureStore
 from benchmark.fit import FitReport, fit, fit_together, give_sample
+from benchmark.loading import code_of
 from benchmark.lockstep import can_share
 from benchmark.method import Method
 from benchmark.metrics import accuracy_percent
 from benchmark.plan import Plan, few_images
 from benchmark.progress import Progress
-from benchmark.registry import code_of, create_method
+from benchmark.registry import create_method
 from benchmark.sharing import LEARNED_SHA256, take_training
 from benchmark.sources import origin_of
 
@@ -79,7 +80,9 @@ class Runner:
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.accelerator.device)
         if code_of(specs[0].method) != specs[0].plugin:
-            raise MethodError(f"The file of '{specs[0].method}' changed since the plan was made. Run the command again.")
+            raise MethodError(
+                f"The file of '{specs[0].method}' changed since the plan was made. Run the command again."
+            )
         samples = [self.plan.training_set(spec) for spec in specs]
         methods = [
             create_method(
@@ -95,12 +98,12 @@ class Runner:
         out = self.plan.request.out
         reports = [take_training(spec, method, out) for spec, method in zip(specs, methods, strict=True)]
         left = [i for i, report in enumerate(reports) if report is None]
-        for i in left:
-            give_sample(methods[i], samples[i], seed=specs[i].seed, store=self.store)
+        reading = [give_sample(methods[i], samples[i], seed=specs[i].seed, store=self.store) for i in left]
         trained = self._train(
             [specs[i] for i in left], [methods[i] for i in left], [samples[i] for i in left], progress
         )
-        for i, report in zip(left, trained, strict=True):
+        for i, report, seconds in zip(left, trained, reading, strict=True):
+            report.seconds += seconds
             reports[i] = report
         parts = zip(specs, methods, reports, strict=True)
         return [self._score_and_record(spec, method, report, started) for spec, method, report in parts]
@@ -133,10 +136,10 @@ class Runner:
             status="ok",
             scores={name: outcome.score for name, outcome in outcomes.items()},
             overrides=dict(self.plan.request.overrides.get(spec.method, {})),
-            training=report.to_json() if spec.training else {},
+            training=report.to_json() if spec.training or method.sample_views else {},
             evaluation_seconds=time.perf_counter() - scoring,
             peak_memory_bytes=_peak_memory_bytes(self.accelerator),
-            warnings=list(dict.fromkeys(self._data_warnings(spec) + report.warnings + self._chunk_warnings())),
+            warnings=list(dict.fromkeys(self._data_warnings(spec, method) + report.warnings + self._chunk_warnings())),
             provenance=self._provenance(spec) | digest | {"started": started, "finished": _now()},
         )
         records.save(
@@ -150,8 +153,9 @@ class Runner:
         taken = f"; training of {report.taken_from}" if report.taken_from else ""
         return f"{spec.label()}: {shown} ({spent:.1f} s{taken})"
 
-    def _data_warnings(self, spec: RunSpec) -> list[str]:
-        return few_images(self.plan.datasets[spec.dataset], spec.shots) if spec.training else []
+    def _data_warnings(self, spec: RunSpec, method: Method) -> list[str]:
+        reads = spec.training or method.sample_views
+        return few_images(self.plan.datasets[spec.dataset], spec.shots) if reads else []
 
     def _chunk_warnings(self) -> list[str]:
         text = self.clip.text

@@ -13,9 +13,10 @@ from benchmark.data.catalog import Dataset, count_by_label, load_dataset
 from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
 from benchmark.errors import ConfigError, DataError, MethodError, listed
 from benchmark.fit import FEW_STEPS, batches_per_epoch
+from benchmark.loading import code_of
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
-from benchmark.registry import Recipe, code_of, resolve_recipe
+from benchmark.registry import Recipe, resolve_recipe
 from benchmark.request import Request, check_names, choose_trainings, names_of
 from benchmark.sharing import find_training, training_id
 from benchmark.sources import clashes
@@ -33,6 +34,7 @@ class Plan:
         broken: plugins and other methods whose code or recipe cannot be used, with what is wrong; their runs are none.
         taken: of the missing ones, those whose training is another run's, recorded or to run before.
         patches: the features of image patches that some method reads, None for the pooled embedding alone.
+        sample_views: of runs whose method reads its training images before it is trained, how many views of each.
     """
 
     request: Request
@@ -46,6 +48,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     patches: set[Patches | None] = field(default_factory=set)
+    sample_views: dict[RunSpec, int] = field(default_factory=dict)
 
     def training_set(self, spec: RunSpec) -> Dataset:
         """The dataset whose train list is the sample that a run trains on."""
@@ -236,6 +239,8 @@ def _refuse_incapable(plan: Plan) -> list[str]:
             continue
         kept.append(spec)
         plan.patches.add(able.needs_patches)
+        if able.sample_views:
+            plan.sample_views[spec] = able.sample_views
     plan.specs = [spec for spec in kept if spec.method not in plan.broken]
     plan.refused += [
         f"{method}, as configured, learns for the trained classes alone and cannot score others, which {protocol} "

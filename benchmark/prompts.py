@@ -1,16 +1,18 @@
-"""Blocks that the prompt-learning methods share: learned context vectors, logits, the image-conditional network."""
+"""Blocks that methods share: logits, learned context vectors, the image-conditional network, hand-written prompts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.clip.text import unit
 from benchmark.constants import CONTEXT_STD
 from benchmark.errors import ConfigError
-from benchmark.method import Method, cleaned
+from benchmark.method import Method, cleaned, filled
 
 
 def cosine_logits(clip: Clip, pooled: Tensor, text: Tensor) -> Tensor:
@@ -174,3 +176,44 @@ def check_context_keys(n_ctx: int, ctx_init: str | None) -> None:
         raise ConfigError(
             f"ctx_init '{ctx_init}' has {count} words, but n_ctx is {n_ctx}. Give one of the two, or make them agree."
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateOptions:
+    """What every method on hand-written prompts may be told.
+
+    Attributes:
+        templates: ensemble these templates instead of using the dataset's one; None uses that.
+    """
+
+    templates: tuple[str, ...] | None
+
+    def __post_init__(self) -> None:
+        wrong = [template for template in self.templates or () if template.count("{}") != 1]
+        if wrong or self.templates == ():
+            raise ConfigError(f"templates must be a list of texts with {{}} exactly once; got {wrong or 'none'}.")
+
+
+class TemplateMethod(Method):
+    """A method on frozen hand-written prompts: `text` (C, D) is each class's feature, the mean over the templates.
+
+    A subclass has TemplateOptions among its own, and makes its learnable parameters after `super().__init__`.
+
+    Attributes:
+        unit_length: the features and their mean are brought to unit length; False leaves them as the tower makes them.
+    """
+
+    unit_length = True
+
+    def __init__(self, clip: Clip, options: TemplateOptions, class_names: Sequence[str], template: str):
+        super().__init__(clip, options)
+        self.set_classes(class_names, template)
+
+    def set_classes(self, class_names: Sequence[str], template: str) -> None:
+        """As Method.set_classes; encodes the classes at once, since nothing in their prompts ever changes."""
+        templates = self.options.templates or (template,)
+        filled_in = [filled(class_names, one) for one in templates]
+        features = [self.clip.encode_texts(texts, unit_length=self.unit_length) for texts in filled_in]
+        super().set_classes(class_names, template)
+        mean = torch.stack(features).mean(dim=0)
+        self.text = features[0] if len(features) == 1 else unit(mean) if self.unit_length else mean  # (C, D)

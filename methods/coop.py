@@ -12,7 +12,6 @@ from torch import Tensor
 
 from benchmark.clip.backbone import Clip
 from benchmark.errors import ConfigError
-from benchmark.method import among, cleaned
 from benchmark.prompts import PromptMethod, check_context_keys
 
 
@@ -47,20 +46,13 @@ class CoOp(PromptMethod):
         super().__init__(clip, options)
         self.transfers = not options.class_specific
         self.stands_in_front = not options.class_specific and options.class_position == "end"
-        self.trained = cleaned(class_names, template)
         self.start_context(options.n_ctx, options.ctx_init, (len(class_names),) if options.class_specific else ())
         self.set_classes(class_names, template)
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
-        """As PromptMethod.set_classes.
-
-        Raises:
-            ConfigError: a class that no class-specific context was learned for.
-        """
-        own = among(cleaned(class_names, template), self.trained) if self.options.class_specific else None
+        """As PromptMethod.set_classes."""
         super().set_classes(class_names, template)
         if not self.stands_in_front:
-            self._own = own
             self._lay_out()
 
     def _lay_out(self) -> None:
@@ -88,7 +80,7 @@ class CoOp(PromptMethod):
         """As PromptMethod.encode_classes; a context that does not simply stand in front takes the dense path."""
         if self.stands_in_front:
             return super().encode_classes(context)
-        own = self.ctx.expand(len(self.class_names), -1, -1) if self._own is None else self.ctx[self._own]
+        own = self.ctx.expand(len(self.class_names), -1, -1) if self.transfers else self.ctx[self.rows]
         vectors = own.gather(1, self._slots.clamp(min=0)[..., None].expand(-1, -1, own.shape[-1]))  # (C, L, T)
         tokens = self.clip.text.embed(self._tokens).to(vectors.dtype)
         embeddings = torch.where((self._slots >= 0)[..., None], vectors, tokens)

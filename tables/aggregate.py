@@ -1,19 +1,20 @@
 """From records to numbers: an accuracy per run and class set, means over seeds, and what may be compared."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from benchmark.config import RunSpec, read_yaml
-from benchmark.errors import RecordError
+from benchmark.errors import ConfigError, RecordError
 from benchmark.metrics import accuracy_percent, mean, sample_std
 from benchmark.records import RunRecord, Score
 
-METHOD_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")
-METHOD_TITLES = {"zero_shot": "CLIP", "coop": "CoOp", "cocoop": "CoCoOp", "kgcoop": "KgCoOp", "prograd": "ProGrad",
-                 "copl": "CoPL"}  # fmt: skip
+REPOSITORY = Path(__file__).resolve().parents[1]
+METHOD_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # the paper's
 AVERAGE = "average"  # stands where a dataset's name would; the published files call it so too
 TRANSFERS = ("cross_dataset", "domain_generalization")  # protocols whose table has one source
 SAME_FOR_ALL = ("suite", "protocol", "backbone", "checkpoint", "precision")
@@ -68,9 +69,29 @@ def commits(records: Iterable[RunRecord]) -> list[str]:
 
 def dataset_titles() -> dict[str, str]:
     """Dataset to the name of its row, from both catalogues."""
-    data = Path(__file__).resolve().parents[1] / "benchmark" / "data"
+    data = REPOSITORY / "benchmark" / "data"
     catalogues = (data / "catalog.yaml", data / "synthetic" / "catalog.yaml")
     return {name: entry["title"] for path in catalogues for name, entry in read_yaml(path).items()}
+
+
+@cache
+def method_titles() -> dict[str, str]:
+    """Method to how tables call it, from the recipes of methods/; a recipe that cannot be read harms no other."""
+    titles = {}
+    for path in sorted((REPOSITORY / "methods").glob("*.yaml")):
+        with suppress(ConfigError):
+            titles[path.stem] = str(read_yaml(path).get("title", path.stem))
+    return titles
+
+
+def method_title(name: str) -> str:
+    """How a method is called in headings; one that is not in methods/ by its name."""
+    return method_titles().get(name, name)
+
+
+def without_learning(records: Iterable[RunRecord]) -> set[str]:
+    """Methods that learn nothing: any run of one says all, whatever its seed and number of shots."""
+    return {record.spec.method for record in records if record.learns_nothing}
 
 
 def to_percent(score: Score) -> float:

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tables.aggregate import AVERAGE, Sheet
-from tables.cells import ABSENT, CellOf, method_title
+from tables.aggregate import AVERAGE, Sheet, method_title
+from tables.cells import ABSENT, CellOf
 from tables.grid import Cell, Grid
 
 

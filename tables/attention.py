@@ -20,7 +20,8 @@ from benchmark.config import RunSpec, load_suite
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records import RunRecord, load, write_whole
 from benchmark.sources import add_plugin
-from tables.drawing import WIDTH, Drawing, caption_of, method_title, new_figure
+from tables.aggregate import method_title
+from tables.drawing import WIDTH, Drawing, caption_of, new_figure
 
 TINT = "YlOrRd"  # light to dark, so that it reads in grey
 OPACITY = 0.62

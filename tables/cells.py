@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tables.aggregate import AVERAGE, METHOD_TITLES, Key, Sheet, Value
+from tables.aggregate import AVERAGE, Key, Sheet, Value
 from tables.grid import Cell
 from tables.statistics import student_interval
 
@@ -11,11 +11,6 @@ BELOW = "↓"
 ZERO_SHOT = "zero_shot"
 
 CellOf = Callable[[Key], Cell]
-
-
-def method_title(name: str) -> str:
-    """How a method is called in a heading."""
-    return METHOD_TITLES.get(name, name)
 
 
 def measured(sheet: Sheet, *, std: bool) -> CellOf:

@@ -9,7 +9,7 @@ from typing import Literal
 from benchmark.config import load_suite
 from benchmark.metrics import accuracy_percent, mean
 from benchmark.records import RunRecord, write_whole
-from tables.aggregate import METHOD_TITLES, check_comparable
+from tables.aggregate import check_comparable, method_title, method_titles, without_learning
 from tables.claim_rules import Claim, load_claims, mirrors, real_datasets
 from tables.conduct import headline
 from tables.grid import Cell, Grid, to_markdown
@@ -114,7 +114,7 @@ def gather(claim: Claim, records: Sequence[RunRecord]) -> Evidence:
     for record in concerned:
         for dataset, accuracy in _accuracies(record, claim, paper).items():
             values.setdefault((record.spec.method, dataset), {})[record.spec.seed] = accuracy
-    fixed = {record.spec.method for record in concerned if record.spec.training is None}
+    fixed = without_learning(concerned)
     possible = _possible(claim)
     runs = {dataset: _by_common_seed(claim, values, dataset, fixed) for dataset in possible}
     titles = {e.paper: f"{e.title} (for {real_datasets().get(e.paper, e.paper)})" for e in stands_for.values()}
@@ -189,7 +189,7 @@ def _lack(evidence: Evidence) -> str:
     """Why a claim cannot be judged."""
     claim = evidence.claim
     if unseen := [method for method in claim.methods if method not in evidence.recorded]:
-        return f"no record of {_listed(unseen, METHOD_TITLES)}"
+        return f"no record of {_listed(unseen, method_titles())}"
     if claim.dataset is not None:
         return f"no seed of {evidence.titles[claim.dataset]} that all of its methods have"
     return (
@@ -202,7 +202,7 @@ def _decide(evidence: Evidence) -> tuple[bool, str]:
     """Whether a claim holds, and the numbers that say so."""
     claim, overall = evidence.claim, evidence.overall
     own, others = overall[claim.method], [overall[method] for method in claim.others]
-    numbers = ", ".join(f"{_title(method)} {overall[method]:.2f}" for method in claim.methods)
+    numbers = ", ".join(f"{method_title(method)} {overall[method]:.2f}" for method in claim.methods)
     if claim.kind == "above_on_most":
         return _decide_most(evidence)
     if claim.kind == "gain_about":
@@ -219,7 +219,7 @@ def _decide_most(evidence: Evidence) -> tuple[bool, str]:
     ahead = [d for d, of in means.items() if of[claim.method] > max(of[method] for method in claim.others)]
     needed = max(len(means) // 2 + 1, math.ceil(claim.share * len(means) - 1e-9))  # a share of 0.7 is no exact number
     behind = [dataset for dataset in means if dataset not in ahead]
-    text = f"{_title(claim.method)} is above on {len(ahead)} of {len(means)} datasets, {needed} are needed"
+    text = f"{method_title(claim.method)} is above on {len(ahead)} of {len(means)} datasets, {needed} are needed"
     word, named = ("on", ahead) if len(ahead) < len(behind) else ("not on", behind)
     return len(ahead) >= needed, text + (f"; {word} {_listed(named, evidence.titles)}" if named else "")
 
@@ -228,7 +228,7 @@ def _test(evidence: Evidence) -> str:
     """The paired comparison with the closest other method, in words."""
     claim, differences = evidence.claim, evidence.differences()
     unit = "dataset" if claim.dataset is None else "seed"
-    pair = f"{_title(claim.method)} less {_title(evidence.closest)}"
+    pair = f"{method_title(claim.method)} less {method_title(evidence.closest)}"
     if len(differences) < 2:
         return f"{pair}: {differences[0]:+.2f} on one {unit}, no test"
     test = paired_test(differences)
@@ -238,10 +238,6 @@ def _test(evidence: Evidence) -> str:
     if test.p_value is not None:
         parts.append("p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}")
     return ", ".join(parts)
-
-
-def _title(method: str) -> str:
-    return METHOD_TITLES.get(method, method)
 
 
 def _listed(names: Sequence[str], titles: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from benchmark.config import RunSpec, load_suite
 from benchmark.errors import ConfigError
 from benchmark.records import RunRecord
-from tables.aggregate import METHOD_TITLES, commits, in_order
+from tables.aggregate import commits, in_order, method_title
 from tables.claim_rules import real_datasets
 from tables.grid import Cell, Grid
 
@@ -87,7 +87,7 @@ def runs_grid(records: Sequence[RunRecord]) -> Grid:
         steps = sum(int(r.training.get("steps") or 0) for r in own)
         rows.append(
             [
-                Cell(_title(method)),
+                Cell(method_title(method)),
                 Cell(protocol),
                 _number(len(own), "{:.0f}"),
                 _number(steps, "{:.0f}"),
@@ -116,7 +116,7 @@ def recipes_grid(records: Sequence[RunRecord]) -> Grid:
         where.setdefault(key, []).append(spec)
     methods = in_order(key[0] for key in where)
     rows = [
-        [Cell(_title(key[0])), *map(Cell, key[1:]), Cell(_scope(where[key]))]
+        [Cell(method_title(key[0])), *map(Cell, key[1:]), Cell(_scope(where[key]))]
         for key in sorted(where, key=lambda key: methods.index(key[0]))
     ]
     return Grid(
@@ -176,10 +176,6 @@ def _seconds(record: RunRecord) -> float:
 
 def _number(value: float, form: str) -> Cell:
     return Cell(form.format(value), value=float(value))
-
-
-def _title(method: str) -> str:
-    return METHOD_TITLES.get(method, method)
 
 
 def _each(values: Iterable[object]) -> str:

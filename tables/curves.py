@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmark.metrics import mean
 from benchmark.records import RunRecord
-from tables.aggregate import Value, in_order, values_over_seeds
+from tables.aggregate import Value, in_order, method_title, values_over_seeds, without_learning
 from tables.drawing import (
     Drawing,
     add_legend,
@@ -16,7 +16,6 @@ from tables.drawing import (
     cells_of,
     datasets_of,
     line_style,
-    method_title,
     missing_from,
     new_figure,
     over_shared,
@@ -64,7 +63,7 @@ def curves_of(records: Sequence[RunRecord]) -> Curves:
 def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
     curves = curves_of(records)
     datasets, methods = datasets_of(records), in_order(record.spec.method for record in records)
-    untrained = {record.spec.method for record in records if record.spec.training is None}
+    untrained = without_learning(records)
     shots = sorted({record.spec.shots for record in records})
     panels = [*([AVERAGE] if len(datasets) > 1 and shared_datasets(records) else []), *datasets]
     columns = min(COLUMNS, len(panels))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmark.metrics import accuracy_percent
 from benchmark.records import RunRecord
-from tables.aggregate import METHOD_TITLES, commits, in_order
+from tables.aggregate import METHOD_ORDER, commits, in_order, method_title, without_learning
 
 WIDTH = 7.0  # inches: a text block of two columns, so that text prints at the size given here
 CAPTION_SIZE = 6.0  # points
@@ -125,11 +125,6 @@ def line_style(method: str, methods: Iterable[str]) -> dict[str, object]:
             "markeredgewidth": 1.0 if mark.shape == "x" else 0.4}  # fmt: skip
 
 
-def method_title(method: str) -> str:
-    """As tables call it."""
-    return METHOD_TITLES.get(method, method)
-
-
 def cells_of(records: Iterable[RunRecord]) -> Cells:
     """(method, dataset, class set, shots) to each seed's accuracy in percent."""
     cells: dict[tuple[str, str, str, int], dict[int, float]] = {}
@@ -177,7 +172,7 @@ def caption_of(head: str, records: Sequence[RunRecord], *, reading: str, missing
 
 
 def missing_from(
-    records: Sequence[RunRecord], titles: Mapping[str, str], *, wanted: Iterable[str] = tuple(METHOD_TITLES)
+    records: Sequence[RunRecord], titles: Mapping[str, str], *, wanted: Iterable[str] = METHOD_ORDER
 ) -> str:
     """What records of one protocol lack: wanted methods without any run, and runs that others of the methods have.
 
@@ -187,7 +182,7 @@ def missing_from(
     for record in records:
         spec = record.spec
         done.setdefault((spec.method, spec.dataset), set()).add((spec.shots, spec.seed))
-    untrained = {record.spec.method for record in records if record.spec.training is None}
+    untrained = without_learning(records)
     expected = {run for (method, _), runs in done.items() for run in runs if method not in untrained}
     methods, datasets = in_order({method for method, _ in done}), datasets_of(records)
     sentences = []

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from benchmark.config import RunSpec
 from benchmark.records import RunRecord
-from tables.aggregate import AVERAGE, Key, Sheet, make_sheet, planned_of, seeds_of
+from tables.aggregate import AVERAGE, Key, Sheet, make_sheet, planned_of, seeds_of, without_learning
 from tables.arrange import Heading, methods_by_rows
 from tables.cells import BELOW, CellOf
 from tables.grid import Grid
@@ -24,9 +24,9 @@ T = TypeVar("T")
 def make_sheet_by_shots(records: Sequence[RunRecord], specs: Sequence[RunSpec]) -> Sheet:
     """A column for each number of shots that something was trained with."""
     datasets = list(dict.fromkeys(spec.dataset for spec in specs))
-    shots = sorted({spec.shots for spec in specs if spec.training is not None} or {spec.shots for spec in specs})
+    untrained = without_learning(records)
+    shots = sorted({spec.shots for spec in specs if spec.method not in untrained} or {spec.shots for spec in specs})
     columns = {str(count): f"{count} shot{'s' * (count != 1)}" for count in shots}
-    untrained = {spec.method for spec in specs if spec.training is None}
     return make_sheet(
         _filled(seeds_of(records, _place), untrained, columns),
         _filled(planned_of(specs, lambda spec: ("all",), _place), untrained, columns),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from benchmark.config import FAILED, RunSpec
 from benchmark.errors import RecordError
 from benchmark.records import RunRecord, load
+from tables.aggregate import without_learning
 
 
 class Run(NamedTuple):
@@ -36,7 +37,8 @@ def run_of(spec: RunSpec) -> Run:
 
 def missing(records: Iterable[RunRecord], planned: Iterable[RunSpec] | None) -> list[Run]:
     """What is planned and has no record; without a plan, the gaps in the grid that the records of a protocol span."""
-    specs = [record.spec for record in records]
+    records = list(records)
+    specs, one_says_all = [record.spec for record in records], without_learning(records)
     if planned is not None:
         done = set(specs)
         return [run_of(spec) for spec in planned if spec not in done]
@@ -47,7 +49,7 @@ def missing(records: Iterable[RunRecord], planned: Iterable[RunSpec] | None) -> 
         for method in dict.fromkeys(spec.method for spec in own):
             there = {run_of(spec) for spec in own if spec.method == method}
             wanted = [Run(protocol, method, d, k, s) for d in datasets for k in shots for s in seeds]
-            if all(spec.training is None for spec in own if spec.method == method):  # one run says all of a dataset
+            if method in one_says_all:  # of a dataset
                 there = {run for run in wanted if run.dataset in {each.dataset for each in there}}
             gaps += [run for run in wanted if run not in there]
     return gaps

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from benchmark.metrics import harmonic_mean, mean
 from benchmark.records import RunRecord
 from tables import curves, gains, targets
-from tables.aggregate import in_order
+from tables.aggregate import in_order, method_title
 from tables.drawing import (
     WIDTH,
     Drawing,
@@ -18,7 +18,6 @@ from tables.drawing import (
     caption_of,
     datasets_of,
     line_style,
-    method_title,
     missing_from,
     new_figure,
     over_shared,
@@ -83,7 +82,7 @@ def panels_of(protocol: str, records: Sequence[RunRecord]) -> list[Panel]:
         return panels
     if protocol == "few_shot":
         most = max(record.spec.shots for record in records)
-        at_most = [record for record in records if record.spec.shots == most or record.spec.training is None]
+        at_most = [record for record in records if record.spec.shots == most or record.learns_nothing]
         shared = shared_datasets(at_most)
         averages = {
             method: values[max(values)].mean

@@ -9,9 +9,9 @@ from benchmark.config import RunSpec
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records import RunRecord
 from tables import cells
-from tables.aggregate import TRANSFERS, Place, Sheet, check_comparable, commits
+from tables.aggregate import TRANSFERS, Place, Sheet, check_comparable, commits, method_title
 from tables.arrange import Heading, seeds_by_columns
-from tables.cells import CellOf, method_title
+from tables.cells import CellOf
 from tables.grid import Grid
 from tables.published import Figures
 from tables.statistics import outliers
@@ -154,7 +154,7 @@ class Table:
 def _facts(records: Sequence[RunRecord], note: str, titles: Mapping[str, str]) -> str:
     """What a reader must know to believe the table."""
     spec = records[0].spec
-    learned = [record for record in records if record.spec.training is not None]
+    learned = [record for record in records if not record.learns_nothing]
     shots = sorted({record.spec.shots for record in learned or records})
     seeds = sorted({record.spec.seed for record in records})
     source = f"trained on {titles.get(spec.dataset, spec.dataset)}, " if spec.protocol in TRANSFERS else ""

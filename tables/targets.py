@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from benchmark.metrics import mean
 from benchmark.records import RunRecord
-from tables.aggregate import Value, in_order, values_over_seeds
+from tables.aggregate import Value, in_order, method_title, values_over_seeds
 from tables.drawing import (
     Drawing,
     add_legend,
@@ -14,7 +14,6 @@ from tables.drawing import (
     cells_of,
     datasets_of,
     line_style,
-    method_title,
     missing_from,
     new_figure,
 )

@@ -1,0 +1,51 @@
+"""TaskRes: a learned residual on the text feature of each class.
+
+Yu et al., "Task Residual for Tuning Vision-Language Models", CVPR 2023, arXiv 2211.10277; trainers/taskres.py at
+293cc9e. This is the regular base, zero-shot CLIP's text features; the authors' enhanced base is a text projection that
+was trained in a stage before, and is no part of this method.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.clip.text import unit
+from benchmark.errors import ConfigError
+from benchmark.prompts import TemplateMethod, TemplateOptions, cosine_logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResOptions(TemplateOptions):
+    """Options of TaskRes, beside the templates.
+
+    Attributes:
+        alpha: what the residuals are multiplied with before they are added.
+    """
+
+    alpha: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha <= 0:
+            raise ConfigError(f"alpha is {self.alpha}; it scales what is learned, so it must be above 0.")
+
+
+class TaskRes(TemplateMethod):
+    """Cross-entropy on unit(t + alpha x), t as long as the tower makes it; learned is x, (C, D), zero at the start."""
+
+    Options = TaskResOptions
+    transfers = False
+    unit_length = False
+
+    def __init__(self, clip: Clip, options: TaskResOptions, class_names: Sequence[str], template: str):
+        super().__init__(clip, options, class_names, template)
+        zeros = torch.zeros(len(class_names), clip.joint_width, dtype=clip.learnable_dtype, device=clip.device)
+        self.text_feature_residuals = nn.Parameter(zeros)
+
+    def forward(self, images: ImageFeatures) -> Tensor:
+        """Logits (B, C)."""
+        text = unit(self.text + self.options.alpha * self.text_feature_residuals[self.rows])  # (C, D)
+        return cosine_logits(self.clip, images.pooled, text[None])

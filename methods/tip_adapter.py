@@ -1,0 +1,78 @@
+"""Tip-Adapter: zero-shot CLIP, helped by a cache of the training images that votes by likeness; nothing is trained.
+
+Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022, arXiv 2207.09519;
+main.py and utils.py at 327763e. The authors search alpha and beta on the validation images; this harness selects
+nothing there, so its numbers are those of fixed values. Features of a view have unit length before they are averaged,
+as the paper says; the code averages them as long as the tower makes them. CLIP's logits are scaled by the checkpoint's
+own factor, where the code writes 100. The views are the harness's, whose crops may be smaller than the authors'.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.clip.text import unit
+from benchmark.errors import ConfigError
+from benchmark.prompts import TemplateMethod, TemplateOptions, cosine_logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TipAdapterOptions(TemplateOptions):
+    """Options of Tip-Adapter, beside the templates.
+
+    Attributes:
+        alpha: weight of the cache's votes beside CLIP's logits.
+        beta: how fast a vote fades as an image is less like the cached one.
+        views: random views of each training image that its key is the mean of.
+    """
+
+    alpha: float
+    beta: float
+    views: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha < 0 or self.beta < 0:
+            raise ConfigError(f"alpha is {self.alpha} and beta {self.beta}; both must be 0 or more.")
+        if self.views < 1:
+            raise ConfigError(f"views is {self.views}; at least 1 view of each training image is needed.")
+
+
+class TipAdapter(TemplateMethod):
+    """CLIP's logits plus the cache's votes; kept are `keys` (N, D) and `values`, (N, C) with one true entry a row.
+
+    Before it has taken a sample the cache is empty, and the logits are CLIP's.
+    """
+
+    Options = TipAdapterOptions
+    transfers = False
+
+    def __init__(self, clip: Clip, options: TipAdapterOptions, class_names: Sequence[str], template: str):
+        super().__init__(clip, options, class_names, template)
+        self.sample_views = options.views
+        keys = torch.empty(0, clip.joint_width, dtype=clip.learnable_dtype, device=clip.device)
+        values = torch.empty(0, len(class_names), dtype=torch.bool, device=clip.device)
+        self.register_buffer("keys", keys)
+        self.register_buffer("values", values)
+
+    def take_sample(self, views: Sequence[ImageFeatures], labels: Tensor) -> None:
+        """Fill the cache: an image's key is the mean of its views, its value the class."""
+        mean = torch.stack([view.pooled for view in views]).mean(dim=0)
+        self.keys = unit(mean.to(self.keys.dtype))
+        self.values = F.one_hot(self.rows[labels], len(self.trained)).bool()
+
+    def votes(self, pooled: Tensor) -> Tensor:
+        """Votes (B, C) of the cache: each key's class gets exp(-beta (1 - cosine)); in float32 under autocast too."""
+        with torch.autocast(pooled.device.type, enabled=False):
+            likeness = pooled.to(self.keys.dtype) @ self.keys.T  # (B, N)
+            strength = torch.exp(-self.options.beta * (1 - likeness))
+            return (strength @ self.values.to(strength.dtype))[:, self.rows]
+
+    def forward(self, images: ImageFeatures) -> Tensor:
+        """Logits (B, C)."""
+        logits = cosine_logits(self.clip, images.pooled, self.text[None])
+        return logits + self.options.alpha * self.votes(images.pooled)
