@@ -17,9 +17,27 @@ from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.splits import few_shot
 from benchmark.data.synthetic.suite import CHECKPOINT, materialise
+from benchmark.errors import ConfigError
+from tests.conformance.chosen import CHOSEN, choose
 
 logging.disable_progress_bar()
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_addoption(parser):
+    """What the conformance kit, test_every_method.py, is run on."""
+    kit = parser.getgroup("conformance kit")
+    kit.addoption("--method", action="append", default=[], metavar="NAME", help="check this method; may be repeated "
+                  "(default: all of them, or the plugins that are given)")  # fmt: skip
+    kit.addoption("--plugin", action="append", default=[], metavar="FILE", help="a method outside this repository, "
+                  "its recipe beside it; may be repeated")  # fmt: skip
+
+
+def pytest_configure(config):
+    try:
+        config.stash[CHOSEN] = choose(config.getoption("--method"), config.getoption("--plugin"))
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session", autouse=True)
