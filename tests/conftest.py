@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers.utils import logging
 
+from benchmark import sources
 from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.splits import few_shot
@@ -46,6 +47,12 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def own_plugins(monkeypatch) -> None:
+    """What a test adds to the methods is gone after it."""
+    monkeypatch.setattr(sources, "_added", dict(sources._added))
 
 
 @pytest.fixture(scope="session")

@@ -133,7 +133,8 @@ def hold(check: Callable[[Subject], None], subject: Subject) -> None:
     except AssertionError as error:
         seen = str(error)
     except Exception as error:  # whatever the method's code raises
-        seen = f"{broken(subject.name, error)}\n\n{traceback.format_exc()}"
+        told = error if isinstance(error, BenchmarkError) else broken(subject.name, error)
+        seen = f"{told}\n\n{traceback.format_exc()}"
     else:
         return
     pytest.fail(f"{rule_of(check)}\nSeen in {subject.name}: {seen}", pytrace=False)
