@@ -16,8 +16,9 @@ from benchmark.method import Losses
 from benchmark.prompts import PromptMethod, check_context_keys
 
 
-# The fields are the keys of the recipe beside this file and of `--set my_method.KEY=VALUE`. They have no defaults here:
-# the recipe has them, so that a value and where it is from stand in one place. Types are checked when they are read.
+# The fields are the keys of the recipe beside this file and of `--set my_method.KEY=VALUE`.
+# They have no defaults here: the recipe has them, so that a value and where it is from stand in one place.
+# Their types are checked when they are read.
 @dataclass(frozen=True, kw_only=True)
 class MyMethodOptions:
     """Options of My Method.
