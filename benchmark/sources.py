@@ -157,7 +157,7 @@ def clashes() -> list[str]:
     found = []
     for entry in _entries():
         source = source_of(entry.name) if entry.name in method_names() else None
-        if source is None or source.entry != entry:
+        if source is None or source.entry is not entry:
             taken = "its name is taken" if source else "its name cannot be a method's"
             found.append(f"{Source(entry.name, entry.module, entry=entry).told} is left out: {taken}.")
     return found

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.splits import few_shot
 from benchmark.data.synthetic.suite import CHECKPOINT, materialise
 from benchmark.errors import ConfigError
+from benchmark.new_method import SKELETON
 from tests.conformance.chosen import CHOSEN, choose
 
 logging.disable_progress_bar()
@@ -50,9 +52,30 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
 
 
 @pytest.fixture
-def own_plugins(monkeypatch) -> None:
-    """What a test adds to the methods is gone after it."""
+def own_plugins(monkeypatch) -> Iterator[None]:
+    """What a test adds to the methods, by file or by package, is gone after it."""
     monkeypatch.setattr(sources, "_added", dict(sources._added))
+    modules = set(sys.modules)
+    yield
+    sources._entries.cache_clear()
+    for name in set(sys.modules) - modules:
+        if not name.startswith(("torch", "benchmark", "methods", "tables")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def plugin(tmp_path, own_plugins):
+    """plugin("name", code, recipe): the path of a plugin's file, by default one that works; recipe None writes none."""
+
+    def write(name: str, code: str | None = None, recipe: str | None = "", folder: str = "plugins") -> Path:
+        file = tmp_path / folder / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(SKELETON.read_text() if code is None else code)
+        if recipe is not None:
+            file.with_suffix(".yaml").write_text(recipe or SKELETON.with_suffix(".yaml").read_text())
+        return file
+
+    return write
 
 
 @pytest.fixture(scope="session")
