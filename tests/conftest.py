@@ -78,6 +78,30 @@ def plugin(tmp_path, own_plugins):
     return write
 
 
+@pytest.fixture
+def package(tmp_path, monkeypatch, own_plugins):
+    """package("our-methods", {"name": "module:Class"}): an installed package with these entry points, version 1.2."""
+
+    def install(name, entries, modules=("ours",), recipe=True):
+        site = tmp_path / "site-packages"
+        for module in modules:
+            (site / "our_methods").mkdir(parents=True, exist_ok=True)
+            (site / "our_methods" / "__init__.py").write_text("")
+            (site / "our_methods" / f"{module}.py").write_text(SKELETON.read_text())
+            if recipe:
+                text = SKELETON.with_suffix(".yaml").read_text()
+                (site / "our_methods" / f"{module}.yaml").write_text(text)
+        info = site / f"{name.replace('-', '_')}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        lines = [f"{key} = {value}" for key, value in entries.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[copl_benchmark.methods]", *lines]) + "\n")
+        monkeypatch.syspath_prepend(site)
+        sources._entries.cache_clear()
+
+    return install
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of goldens and fixtures beside the checkout."""
