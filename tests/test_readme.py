@@ -7,7 +7,7 @@ import pytest
 
 import methods
 import run_all
-from benchmark import registry
+from benchmark import sources
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -23,11 +23,11 @@ def with_example(tmp_path, monkeypatch):
     """The registry as it is once the two files of the README lie in methods/."""
     folder = tmp_path / "methods"
     folder.mkdir()
-    for path in registry.METHODS.glob("*.yaml"):
+    for path in sources.METHODS.glob("*.yaml"):
         (folder / path.name).write_bytes(path.read_bytes())
     for name in ("smooth_coop.py", "smooth_coop.yaml"):
         (folder / name).write_text(example(name))
-    monkeypatch.setattr(registry, "METHODS", folder)
+    monkeypatch.setattr(sources, "METHODS", folder)
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
 
 
