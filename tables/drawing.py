@@ -1,6 +1,7 @@
 """What all figures share: numbers by seed, marks that stay apart in grey, captions, and the same bytes each time."""
 
 import io
+import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmark.metrics import accuracy_percent
 from benchmark.records import RunRecord
-from tables.aggregate import METHOD_ORDER, commits, in_order, method_title, without_learning
+from tables.aggregate import METHOD_ORDER, commits, in_order, method_title, method_titles, without_learning
 
 WIDTH = 7.0  # inches: a text block of two columns, so that text prints at the size given here
 CAPTION_SIZE = 6.0  # points
@@ -46,7 +47,10 @@ MARKS = {
     "kgcoop": Mark("#3fae7c", "^", (0, (3, 1, 1, 1))),
     "prograd": Mark("#e6a63a", "v", (0, (1, 1))),
 }
-OTHER_SHAPES = "P<>h*pXdH8"
+# Those of other methods are hollow. The lists are of different lengths, so that no two of the first 30 look alike.
+OTHER_COLOURS = ("#7d3fb2", "#00838f", "#8a5a1c", "#d6408b", "#6b7a00", "#5d6d7e")
+OTHER_SHAPES = "P<>hpd*XH8"
+OTHER_LINES = ((0, (6, 1, 1, 1)), (0, (2, 1)), (0, (4, 1.5)), (0, (8, 1.5)), (0, (1, 1.5, 3, 1.5)))
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 def add_legend(figure: Figure, entries: Mapping[str, object]) -> None:
     """Titles and their lines above the panels, in as many rows as the width needs."""
-    columns = max(1, min(len(entries), int(figure.get_figwidth())))
+    rows = math.ceil(len(entries) / max(1, int(figure.get_figwidth())))
+    columns = math.ceil(len(entries) / rows)
     figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
 
 
@@ -108,21 +113,22 @@ def _write_below(figure: Figure, caption: str) -> None:
 
 
 def mark_of(method: str, methods: Iterable[str]) -> Mark:
-    """The mark of a method among those of a figure; others than the paper's get greys and shapes of their own."""
+    """The mark of a method among those of a figure: of this repository's the same in every one, then of others."""
     if method in MARKS:
         return MARKS[method]
-    others = [name for name in in_order(methods) if name not in MARKS]
-    place = others.index(method)
-    grey = f"{0.4 + 0.4 * place / max(1, len(others) - 1):.2f}"
-    return Mark(grey, OTHER_SHAPES[place % len(OTHER_SHAPES)], (0, (2, 1 + place)))
+    known = [name for name in in_order(method_titles()) if name not in MARKS]
+    place = [*known, *(name for name in in_order(methods) if name not in (*MARKS, *known))].index(method)
+    colour, shape, line = (each[place % len(each)] for each in (OTHER_COLOURS, OTHER_SHAPES, OTHER_LINES))
+    return Mark(colour, shape, line)
 
 
 def line_style(method: str, methods: Iterable[str]) -> dict[str, object]:
     """The keywords that draw a method's curve or point, CoPL's on top of the others."""
-    mark, ours = mark_of(method, methods), method == "copl"
+    mark, ours, hollow = mark_of(method, methods), method == "copl", method not in MARKS
+    edged = hollow or mark.shape == "x"
     return {"color": mark.colour, "marker": mark.shape, "linestyle": mark.line, "linewidth": 1.6 if ours else 1.1,
-            "zorder": 4 if ours else 3, "markeredgecolor": mark.colour if mark.shape == "x" else "white",
-            "markeredgewidth": 1.0 if mark.shape == "x" else 0.4}  # fmt: skip
+            "zorder": 4 if ours else 3, "markerfacecolor": "white" if hollow else mark.colour,
+            "markeredgecolor": mark.colour if edged else "white", "markeredgewidth": 1.0 if edged else 0.4}  # fmt: skip
 
 
 def cells_of(records: Iterable[RunRecord]) -> Cells:

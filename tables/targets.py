@@ -71,9 +71,9 @@ def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
     methods = in_order(record.spec.method for record in records)
     origin = {name: values[ZERO].mean for name, values in rows.items() if ZERO in values}
     relative = len(origin) == len(rows)
-    figure = new_figure(0.9 + 0.42 * len(rows))
-    axes = figure.subplots()
     drawn = [method for method in methods if not (relative and method == ZERO)]
+    figure = new_figure(0.9 + max(0.42, 0.07 * len(drawn)) * len(rows))
+    axes = figure.subplots()
     for place, method in enumerate(drawn):
         shift = 0.7 * ((place + 0.5) / len(drawn) - 0.5)  # methods of a row stand below one another
         there = [(number, name, rows[name][method]) for number, name in enumerate(rows) if method in rows[name]]

@@ -4,6 +4,7 @@ import pytest
 
 from benchmark import records
 from benchmark.clip.backbone import outline
+from benchmark.data.catalog import load_catalog
 from benchmark.data.synthetic.suite import CHECKPOINT
 from run_all import main
 
@@ -57,3 +58,16 @@ def test_outline_keeps_tokens_and_sizes(clip):
     assert small.tokenize(["a photo of a red circle."]) == clip.tokenize(["a photo of a red circle."])
     assert small.patch_count == clip.patch_count
     assert config.text_config.hidden_size == clip.token_width
+
+
+@pytest.mark.slow
+def test_views_that_are_read_before_training_are_counted_once(tmp_path, capsys):
+    arguments = ["--protocol", "few_shot", "--datasets", "synth_actions", "--seeds", "1", "--shots", "1", "--methods",
+                 "zero_shot", "tip_adapter", "tip_adapter_f", "--set", "tip_adapter_f.epochs=12", "--plan"]  # fmt: skip
+    assert main([*arguments, "--set", "zero_shot.templates=selected", "--out", str(tmp_path)]) == 0
+    rows = {line.split()[1]: line.split()[4:] for line in capsys.readouterr().out.splitlines() if "synth_act" in line}
+    classes = load_catalog()["synth_actions"].classes
+    views = {name: int(row[2]) for name, row in rows.items()}
+    assert views == {"zero_shot": 0, "tip_adapter": 10 * classes, "tip_adapter_f": 12 * classes}
+    tokens = {name: int(row[4].replace(",", "")) for name, row in rows.items()}
+    assert tokens["zero_shot"] > 5 * tokens["tip_adapter"], "seven templates against one"

@@ -130,6 +130,14 @@ def test_ensemble_stands_for_the_seven_templates_and_the_datasets_own_except_on_
     assert recipe("zero_shot", wanted, dataset="imagenet").options["templates"] == IMAGENET_TEMPLATES
 
 
+def test_words_for_lists_of_templates_are_the_same_for_every_dataset():
+    for dataset in ("dtd", "imagenet"):
+        for word, wanted in (("selected", IMAGENET_TEMPLATES), ("selected_and_own", (*IMAGENET_TEMPLATES, TEMPLATE))):
+            assert recipe("zero_shot", {"templates": word}, dataset=dataset).options["templates"] == wanted
+    with pytest.raises(ConfigError, match="templates"):
+        recipe("zero_shot", {"templates": "slected"})
+
+
 @pytest.mark.parametrize("name", ["coop", "cocoop", "kgcoop", "copl"])
 def test_given_length_overrules_default_words_and_the_reverse(clip, name):
     assert make(clip, name, n_ctx=8).ctx.shape[0] == 8

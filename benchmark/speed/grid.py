@@ -20,7 +20,7 @@ from benchmark.config import Training, load_suite
 from benchmark.data.catalog import load_catalog
 from benchmark.data.images import normalise, test_view
 from benchmark.fit import batches_per_epoch
-from benchmark.registry import method_names, resolve_recipe
+from benchmark.registry import resolve_recipe
 from benchmark.speed.geometry import class_names, random_clip
 from benchmark.speed.measure import gemm_peak, report, seconds
 from benchmark.speed.work import Work
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="only these (default: the paper's eleven)")
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these (default: all)")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these (default: the paper's six)")
     parser.add_argument("--seeds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU, and decoding cores (default: %(default)s)")
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     clip = random_clip(options.device)
     table = Table(clip, seeds=options.seeds, shots=16, workers=options.threads)
-    methods = options.methods or sorted(method_names(), key=lambda name: (name != "zero_shot", name != "coop", name))
+    methods = options.methods or load_suite("paper").methods
     rows = []
     for dataset in options.datasets or load_suite("paper").datasets:
         rows += [table.row(dataset, method, first=i == 0) for i, method in enumerate(methods)]

@@ -4,7 +4,8 @@ import pytest
 
 from benchmark.config import Training
 from benchmark.errors import RecordError
-from tables.aggregate import check_comparable, to_frame
+from tables import aggregate
+from tables.aggregate import check_comparable, in_order, method_title, method_titles, to_frame
 
 
 def refused(pair):
@@ -80,3 +81,26 @@ def test_frame_holds_unrounded_percentages(few):
     assert frame.iloc[0].to_dict() == {
         "method": "coop", "dataset": "dtd", "shots": 2, "class_set": "all", "seed": 1, "accuracy": 100 / 3,
     }  # fmt: skip
+
+
+def test_titles_of_methods_are_those_of_their_recipes_and_strangers_have_their_names():
+    assert [method_title(name) for name in ("zero_shot", "tip_adapter_f", "zebra")] == [
+        "CLIP",
+        "Tip-Adapter-F",
+        "zebra",
+    ]
+
+
+def test_recipe_that_cannot_be_read_leaves_the_titles_of_the_others(tmp_path, monkeypatch):
+    (tmp_path / "methods").mkdir()
+    for name, text in (("good", "title: Good"), ("plain", "defaults: {}"), ("broken", "title: [")):
+        (tmp_path / "methods" / f"{name}.yaml").write_text(text)
+    monkeypatch.setattr(aggregate, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(aggregate, "method_titles", method_titles.__wrapped__)
+    assert [method_title(name) for name in ("good", "plain", "broken")] == ["Good", "plain", "broken"]
+
+
+def test_methods_beside_the_papers_stand_behind_them_by_name():
+    assert in_order(["taskres", "zebra", "copl", "clip_adapter", "coop"]) == [
+        "coop", "copl", "clip_adapter", "taskres", "zebra"
+    ]  # fmt: skip

@@ -1,5 +1,7 @@
 """The few-shot tables: the average and each dataset, by shots."""
 
+import dataclasses
+
 import pytest
 
 from benchmark.errors import RecordError
@@ -32,6 +34,13 @@ def test_what_learns_nothing_stands_at_every_shot_count_wherever_it_was_measured
     average, dtd, _ = grids(curves)
     assert texts(average)["CLIP"] == texts(dtd)["CLIP"] == ["44.00"] * 3
     assert "learns nothing" in average.explained
+
+
+def test_what_reads_the_images_without_training_stands_where_it_was_measured_alone(curves, few, texts):
+    read = [few("tip_adapter", "dtd", 50 + shots, shots=shots, training=None) for shots in (1, 16)]
+    read = [dataclasses.replace(record, training={"seconds": 0.5}) for record in read]
+    _, dtd, _ = grids([*curves, *read])
+    assert texts(dtd)["Tip-Adapter"] == ["51.00", ABSENT, "66.00"]
 
 
 def test_average_without_all_datasets_at_a_shot_count_is_partial(curves, texts):

@@ -16,6 +16,7 @@ from PIL import Image
 from benchmark.errors import RecordError
 from benchmark.records import Score
 from tables import curves, drawing, figures, gains, targets
+from tables.aggregate import method_titles
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = "These are not the paper's numbers."
@@ -100,6 +101,15 @@ def test_few_shot_average_leaves_out_what_a_method_lacks_and_says_so(few):
     assert "1 of 2 datasets that every method has, without DTD" in caption
     assert "Missing: CoPL 2 of 6 runs on DTD." in caption
     assert "Not measured: CoCoOp, KgCoOp, ProGrad." in caption
+
+
+def test_what_reads_the_images_without_training_is_a_curve_and_lacks_the_runs_it_lacks(few, run):
+    read = [run("few_shot", "tip_adapter", "dtd", {"all": 50.0 + shots}, shots=shots, training=None, seconds=0.5)
+            for shots in (1, 2)]  # fmt: skip
+    drawn = only(figures.draw([*few, *read], titles={"dtd": "DTD"}), "few_shot")
+    axes = {axes.get_title(): axes for axes in drawn.paint().axes}
+    assert line_named(axes["DTD"], "Tip-Adapter") == ([1, 2], [51.0, 52.0])
+    assert "Tip-Adapter 4 of 6 runs on DTD" in drawn.caption
 
 
 def test_few_shot_without_a_common_dataset_has_no_average(few):
@@ -218,6 +228,24 @@ def test_marks_stay_apart_in_grey():
         assert abs(lightness(first["color"]) - lightness(second["color"])) > 8, (one, other)
         assert first["marker"] != second["marker"]
         assert [first[k] for k in ("linestyle", "linewidth")] != [second[k] for k in ("linestyle", "linewidth")]
+
+
+def test_methods_of_this_repository_look_the_same_in_every_figure():
+    alone = drawing.line_style("tip_adapter", ["tip_adapter"])
+    assert alone == drawing.line_style("tip_adapter", ["ant", "clip_adapter", "tip_adapter", "zebra"])
+    assert alone["markerfacecolor"] == "white", "hollow, where the paper's are filled"
+
+
+def test_thirty_methods_beside_the_papers_all_look_different():
+    names = [f"m{i:02}" for i in range(26)] + [m for m in method_titles() if m not in drawing.MARKS]
+    assert len(names) == 30
+    assert len({(mark.colour, mark.shape) for mark in (drawing.mark_of(name, names) for name in names)}) == 30
+
+
+def test_legend_of_many_methods_has_rows_of_equal_length(few, run):
+    more = [run("few_shot", name, "dtd", {"all": 50.0}) for name in ("cocoop", "kgcoop", "prograd", "taskres", "ant")]
+    (legend,) = only(figures.draw([*few, *more]), "few_shot").paint().legends
+    assert (len(legend.get_texts()), legend._ncols) == (8, 4)
 
 
 def test_plugin_methods_get_marks_of_their_own():
