@@ -37,6 +37,7 @@ def test_skeleton_is_at_most_forty_lines_of_code_and_commented():
     assert text.count("#") >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_written_method_keeps_every_rule_of_the_kit(tmp_path, check):
     write_new_method(tmp_path / "held_words")
