@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -18,15 +19,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--protocol", default="base2new", metavar="NAME", help="base2new, cross_dataset, few_shot, "
         "domain_generalization, or all of them (default: %(default)s)")  # fmt: skip
     add("--data", type=Path, metavar="FOLDER", help="the real datasets, laid out as in docs/data.md; "
-        "without it the embedded suite runs")  # fmt: skip
-    add("--suite", help="datasets, seeds and backbone: synthetic (default without --data), paper (default with it), "
-        "or a YAML file")  # fmt: skip
+        "without it or --dataset the embedded suite runs")  # fmt: skip
+    add("--dataset", action="append", default=[], metavar="NAME=PATH", dest="own", help="a dataset of your own: a tree "
+        "of class folders, a CSV or a CoOp split file (docs/your-own-data.md); may be repeated")  # fmt: skip
+    add("--suite", help="datasets, seeds and backbone: synthetic, paper (default with --data or --dataset), or a YAML "
+        "file")  # fmt: skip
     add("--methods", nargs="+", metavar="NAME", help="only these methods; blanks or commas between them")
     add("--plugin", action="append", type=Path, default=[], metavar="FILE", help="a method outside this "
         "repository, its recipe beside it; may be repeated")  # fmt: skip
     add("--new-method", type=Path, metavar="NAME", help="write NAME.py and NAME.yaml, a method that already runs "
         "and is yours to change, and do nothing else")  # fmt: skip
-    add("--datasets", nargs="+", metavar="NAME", help="only these datasets")
+    add("--datasets", nargs="+", metavar="NAME", help="only these datasets (default: the suite's, or your own alone)")
     add("--seeds", nargs="+", metavar="N", help="these seeds (default: the suite's)")
     add("--source", metavar="NAME", help="the dataset that cross_dataset trains on (default: the suite's)")
     add("--shots", nargs="+", metavar="K", help="training images per class; several for few_shot alone (default: the "
@@ -39,18 +42,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32", help="of the frozen towers; what is "
         "learned stays float32 (default: %(default)s)")  # fmt: skip
     add("--processes", type=int, metavar="N", help="runs side by side on a CPU (default: its cores, at most 4)")
+    add("--threads", type=int, metavar="N", help="of each process on a CPU (default: its share of the cores)")
+    add("--checkpoint-minutes", type=float, default=5, metavar="M", help="a training under way is kept on disk this "
+        "often, and goes on from there (default: %(default)s)")  # fmt: skip
     add("--no-cache", action="store_true", help="neither read image features from disk nor keep them there")
     add("--no-lockstep", action="store_true", help="train the seeds of a method one by one, not in one pass")
     add("--no-graphs", action="store_true", help="on a GPU, start every kernel of a training step by itself")
     add("--plan", action="store_true", help="only check and print what would run")
+    add("--calibrate", action="store_true", help="as --plan, with hours and memory: a little of each kind of work is "
+        "timed on this machine")  # fmt: skip
     add("--std", action="store_true", help="tables with the standard deviation over seeds")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Plan, run what is missing, render. Returns the exit code: 0, 1 if a run failed, 2 if nothing could start."""
-    options = parse(arguments)
-    from benchmark.errors import BenchmarkError  # late: torch takes seconds to import, --help should not
+    began, options = time.perf_counter(), parse(arguments)
+    from benchmark import stopping  # late: torch takes seconds to import, --help should not
+    from benchmark.errors import BenchmarkError, StoreLostError
 
     try:
         if options.new_method:
@@ -58,12 +67,16 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(write_new_method(options.new_method))
             return 0
-        from benchmark import commands
+        with stopping.on_sigterm():
+            from benchmark import commands
 
-        return commands.run(options)
+            return commands.run(options, began=began)
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, StoreLostError) else 2
+    except stopping.Terminated:
+        print("ended on request; finished runs and checkpoints are kept, the same command goes on.", file=sys.stderr)
+        return stopping.EXIT_CODE
     except KeyboardInterrupt:
         print("\ninterrupted; finished runs are recorded, the same command goes on from there.", file=sys.stderr)
         return 130

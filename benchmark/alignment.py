@@ -10,13 +10,14 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging
 
-from benchmark.clip.backbone import Clip, checkpoint_hash, load_clip
+from benchmark.clip.backbone import Clip, load_clip
+from benchmark.clip.locate import checkpoint_hash
 from benchmark.config import RunSpec
 from benchmark.data.images import normalise, open_image, test_view
 from benchmark.errors import ConfigError, RecordError
+from benchmark.inputs import backbone_folder
 from benchmark.loading import code_of
 from benchmark.method import Method
-from benchmark.plan import backbone_folder
 from benchmark.records import RunRecord
 from benchmark.registry import create_method, method_class, method_names
 

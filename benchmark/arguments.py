@@ -1,17 +1,30 @@
 """What `run_all.py` was told, read into a Request: the suite's defaults, and over them what the arguments say."""
 
 import argparse
+from pathlib import Path
 
 from benchmark.config import load_suite, parse_scalar
+from benchmark.device import choose_device, default_threads
 from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.request import Request
 from benchmark.sources import add_plugin, method_names, repository_names
 from tables.aggregate import in_order
 
 
-def make_request(options: argparse.Namespace) -> Request:
-    """The arguments over the suite's defaults. Named plugins are known by their names from here on."""
-    suite = load_suite(options.suite or ("paper" if options.data else "synthetic"))
+def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request:
+    """The arguments over the suite's defaults. Named plugins are known by their names from here on.
+
+    Args:
+        local_rank: of this process among those that a launcher started on this machine.
+    """
+    device = choose_device(options.device, options.precision, local_rank=local_rank)
+    if options.processes is not None and (options.processes < 1 or device != "cpu"):
+        raise ConfigError(f"--processes {options.processes}: 1 or more, and on a CPU only (--device cpu).")
+    if options.threads is not None and options.threads < 1:
+        raise ConfigError(f"--threads {options.threads}: at least 1 is needed.")
+    if options.checkpoint_minutes < 0:
+        raise ConfigError(f"--checkpoint-minutes {options.checkpoint_minutes}: 0 (after every step) or more.")
+    suite = load_suite(options.suite or ("paper" if options.data or options.own else "synthetic"))
     if options.data and not options.data.expanduser().is_dir():
         raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
     plugins, left_out = {}, {}
@@ -31,7 +44,11 @@ def make_request(options: argparse.Namespace) -> Request:
         shots=split_numbers("shots", options.shots),
         backbone=options.backbone or suite.backbone,
         precision=options.precision,
+        device=device,
+        threads=options.threads or default_threads(),
+        checkpoint_minutes=options.checkpoint_minutes,
         data=options.data.expanduser() if options.data else None,
+        own=parse_own(options.own),
         out=options.out,
         overrides=parse_settings(options.settings),
         plugins=tuple(plugins.values()),
@@ -53,6 +70,22 @@ def split_numbers(option: str, words: list[str] | None) -> tuple[int, ...]:
         return tuple(int(name) for name in split_names(words))
     except ValueError as error:
         raise ConfigError(f"--{option} {' '.join(words)}: whole numbers are needed, e.g. --{option} 1 2.") from error
+
+
+def parse_own(words: list[str]) -> dict[str, Path]:
+    """`--dataset flowers=~/flowers` and its like, by name. Names and paths are checked where they are used."""
+    own: dict[str, Path] = {}
+    for text in words:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise ConfigError(
+                f"--dataset {text}: write NAME=PATH, e.g. --dataset flowers=photos/flowers. "
+                "To choose among datasets, take --datasets."
+            )
+        if name in own:
+            raise ConfigError(f"--dataset {name} is given twice; give it once, or call one of them otherwise.")
+        own[name] = Path(path)
+    return own
 
 
 def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:

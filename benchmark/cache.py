@@ -1,13 +1,15 @@
 """Tensors on disk, named by the hash of what they are a function of, read by mapping the file into memory.
 
 Several processes may share a folder: an entry appears whole by a rename, and one process makes it while the others
-that want it wait. What was used longest ago is deleted once the folder passes its limit. An entry that cannot be read
-is made anew, and a folder that cannot be written is done without: a cache never fails a run.
+that want it wait. What was used longest ago is deleted once the folder passes its limit. An entry that cannot be read,
+or is not what belongs there, is made anew, and a folder that cannot be written is done without: a cache never fails a
+run.
 """
 
 import contextlib
 import hashlib
 import os
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +21,8 @@ from torch import Tensor
 
 from benchmark.errors import ConfigError
 
+Tensors = dict[str, Tensor]
+ENTRIES = (".safetensors", ".partial")  # a lock is not for others to delete
 LIMIT_GIGABYTES = 20  # of a cache folder, unless COPL_BENCHMARK_CACHE_GB says otherwise
 
 
@@ -53,21 +57,27 @@ class DiskCache:
         self.folder = folder
         self.limit_bytes = _limit() if limit_bytes is None else limit_bytes
 
-    def get(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The tensors of a key, on the CPU and only to be read; made, and kept for the next, where they are missing."""
+    def get(
+        self, key: str, make: Callable[[], Tensors], fits: Callable[[Tensors], bool] = lambda tensors: True
+    ) -> Tensors:
+        """The tensors of a key, on the CPU and only to be read; made, and kept for the next, where they are missing.
+
+        Args:
+            fits: whether what lies there can be what `make` gives.
+        """
         path = self._path(key)
-        found = self._read(path)
+        found = self._read(path, fits)
         if found is not None:
             return found
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path.with_suffix(".lock"))
             lock.acquire()
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # the latter of a file system without locks
             self._go_without(error)
             return make()
         try:
-            found = self._read(path)  # another process may have made it meanwhile
+            found = self._read(path, fits)  # another process may have made it meanwhile
             if found is not None:
                 return found
             tensors = make()
@@ -85,19 +95,22 @@ class DiskCache:
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def _read(self, path: Path) -> dict[str, Tensor] | None:
+    def _read(self, path: Path, fits: Callable[[Tensors], bool]) -> Tensors | None:
         try:
             tensors = safetensors.torch.load_file(path)
-            os.utime(path)  # used now: eviction looks at this
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError):  # cut off, or no longer readable: make it anew
-            with contextlib.suppress(OSError):
-                path.unlink()
-            return None
-        return tensors
+        except (OSError, SafetensorError):  # cut off, or no longer readable
+            tensors = None
+        if tensors is not None and fits(tensors):
+            with contextlib.suppress(OSError):  # somebody else's entry serves as well
+                os.utime(path)  # used now: eviction looks at this
+            return tensors
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
 
-    def _write(self, path: Path, tensors: dict[str, Tensor]) -> None:
+    def _write(self, path: Path, tensors: Tensors) -> None:
         partial = path.with_suffix(f".{os.getpid()}.partial")
         try:
             safetensors.torch.save_file({name: t.contiguous() for name, t in tensors.items()}, partial)
@@ -112,20 +125,22 @@ class DiskCache:
         self._evict(keep=path)
 
     def _evict(self, keep: Path) -> None:
-        """Delete what was used longest ago until the folder is within its limit."""
-        entries = []
-        for path in self.folder.glob("*/*.safetensors"):
+        """Delete what was used longest ago, what a killed process left half-written too, until the limit is kept."""
+        entries, now = [], time.time()
+        for path in self.folder.glob("*/*"):
             with contextlib.suppress(OSError):  # another process may delete at the same time
                 status = path.stat()
-                entries.append((status.st_mtime, status.st_size, path))
+                if status.st_mtime > now:  # the clock was set back: else all that is used from now on would go first
+                    os.utime(path)
+                entries.append((min(status.st_mtime, now), status.st_size, path))
         held = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries):
             if held <= self.limit_bytes:
                 return
-            if path != keep:
+            if path != keep and path.suffix in ENTRIES:
                 with contextlib.suppress(OSError):
                     path.unlink()
-                held -= size
+                    held -= size
 
     def _go_without(self, error: Exception) -> None:
         warnings.warn(

@@ -2,87 +2,95 @@
 
 import argparse
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 import transformers
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
 import tables.report
 import tables.writers
-from benchmark import records
+from benchmark import records, stopping
 from benchmark.arguments import make_request
+from benchmark.calibrate import calibrate
 from benchmark.config import RunSpec
-from benchmark.describe import describe, describe_cost
-from benchmark.errors import ConfigError, RecordError
-from benchmark.orchestrate import Runner
-from benchmark.plan import Plan, make_plan
+from benchmark.describe import describe, describe_cost, describe_forecast
+from benchmark.device import default_processes
+from benchmark.errors import RecordError
+from benchmark.plan import Plan, is_small, make_plan
 from benchmark.progress import Progress
 from benchmark.records import RunRecord
-from benchmark.workers import default_processes, groups_of, run_side_by_side
+from benchmark.turns import OneByOne, under_way, units_of
+from benchmark.workers import run_here, run_side_by_side
+from benchmark.world import World, join, local_counter
 from tables import claims, figures, gaps
 from tables.aggregate import dataset_titles
 
 
-def run(options: argparse.Namespace) -> int:
-    """One call of the command line; returns its exit code."""
+def run(options: argparse.Namespace, *, began: float) -> int:
+    """One call of the command line, that began when time.perf_counter() said so; returns its exit code."""
     transformers.utils.logging.disable_progress_bar()
-    request = make_request(options)
-    accelerator = make_accelerator(options.device, options.precision)
-    if options.processes is not None and (options.processes < 1 or accelerator.device.type != "cpu"):
-        raise ConfigError(f"--processes {options.processes}: 1 or more, and on a CPU only (--device cpu).")
-    plan = make_plan(request, fetch=not options.plan)
-    print(describe(plan), flush=True)
+    world = None if options.plan or options.calibrate else join()
+    request = make_request(options, local_rank=world.local_rank if world else 0)
+    speaks = world is None or world.rank == 0
+    plan = make_plan(request, fetch=options.calibrate or not options.plan)
+    if speaks:
+        print(describe(plan), flush=True)
+    if options.calibrate:
+        before = time.perf_counter() - began
+        print(describe_forecast(calibrate(plan, processes=_processes(plan, options.processes), before=before)))
+        return 0
     if options.plan:
         print(describe_cost(plan))
         return 0
     if plan.missing:
         records.check_writable(request.out)
-    processes = min(options.processes or default_processes(accelerator), len(groups_of(plan.missing)))
-    progress = Progress(len(plan.missing))
-    try:
-        if processes > 1:
-            run_side_by_side(plan, processes=processes, progress=progress)
-        elif plan.missing:
-            Runner(plan, accelerator).run_all(plan.missing, progress)
-    finally:
-        progress.close()
+    if plan.missing or world:
+        execute(plan, world, processes=options.processes)
+    if not speaks:
+        return 0
     return finish(plan, std=options.std)
 
 
-def make_accelerator(device: str | None, precision: str) -> Accelerator:
-    """Accelerate's view of the machine: the device, and autocast in the wanted precision."""
-    if device is not None:
-        try:
-            kind = torch.device(device)
-        except RuntimeError as error:
-            raise ConfigError(f"--device {device}: not a device. Allowed: cpu, cuda, cuda:N, mps.") from error
-        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        if not there.get(kind.type, False):
-            raise ConfigError(f"--device {device}: this machine (or this build of torch) has none. Leave --device out.")
-        if kind.type == "cuda" and kind.index is not None:
-            torch.cuda.set_device(kind)
-    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if precision == "fp16" and on_cpu:
-        raise ConfigError(
-            "--precision fp16 needs a GPU: a CPU computes it slowly and loses gradients. Take fp32 or bf16."
-        )
-    if precision == "tf32" and (on_cpu or not torch.cuda.is_available()):
-        raise ConfigError("--precision tf32 needs a CUDA GPU; nothing else computes in it. Take fp32.")
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    # Accelerate keeps one state a process; a second call, from a notebook say, may ask for another precision.
-    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision if precision in ("bf16", "fp16") else "no")
-    return accelerator
+def execute(plan: Plan, world: World | None, *, processes: int | None) -> None:
+    """Do what is missing: here, or in processes side by side, or together with those that a launcher started.
+
+    Raises:
+        Terminated: this process was asked to end.
+        StoreLostError: the process of rank 0 is gone.
+    """
+    wanted = processes or 1 if world else _processes(plan, processes)
+    progress = Progress(len(plan.missing), name=f"rank {world.rank}" if world else "")
+    try:
+        if world is not None:
+            # the work is a child's: one that dies, for want of memory say, does not make the launcher end all others
+            if plan.missing:
+                run_side_by_side(plan, world.counter, progress, processes=wanted)
+            if dead := world.wait_for_all(poll=stopping.check):
+                print(f"error: rank {', '.join(map(str, dead))} is gone without a word.", file=sys.stderr)
+        elif wanted > 1:
+            with local_counter() as counter:
+                run_side_by_side(plan, counter, progress, processes=wanted)
+        else:
+            run_here(plan, OneByOne(), progress)
+    finally:
+        progress.close()
+
+
+def _processes(plan: Plan, wanted: int | None) -> int:
+    """How many processes this one starts, 1 for none: as many as asked for, or as fit, but none without work."""
+    missing = set(plan.missing)
+    units = sum(not missing.isdisjoint(unit) for unit in units_of(plan))
+    return max(1, min(units, wanted or (1 if is_small(plan) else default_processes(plan.request.device))))
 
 
 def finish(plan: Plan, *, std: bool) -> int:
     """Render what is recorded, say what failed; 1 if anything did."""
     request = plan.request
     left = set(records.missing(plan.specs, request.out))
-    done = [_recorded(plan, spec) for spec in plan.specs if spec not in left]
+    elsewhere = set(under_way(sorted(left, key=RunSpec.label), request.out)) if left else set()
+    left = set(records.missing(left - elsewhere, request.out))  # asked again: what was under way may be done by now
+    done = [_recorded(plan, spec) for spec in plan.specs if spec not in left | elsewhere]
     if done:
         paths = tables.writers.write(
             done,
@@ -95,6 +103,8 @@ def finish(plan: Plan, *, std: bool) -> int:
         )
         print("Tables: " + (", ".join(map(str, paths)) or "none"))
         print("Report: " + ", ".join(map(str, write_report(plan, done, std=std))))
+    if elsewhere:
+        print(f"note: {len(elsewhere)} runs are under way in another process; the tables are without them.")
     if left:
         lost = sum(not records.failure_path(spec, request.out).is_file() for spec in left)
         told = f"{len(left)} of {len(plan.specs)} runs failed; tracebacks are in {request.out / 'failed'}."

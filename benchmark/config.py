@@ -135,6 +135,8 @@ class RunSpec:
         check_fields(self)
         for kind in ("suite", "protocol", "method", "dataset"):
             check_name(kind, getattr(self, kind))
+        if not self.backbone.isprintable():
+            raise ConfigError(f"'backbone' is {self.backbone!r}; rename it, what is not text cannot be recorded")
         for kind in ("shots", "seed"):
             if getattr(self, kind) < 0:
                 raise ConfigError(f"'{kind}' must be at least 0, got {getattr(self, kind)}")

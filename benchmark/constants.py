@@ -1,6 +1,7 @@
 """Facts of papers and protocols, one a line, with unit and source. Tunables live in the recipes (methods/*.yaml)."""
 
 CONTEXT_LENGTH = 77  # tokens, start and end included; openai/CLIP clip.tokenize
+START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"  # openai/CLIP simple_tokenizer.py
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # RGB in 0..1; openai/CLIP clip.py
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)  # RGB in 0..1; openai/CLIP clip.py
 

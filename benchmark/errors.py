@@ -1,7 +1,7 @@
 """The errors a user can meet; each message says where, what was got, what is allowed and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class BenchmarkError(Exception):
@@ -29,7 +29,20 @@ class RecordError(BenchmarkError):
 
 
 class DivergedError(BenchmarkError):
-    """A loss or a trained method's logits became NaN or infinite."""
+    """A loss or a trained method's logits became NaN or infinite.
+
+    Attributes:
+        about: where it happened, for the record of the failure; empty if it was not in training.
+        last_good: what was learned before, by name; or nothing.
+    """
+
+    def __init__(self, message: str, *, about: Mapping[str, object] | None = None, last_good: Mapping | None = None):
+        super().__init__(message)
+        self.about, self.last_good = dict(about or {}), dict(last_good or {})
+
+
+class StoreLostError(BenchmarkError):
+    """The process that counts for all processes of a command is gone."""
 
 
 def did_you_mean(name: object, allowed: Iterable[str]) -> str:

@@ -8,11 +8,11 @@ from benchmark.clip.backbone import Clip, outline
 from benchmark.config import RunSpec
 from benchmark.cost import Tower, image_operations, text_operations
 from benchmark.data.catalog import Dataset
-from benchmark.fit import batches_per_epoch
 from benchmark.method import Method, filled
 from benchmark.plan import Plan
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.registry import create_method
+from benchmark.schedule import batches_per_epoch
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from benchmark import stopping
 from benchmark.clip.backbone import ImageFeatures
 from benchmark.data.catalog import Dataset
 from benchmark.errors import DataError, DivergedError
@@ -32,11 +33,13 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
 
     Raises:
         DataError: another number of images came back than the split lists.
+        Terminated: somebody asked this process to end.
         DivergedError: logits that are not finite; their largest is no prediction.
     """
     method.eval()
     predicted, finite = [], []
     for images in store.test(dataset, dataset.test, method.needs_patches, batch=SCORE_BATCH):
+        stopping.check()
         logits = in_memory(method.clip.text, lambda images=images: _logits(method, images, accelerator))
         predicted.append(logits.argmax(dim=-1))
         finite.append(logits.isfinite().all())

@@ -6,6 +6,7 @@ seeded by (seed, image, epoch), which makes the views of a run computable ahead 
 same for every method.
 """
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -19,6 +20,7 @@ import PIL
 import torch
 from torch import Tensor
 
+from benchmark import stopping
 from benchmark.cache import DiskCache, key_of
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
 from benchmark.data.catalog import Dataset, Item, relative_path
@@ -121,15 +123,21 @@ class FeatureStore:
 
     def bytes_per_image(self, patches: Patches | None) -> int:
         """Memory that the features of one image take."""
-        width = {None: 0, "projected": self.clip.joint_width, "raw": self.clip.vision_width}[patches]
-        return 4 * (self.clip.joint_width + self.clip.patch_count * width)
+        return 4 * sum(map(math.prod, self._shapes(1, patches).values()))
+
+    def _shapes(self, count: int, patches: Patches | None) -> dict[str, tuple[int, ...]]:
+        """Of the features of some images, by name."""
+        width = {"projected": self.clip.joint_width, "raw": self.clip.vision_width}.get(patches)
+        local = {} if width is None else {"patches": (count, self.clip.patch_count, width)}
+        return {"pooled": (count, self.clip.joint_width)} | local
 
     def test(
         self, dataset: Dataset, items: Sequence[Item], patches: Patches | None, *, batch: int
     ) -> Iterator[ImageFeatures]:
         """Features of the test views, batch by batch in the order of the items, on the backbone's device."""
         widest = max(self.bytes_per_image(kind) for kind in (patches, *self._ahead))
-        block = max(1, BLOCK_BYTES // (widest * batch)) * batch
+        # whole batches of the tower: which images are encoded together must not depend on who else reads them
+        block = max(1, BLOCK_BYTES // (widest * ENCODE_BATCH)) * ENCODE_BATCH
         for first in range(0, len(items), block):
             features = self._test_block(dataset, items[first : first + block], patches)
             yield from (features[i : i + batch] for i in range(0, len(features), batch))
@@ -143,18 +151,24 @@ class FeatureStore:
         *,
         order: Sequence[int],
         batch: int,
+        start: int = 0,
     ) -> Iterator[ImageFeatures]:
-        """Features of the train views of items[order[0]], items[order[1]], ..., batch by batch, on the device."""
+        """Features of the train views of items[order[0]], items[order[1]], ..., batch by batch, on the device.
+
+        The first `start` batches are left out; the others are what they would be with them, byte by byte.
+        """
         if patches is None or len(items) * self.bytes_per_image(patches) <= self._limit // 2:
             features = self._epoch(dataset, items, view, patches)
             index = torch.tensor(order, device=features.pooled.device)
-            yield from (features[part] for part in index.split(batch))
+            yield from (features[part] for part in index.split(batch)[start:])
             return
         chosen = [items[i] for i in order]
         ahead = max(1, ENCODE_BATCH // batch) * batch
-        for first in range(0, len(chosen), ahead):
+        skipped = start * batch // ahead * ahead  # whole stretches: what is encoded together decides the last digits
+        for first in range(skipped, len(chosen), ahead):
             features = self._encode(dataset, [(item, view) for item in chosen[first : first + ahead]], [patches])[0]
-            yield from (features[i : i + batch] for i in range(0, len(features), batch))
+            left_out = max(0, start * batch - first)
+            yield from (features[i : i + batch] for i in range(left_out, len(features), batch))
 
     def _test_block(self, dataset: Dataset, items: Sequence[Item], patches: Patches | None) -> ImageFeatures:
         """Features of some test images; whatever else will be asked of these images is computed with them."""
@@ -192,12 +206,16 @@ class FeatureStore:
         return several[start : start + len(items)]
 
     def _key(self, dataset: Dataset, items: Sequence[Item], view: View, epochs: int, patches: Patches | None) -> str:
-        """Names features by all that they follow from; a picture stands for itself by path, size and time of change."""
-        paths = tuple(item.path for item in items)
+        """Names features by all that they follow from; a picture stands for itself by path, size and time of change.
+
+        The image folder counts too: pictures of two own datasets may have equal names, sizes and times. And the view
+        of a picture depends on its path below that folder.
+        """
+        paths = (dataset.image_root, *(item.path for item in items))
         if paths not in self._digests:
             about = [(relative_path(dataset, item), os.stat(item.path)) for item in items]
             lines = (f"{path} {status.st_size} {status.st_mtime_ns}" for path, status in about)
-            self._digests[paths] = key_of({"files": "\n".join(lines)})
+            self._digests[paths] = key_of({"root": dataset.image_root, "files": "\n".join(lines)})
         return key_of(
             {"origin": self._origin, "files": self._digests[paths], "view": view, "epochs": epochs, "patches": patches}
         )
@@ -217,7 +235,10 @@ class FeatureStore:
         def read() -> ImageFeatures:
             if self._disk is None or (patches is not None and view != TEST_VIEW):
                 return make()
-            tensors = self._disk.get(key, lambda: make().tensors())
+            shapes = self._shapes(len(items) * epochs, patches)
+            tensors = self._disk.get(
+                key, lambda: make().tensors(), lambda found: {name: t.shape for name, t in found.items()} == shapes
+            )
             return ImageFeatures(tensors["pooled"], tensors.get("patches")).to(self.clip.device)
 
         size = len(items) * epochs * self.bytes_per_image(patches)
@@ -236,6 +257,7 @@ class FeatureStore:
             batches = [pictures[i : i + ENCODE_BATCH] for i in range(0, len(pictures), ENCODE_BATCH)]
             pending = None
             for batch in [*batches, None]:
+                stopping.check()
                 submitted = None if batch is None else [pool.submit(self._picture, dataset, *pair) for pair in batch]
                 if pending is not None:
                     pixels = self._normalised(np.stack([future.result() for future in pending]))

@@ -1,6 +1,5 @@
 """The training loop: frozen features in, learned prompts out. Accelerate drives device, precision and loss scaling."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,18 +7,18 @@ from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs
 from torch import Tensor
 
+from benchmark import stopping
+from benchmark.checkpoints import Checkpoints, Moment, restore, state_of
 from benchmark.clip.backbone import ImageFeatures
 from benchmark.config import Training
-from benchmark.data.catalog import Dataset
-from benchmark.errors import DataError, DivergedError
+from benchmark.data.catalog import Dataset, relative_path
+from benchmark.errors import ConfigError, DataError, DivergedError
 from benchmark.features import FeatureStore, View
-from benchmark.graphs import Compute, recorded
-from benchmark.lockstep import backward, losses_of
-from benchmark.memory import in_memory
 from benchmark.method import Method
+from benchmark.schedule import batches_per_epoch, generator_seed, learning_rate, make_optimizer, shuffled
+from benchmark.step import Stepper
 
 FEW_STEPS = 100  # at or below this a schedule hardly moves anything, and the record says so
 
@@ -52,38 +51,6 @@ class FitReport:
         kept = ("steps", "images", "seconds", "together", "losses")
         taken = {} if self.taken_from is None else {"taken_from": self.taken_from}
         return {name: getattr(self, name) for name in kept} | taken
-
-
-def learning_rate(training: Training, epoch: int) -> float:
-    """The rate of an epoch (from 0): a constant warm-up, then a half cosine that starts after it.
-
-    Source: dassl/optim/lr_scheduler.py at c61a1b5; the cosine's period is the number of epochs, so it ends above 0.
-    """
-    if epoch < training.warmup_epochs:
-        return training.warmup_learning_rate
-    turned = math.pi * (epoch - training.warmup_epochs) / training.epochs
-    return 0.5 * training.learning_rate * (1 + math.cos(turned))
-
-
-def make_optimizer(training: Training, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a recipe over some parameters; the rate of each epoch is set before it."""
-    common = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=training.momentum, **common)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
-    return kind(parameters, eps=training.epsilon, **common)
-
-
-def batches_per_epoch(count: int, batch_size: int) -> int:
-    """Steps of an epoch: the last incomplete batch is dropped, unless it would be the only one."""
-    return max(1, count // batch_size)
-
-
-def shuffled(count: int, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch, a function of (seed, epoch) alone."""
-    digest = hashlib.sha256(f"{seed} shuffle {epoch}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return torch.randperm(count, generator=generator).tolist()
 
 
 @torch.no_grad()
@@ -119,6 +86,7 @@ def fit(
     accelerator: Accelerator,
     on_epoch: Callable[[int], None] = lambda epoch: None,
     graphs: bool = True,
+    checkpoints: Checkpoints | None = None,
 ) -> FitReport:
     """Train a method's learnable parameters on the training list of a dataset.
 
@@ -128,11 +96,22 @@ def fit(
         dataset: its `train` list is the sample, its classes are those the method was made with.
         on_epoch: told the number of epochs done, after each.
         graphs: whether a step may be recorded and replayed, on a CUDA GPU.
+        checkpoints: where the training is kept while it is under way, and goes on from if it lies there.
     Raises:
-        DivergedError: the loss of an epoch is not finite.
+        DivergedError: the loss of a step is not finite.
+        Terminated: somebody asked this process to end; a checkpoint is written before.
     """
-    tools = {"store": store, "accelerator": accelerator, "on_epoch": on_epoch, "graphs": graphs}
-    return fit_together([method], training, [dataset], seeds=[seed], **tools)[0]
+    return fit_together(
+        [method],
+        training,
+        [dataset],
+        store=store,
+        seeds=[seed],
+        accelerator=accelerator,
+        on_epoch=on_epoch,
+        graphs=graphs,
+        checkpoints=checkpoints,
+    )[0]
 
 
 def fit_together(
@@ -145,112 +124,172 @@ def fit_together(
     accelerator: Accelerator,
     on_epoch: Callable[[int], None] = lambda epoch: None,
     graphs: bool = True,
+    checkpoints: Checkpoints | None = None,
 ) -> list[FitReport]:
     """As `fit`, for copies of a method that lockstep.can_share allows, each with a seed and a sample of its own.
 
     The seconds of a report are its share of the time. Samples of different sizes are no lockstep: DataError.
     """
-    started, counts = time.perf_counter(), {len(dataset.train) for dataset in datasets}
+    counts = {len(dataset.train) for dataset in datasets}
     if len(counts) > 1:
         raise DataError(f"Samples of {sorted(counts)} images cannot be trained in lockstep; train them one by one.")
-    reports = [FitReport() for _ in methods]
-    parameters = [p for method in methods for p in method.learnable()]
-    optimizer = accelerator.prepare_optimizer(make_optimizer(training, parameters))
-    stepper = _Stepper(methods, optimizer, accelerator, graphs=graphs)
-    steps = training.epochs * batches_per_epoch(counts.pop(), training.batch_size)
-    if steps <= FEW_STEPS:
-        for report in reports:
-            report.warnings.append(f"only {steps} steps in all: {training.epochs} epochs of {steps // training.epochs}")
+    loop = _Loop(methods, training, datasets, seeds, store, accelerator, graphs=graphs, checkpoints=checkpoints)
+    cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     for method in methods:
         method.train()
-    for epoch in range(training.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(training, epoch)
-        _epoch(methods, training, datasets, reports, stepper, seeds, epoch, store=store)
-        on_epoch(epoch + 1)
-    for method, report in zip(methods, reports, strict=True):
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(generator_seed(f"{seeds[0]} draws"))  # for a method that draws, in dropout say
+        loop.run(on_epoch)
+    for method in methods:
         method.eval()
-        report.seconds = (time.perf_counter() - started) / len(methods)
-        report.together = len(methods)
-    return reports
+    return loop.reports()
 
 
-def _epoch(
-    methods: Sequence[Method],
-    training: Training,
-    datasets: Sequence[Dataset],
-    reports: Sequence[FitReport],
-    stepper: "_Stepper",
-    seeds: Sequence[int],
-    epoch: int,
-    *,
-    store: FeatureStore,
-) -> None:
-    """The steps of an epoch of all copies, into their reports."""
-    batches = [
-        _batches(method, training, dataset, store=store, view=View(seed, epoch))
-        for method, dataset, seed in zip(methods, datasets, seeds, strict=True)
-    ]
-    totals = torch.zeros(len(methods), device=store.clip.device)
-    count = seen = 0
-    for together in zip(*batches, strict=True):
-        images, labels = zip(*together, strict=True)
-        totals += stepper.step(images, labels)
-        count += 1
-        seen += len(labels[0])
-    for report, total, seed in zip(reports, totals.tolist(), seeds, strict=True):
-        report.steps += count
-        report.images += seen
-        report.losses.append(total / count)
-        if not math.isfinite(total):
-            raise DivergedError(
-                f"The loss of seed {seed} became {total} in epoch {epoch} of {training.epochs} (learning rate "
-                f"{learning_rate(training, epoch):g}). Lower learning_rate, or take --precision fp32."
+class _Loop:
+    """Trainings of some copies of a method that go on together, step by step."""
+
+    def __init__(
+        self,
+        methods: Sequence[Method],
+        training: Training,
+        datasets: Sequence[Dataset],
+        seeds: Sequence[int],
+        store: FeatureStore,
+        accelerator: Accelerator,
+        *,
+        graphs: bool,
+        checkpoints: Checkpoints | None,
+    ):
+        self.methods, self.training, self.datasets, self.seeds = methods, training, datasets, seeds
+        self.store, self.checkpoints = store, checkpoints
+        if accelerator.scaler is not None:  # the loss scale of an earlier training must not decide over this one
+            accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
+        self.scaler = accelerator.scaler
+        self.optimizer = accelerator.prepare_optimizer(
+            make_optimizer(training, [p for method in methods for p in method.learnable()])
+        )
+        self.stepper = Stepper(methods, self.optimizer, accelerator, graphs=graphs)
+        self.steps_an_epoch = batches_per_epoch(len(datasets[0].train), training.batch_size)
+        self.moments = [Moment() for _ in methods]
+        self._since = time.perf_counter()
+
+    def run(self, on_epoch: Callable[[int], None]) -> None:
+        """From the start, or from where the checkpoints are, to the last epoch."""
+        self._go_on()
+        for epoch in range(self.moments[0].epoch, self.training.epochs):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.training, epoch)
+            self._epoch(epoch)
+            on_epoch(epoch + 1)
+            if epoch + 1 < self.training.epochs:
+                self._rest()
+        self._count_seconds()
+
+    def reports(self) -> list[FitReport]:
+        """What was done, of each copy."""
+        steps = self.training.epochs * self.steps_an_epoch
+        few = [f"only {steps} steps in all: {self.training.epochs} epochs of {self.steps_an_epoch}"]
+        return [
+            FitReport(
+                steps=steps,
+                images=steps * min(self.training.batch_size, len(dataset.train)),
+                seconds=moment.seconds,
+                losses=moment.losses,
+                together=len(self.methods),
+                warnings=few if steps <= FEW_STEPS else [],
             )
+            for moment, dataset in zip(self.moments, self.datasets, strict=True)
+        ]
+
+    def _keep(self) -> None:
+        """Write a checkpoint of each copy as it stands."""
+        self._count_seconds()
+        for method, moment in zip(self.methods, self.moments, strict=True):
+            moment.tensors = state_of(method, self.optimizer)
+            moment.generator = torch.get_rng_state()
+            moment.scaler = {} if self.scaler is None else self.scaler.state_dict()
+        self.checkpoints.save(self.moments)
+
+    def _go_on(self) -> None:
+        found = self.checkpoints.load() if self.checkpoints else None
+        if found is None:
+            return
+        try:
+            for method, moment in zip(self.methods, found, strict=True):
+                restore(method, self.optimizer, moment.tensors)
+        except ConfigError:  # of an older version of the method, say: from the start
+            return
+        self.moments = found
+        torch.set_rng_state(found[0].generator)
+        if self.scaler is not None and found[0].scaler:
+            self.scaler.load_state_dict(found[0].scaler)
+
+    def _rest(self) -> None:
+        """A point from which a training can go on later: a checkpoint if one is due, the end if it was asked for."""
+        if self.checkpoints is not None and self.checkpoints.due:
+            self._keep()
+        stopping.check()
+
+    def _count_seconds(self) -> None:
+        now = time.perf_counter()
+        for moment in self.moments:
+            moment.seconds += (now - self._since) / len(self.moments)
+        self._since = now
+
+    def _epoch(self, epoch: int) -> None:
+        """The steps of an epoch that are left, of all copies."""
+        start = self.moments[0].step
+        batches = [
+            _batches(method, self.training, dataset, store=self.store, view=View(seed, epoch), start=start)
+            for method, dataset, seed in zip(self.methods, self.datasets, self.seeds, strict=True)
+        ]
+        before = [method.learned_state() for method in self.methods]
+        totals = torch.stack([moment.total for moment in self.moments]).to(self.store.clip.device)
+        finite, good = torch.ones_like(totals, dtype=torch.bool), torch.zeros_like(totals, dtype=torch.long)
+        for step, together in enumerate(zip(*batches, strict=True), start=start + 1):
+            images, labels = zip(*together, strict=True)
+            losses = self.stepper.step(images, labels)
+            totals += losses
+            finite &= losses.isfinite()  # on the device: a GPU waits at every question
+            good += finite
+            if step < self.steps_an_epoch:
+                for moment, total in zip(self.moments, totals, strict=True):
+                    moment.step, moment.total = step, total
+                if stopping.asked() or (self.checkpoints and self.checkpoints.due and finite.all()):
+                    self._rest()
+        for i, (moment, total) in enumerate(zip(self.moments, totals.tolist(), strict=True)):
+            if not math.isfinite(total):
+                raise self._diverged(i, epoch, start + int(good[i]), total, before[i])
+            moment.losses.append(total / self.steps_an_epoch)
+            moment.epoch, moment.step, moment.total = epoch + 1, 0, torch.zeros(())
+
+    def _diverged(self, copy: int, epoch: int, step: int, total: float, before: dict[str, Tensor]) -> DivergedError:
+        """What to say and to keep of a copy whose loss was not finite at a step of an epoch, both counted from 0."""
+        dataset, seed, size = self.datasets[copy], self.seeds[copy], self.training.batch_size
+        order = shuffled(len(dataset.train), seed, epoch)[step * size : (step + 1) * size]
+        rate = learning_rate(self.training, epoch)
+        return DivergedError(
+            f"The loss of seed {seed} became {total} in epoch {epoch} of {self.training.epochs}, step {step} of "
+            f"{self.steps_an_epoch} (learning rate {rate:g}). Lower learning_rate, or take --precision fp32. What was "
+            "learned before this epoch and the images of the step are kept with the failure.",
+            about={
+                "epoch": epoch,
+                "step": step,
+                "learning_rate": rate,
+                "images": [relative_path(dataset, dataset.train[i]) for i in order],
+                "losses": self.moments[copy].losses,
+            },
+            last_good=before,
+        )
 
 
 def _batches(
-    method: Method, training: Training, dataset: Dataset, *, store: FeatureStore, view: View
+    method: Method, training: Training, dataset: Dataset, *, store: FeatureStore, view: View, start: int
 ) -> Iterator[tuple[ImageFeatures, Tensor]]:
-    """The batches of an epoch."""
+    """The batches of an epoch from the step `start` on."""
     items, size, device = dataset.train, training.batch_size, store.clip.device
     order = shuffled(len(items), view.seed, view.epoch)
     order = order[: batches_per_epoch(len(items), size) * size]
-    labels = torch.tensor([items[i].label for i in order], device=device)
-    parts = store.train(dataset, items, view, method.needs_patches, order=order, batch=size)
-    yield from zip(parts, labels.split(size), strict=True)
-
-
-class _Stepper:
-    """Does the optimiser steps of some copies; on a CUDA GPU it replays a recorded one where that can be had."""
-
-    def __init__(self, methods: Sequence[Method], optimizer, accelerator: Accelerator, *, graphs: bool):
-        self.methods, self.optimizer, self.accelerator = methods, optimizer, accelerator
-        self._parameters = [p for method in methods for p in method.learnable()]
-        # loss scaling decides on the CPU whether to step, and autocast's memory of weights does not survive a replay
-        self._record = graphs and accelerator.device.type == "cuda" and accelerator.scaler is None
-        self._autocast = AutocastKwargs(cache_enabled=not self._record)
-        self._replay: Compute | None = None
-
-    def step(self, images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
-        """One step of all copies, each on its batch; returns their total losses, detached."""
-        if self._record:
-            self._replay, self._record = recorded(self._gradients, images, labels, self._parameters), False
-        if self._replay is not None:
-            totals = self._replay(images, labels)
-        else:
-            totals = in_memory(self.methods[0].clip.text, lambda: self._fresh_gradients(images, labels))
-        self.optimizer.step()
-        return totals
-
-    def _fresh_gradients(self, images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
-        self.optimizer.zero_grad()
-        return self._gradients(images, labels)
-
-    def _gradients(self, images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
-        with self.accelerator.autocast(self._autocast):
-            losses = losses_of(self.methods, images, labels)
-        scaler = self.accelerator.scaler
-        factor = None if scaler is None else scaler.scale(torch.ones((), device=labels[0].device))
-        backward(self.methods, losses if factor is None else [own.scaled(factor) for own in losses])
-        return torch.stack([own.total.detach() for own in losses])
+    labels = torch.tensor([items[i].label for i in order], device=device).split(size)
+    parts = store.train(dataset, items, view, method.needs_patches, order=order, batch=size, start=start)
+    yield from zip(parts, labels[start:], strict=True)

@@ -13,12 +13,13 @@ import safetensors.torch
 import torch
 from accelerate import Accelerator
 
-from benchmark import provenance, records
+from benchmark import provenance, records, stopping
 from benchmark.cache import DiskCache, cache_folder
+from benchmark.checkpoints import Checkpoints, finished
 from benchmark.clip.backbone import load_clip
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset
-from benchmark.errors import BenchmarkError, MethodError
+from benchmark.errors import BenchmarkError, DivergedError, MethodError
 from benchmark.evaluate import evaluate
 from benchmark.features import STORE_BYTES, FeatureStore
 from benchmark.fit import FitReport, fit, fit_together, give_sample
@@ -29,8 +30,9 @@ from benchmark.metrics import accuracy_percent
 from benchmark.plan import Plan, few_images
 from benchmark.progress import Progress
 from benchmark.registry import create_method
-from benchmark.sharing import LEARNED_SHA256, take_training
+from benchmark.sharing import LEARNED_SHA256, take_training, training_id
 from benchmark.sources import origin_of
+from benchmark.stopping import Terminated
 
 
 class Runner:
@@ -59,6 +61,7 @@ class Runner:
         What fails together is tried one by one. What fails alone leaves its traceback under failed/; the others go on.
         """
         for group in alike(specs) if self.plan.request.lockstep else [[spec] for spec in specs]:
+            stopping.check()
             self._run_group(group, progress)
 
     def _run_group(self, group: Sequence[RunSpec], progress: Progress) -> None:
@@ -105,8 +108,15 @@ class Runner:
         for i, report, seconds in zip(left, trained, reading, strict=True):
             report.seconds += seconds
             reports[i] = report
-        parts = zip(specs, methods, reports, strict=True)
-        return [self._score_and_record(spec, method, report, started) for spec, method, report in parts]
+        lines, parts = [], list(zip(specs, methods, reports, strict=True))
+        for number, (spec, method, report) in enumerate(parts):
+            try:
+                lines.append(self._score_and_record(spec, method, report, started))
+            except Terminated:
+                self._keep_trained(parts[number:])
+                raise
+            self._checkpoints([spec]).remove()
+        return lines
 
     def _train(
         self, specs: Sequence[RunSpec], methods: Sequence[Method], samples: Sequence[Dataset], progress: Progress
@@ -118,9 +128,24 @@ class Runner:
         tools = {"store": self.store, "accelerator": self.accelerator, "on_epoch": progress.epoch, "graphs": graphs}
         sizes = {len(sample.train) for sample in samples}
         if len(specs) > 1 and len(sizes) == 1 and can_share(methods):
-            return fit_together(methods, training, samples, seeds=[spec.seed for spec in specs], **tools)
+            seeds = [spec.seed for spec in specs]
+            return fit_together(methods, training, samples, seeds=seeds, checkpoints=self._checkpoints(specs), **tools)
         each = zip(specs, methods, samples, strict=True)
-        return [fit(method, training, sample, seed=spec.seed, **tools) for spec, method, sample in each]
+        return [
+            fit(method, training, sample, seed=spec.seed, checkpoints=self._checkpoints([spec]), **tools)
+            for spec, method, sample in each
+        ]
+
+    def _checkpoints(self, specs: Sequence[RunSpec]) -> Checkpoints:
+        request = self.plan.request
+        return Checkpoints(request.out, [training_id(spec) for spec in specs], minutes=request.checkpoint_minutes)
+
+    def _keep_trained(self, parts: Sequence[tuple[RunSpec, Method, FitReport]]) -> None:
+        """Of runs that are trained and not yet recorded, keep what was learned, so that only the scoring is left."""
+        for spec, method, report in parts:
+            if spec.training is not None and report.taken_from is None:
+                done = finished(method, epochs=spec.training.epochs, losses=report.losses, seconds=report.seconds)
+                self._checkpoints([spec]).save([done])
 
     def _score_and_record(self, spec: RunSpec, method: Method, report: FitReport, started: str) -> str:
         """Score a trained method on all class sets and save its record; returns the line that says so."""
@@ -165,7 +190,12 @@ class Runner:
 
     def _keep_failure(self, spec: RunSpec, error: Exception) -> str:
         text = str(error) if isinstance(error, BenchmarkError) else traceback.format_exc()
-        path = records.save_failure(spec, self.plan.request.out, text, provenance=self._provenance(spec))
+        about, last_good = {}, None
+        if isinstance(error, DivergedError):
+            about, last_good = error.about, safetensors.torch.save(error.last_good) if error.last_good else None
+        path = records.save_failure(
+            spec, self.plan.request.out, text, provenance=self._provenance(spec), training=about, learned=last_good
+        )
         return f"{spec.label()}: FAILED, {type(error).__name__}: {' '.join(str(error).split())[:200]} (see {path})"
 
     def _provenance(self, spec: RunSpec) -> dict[str, object]:

@@ -5,23 +5,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark import records
-from benchmark.cache import cache_folder
-from benchmark.capability import probe, scores_strangers
-from benchmark.clip.backbone import Patches, checkpoint_hash, load_clip, locate_checkpoint
+from benchmark.capability import longest_name, probe, scores_strangers
+from benchmark.clip.backbone import Patches, outline
+from benchmark.clip.locate import checkpoint_hash
 from benchmark.config import RunSpec
-from benchmark.data.catalog import Dataset, count_by_label, load_dataset
-from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
-from benchmark.errors import ConfigError, DataError, MethodError, listed
-from benchmark.fit import FEW_STEPS, batches_per_epoch
+from benchmark.data.catalog import Dataset, count_by_label
+from benchmark.data.synthetic.suite import CHECKPOINT
+from benchmark.errors import ConfigError, MethodError, ShapeError, listed
+from benchmark.fit import FEW_STEPS
+from benchmark.inputs import backbone_folder, load_datasets
 from benchmark.loading import code_of
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.registry import Recipe, resolve_recipe
-from benchmark.request import Request, check_names, choose_trainings, names_of
+from benchmark.request import Request, check_names, choose_trainings
+from benchmark.schedule import batches_per_epoch
 from benchmark.sharing import find_training, training_id
 from benchmark.sources import clashes
 
-EMBEDDED = "embedded"  # the backbone that lies in this repository
+SMALL_STEPS, SMALL_IMAGES = 300, 2000  # of a grid that one process does: others take seconds to start
 
 
 @dataclass
@@ -73,10 +75,12 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     trainings, left_out = choose_trainings(request)
     checkpoint = backbone_folder(request.backbone, fetch=fetch)
     digest = "not-fetched" if checkpoint is None else checkpoint_hash(checkpoint)
-    plan = Plan(request, checkpoint, list(trainings), _load_datasets(request, names_of(trainings)), refused=left_out)
+    plan = Plan(request, checkpoint, list(trainings), load_datasets(request, trainings), refused=left_out)
     plan.broken.update(request.left_out)
     plan.warnings += clashes()
     problems: list[str] = []
+    if unused := [name for name in request.own if name not in plan.datasets]:
+        plan.warnings.append(f"--dataset {', '.join(unused)}: nothing here uses it; name it with --datasets to do so.")
     for protocol, of_protocol in trainings.items():
         for name, targets in of_protocol.items():
             problems += _untrainable(plan, PROTOCOLS[protocol], name)
@@ -102,9 +106,11 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     return plan
 
 
-def backbone_folder(name: str, *, fetch: bool) -> Path | None:
-    """Where a backbone lies: the embedded one here, any other as locate_checkpoint says."""
-    return CHECKPOINT if name == EMBEDDED else locate_checkpoint(name, fetch=fetch)
+def is_small(plan: Plan) -> bool:
+    """Whether what is missing is done sooner than another process is up."""
+    steps = sum(steps_of(plan, spec) for spec in plan.missing)
+    images = sum(len(plan.datasets[name].test) for name in {n for s in plan.missing for n in (s.dataset, *s.targets)})
+    return steps <= SMALL_STEPS and images <= SMALL_IMAGES
 
 
 def steps_of(plan: Plan, spec: RunSpec) -> int:
@@ -112,24 +118,6 @@ def steps_of(plan: Plan, spec: RunSpec) -> int:
     if spec.training is None or spec in plan.taken:
         return 0
     return spec.training.epochs * batches_per_epoch(len(plan.training_set(spec).train), spec.training.batch_size)
-
-
-def _load_datasets(request: Request, names: list[str]) -> dict[str, Dataset]:
-    """All datasets, checked file by file before anything is computed; the problems of all in one error."""
-    embedded = [name for name in names if name in DRAWN]
-    cache = cache_folder() / f"synthetic-{suite_version()}"
-    if embedded:
-        materialise(cache, embedded)
-    datasets, problems = {}, []
-    for name in names:
-        try:
-            root = cache if name in DRAWN else request.data
-            datasets[name] = load_dataset(name, root, check_files=name not in DRAWN)
-        except DataError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError("\n".join(problems))
-    return datasets
 
 
 def _untrainable(plan: Plan, protocol: Protocol, name: str) -> list[str]:
@@ -216,19 +204,21 @@ def _split_hash(datasets: list[Dataset]) -> str:
 def _refuse_incapable(plan: Plan) -> list[str]:
     """Take out the runs of methods that, as configured, cannot do what their protocol asks; returns other problems.
 
-    What a method can do is read from an instance of it, made here on the embedded checkpoint, which loads at once.
+    What a method can do is read from an instance of it, made here on the backbone's outline, which loads at once.
     """
-    clip, problems, kept, capable = load_clip(CHECKPOINT), [], [], {}
+    clip, problems, kept, capable = outline(plan.checkpoint or CHECKPOINT)[0], [], [], {}
+    longest = {name: longest_name(clip, dataset) if plan.checkpoint else "a" for name, dataset in plan.datasets.items()}
     refused: dict[tuple[str, str], int] = {}
     for spec in plan.specs:
-        templates = (spec.template, *dict(spec.targets).values())
-        key = (spec.method, spec.options, templates)
+        templates = {spec.dataset: spec.template, **spec.targets}
+        prompts = tuple((template, longest[name]) for name, template in templates.items())
+        key = (spec.method, spec.options, prompts)
         if key not in capable:
             try:
-                capable[key] = probe(clip, spec, templates)
+                capable[key] = probe(clip, spec, prompts)
             except MethodError as error:
                 plan.broken[spec.method] = str(error)
-            except ConfigError as error:
+            except (ConfigError, ShapeError) as error:
                 problems.append(f"{spec.method}: {error}")
             capable.setdefault(key, None)
         able = capable[key]

@@ -14,11 +14,12 @@ class Progress:
     Args:
         total: runs in the grid.
         stream: where it is shown; bars if that is a terminal, else a line for each finished run.
+        name: of this process where it is one of several that share the grid and the terminal; then lines alone.
     """
 
-    def __init__(self, total: int, *, stream: TextIO | None = None):
-        self._stream = stream or sys.stderr
-        self._bars = self._stream.isatty()
+    def __init__(self, total: int, *, stream: TextIO | None = None, name: str = ""):
+        self._stream, self._name = stream or sys.stderr, name
+        self._bars = self._stream.isatty() and not name
         self._grid = tqdm(total=total, unit="run", desc="grid", file=self._stream, disable=not self._bars)
         self._runs: dict[int, tqdm] = {}
         self._done, self._total = 0, total
@@ -60,7 +61,7 @@ class Progress:
         if self._bars:
             self._grid.write(text, file=self._stream)
         else:
-            self._stream.write(f"[{self._done}/{self._total}] {text}\n")
+            self._stream.write(f"[{self._name or f'{self._done}/{self._total}'}] {text}\n")
             self._stream.flush()
 
     def close(self) -> None:

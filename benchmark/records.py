@@ -81,7 +81,9 @@ def save(record: RunRecord, results: Path, *, predictions: Mapping[str, np.ndarr
         else:
             _remove(companion)
     write_whole(path, text.encode())
-    _remove(failure_path(record.spec, results))
+    failure = failure_path(record.spec, results)
+    _remove(failure)
+    _remove(failure.with_suffix(".safetensors"))
     return path
 
 
@@ -93,14 +95,24 @@ def save_failure(
     overrides: Mapping | None = None,
     warnings: Iterable[str] = (),
     provenance: Mapping | None = None,
+    training: Mapping | None = None,
+    learned: bytes | None = None,
 ) -> Path:
-    """Write the traceback of a failed run below results/failed; save() of the same spec removes it again."""
+    """Write the traceback of a failed run below results/failed; save() of the same spec removes it again.
+
+    Args:
+        training: of a training that diverged, where it did and the images of that step.
+        learned: what it had learned before, as safetensors; lies beside the JSON.
+    """
     path = failure_path(spec, results)
+    if learned is not None:
+        write_whole(path.with_suffix(".safetensors"), learned)
     record = RunRecord(
         spec=spec,
         status="failed",
         scores={},
         overrides=dict(overrides or {}),
+        training=dict(training or {}),
         evaluation_seconds=0.0,
         warnings=list(warnings),
         provenance=dict(provenance or {}),

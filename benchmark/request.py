@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark.checkpoints import MINUTES
 from benchmark.config import Suite
 from benchmark.data.catalog import load_catalog
+from benchmark.data.own import name_problems
 from benchmark.data.synthetic.suite import DRAWN
 from benchmark.errors import ConfigError, did_you_mean, listed
 from benchmark.protocols.protocol import Choice, Protocol
 from benchmark.protocols.registry import ALL, PROTOCOLS
 from benchmark.registry import method_names
+
+GIVE_OWN = " One of your own is given with --dataset NAME=PATH."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +23,16 @@ class Request:
 
     Attributes:
         protocol: one of PROTOCOLS, or "all".
-        datasets: those named; None: the suite's.
+        datasets: those named; None: the user's own, or the suite's where there are none or its file names some.
         source: the dataset that cross_dataset trains on; None: the suite's.
         shots: those named; none: the protocol's.
-        data: folder of the real datasets; None where all datasets are the embedded suite's.
+        device: that this process computes on.
+        threads: of each process on a CPU; it may decide last digits, whatever the number of processes.
+        data: folder of the catalogue's real datasets; None where none of them is asked for.
+        own: the user's own datasets, each with the path of its data.
         lockstep: whether the seeds of a (method, dataset) are trained in one pass.
         graphs: whether training steps may be CUDA graphs.
+        checkpoint_minutes: between two checkpoints of a training under way.
         cache: whether image features may be kept on disk.
         overrides: method to the option values given on the command line.
         plugins: files of methods outside this repository.
@@ -40,19 +48,40 @@ class Request:
     shots: tuple[int, ...]
     backbone: str
     precision: str
+    device: str = "cpu"
+    threads: int = 1
     data: Path | None
     out: Path
     overrides: Mapping[str, Mapping[str, object]]
     plugins: tuple[Path, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, Path] = field(default_factory=dict)
     cache: bool = True
     lockstep: bool = True
     graphs: bool = True
+    checkpoint_minutes: float = MINUTES
 
     @property
     def protocols(self) -> list[Protocol]:
         """Those asked for, in the order in which they run."""
         return [p for p in PROTOCOLS.values() if self.protocol in (p.name, ALL)]
+
+    @property
+    def chosen(self) -> tuple[str, ...] | None:
+        """The datasets that a protocol is told of; None: it takes the suite's."""
+        suite = self.suite
+        in_suite = {*suite.datasets, suite.source, suite.shift_source, *suite.shift_targets}
+        return self.datasets or (tuple(self.own) if self.own and not in_suite & self.own.keys() else None)
+
+    @property
+    def known(self) -> list[str]:
+        """Every dataset that may be named."""
+        return [*load_catalog(), *self.own]
+
+    @property
+    def away(self) -> frozenset[str]:
+        """Of the known ones, those of which nothing says where their pictures are."""
+        return frozenset(load_catalog().keys() - DRAWN.keys()) if self.data is None else frozenset()
 
     def shots_of(self, protocol: Protocol) -> tuple[int, ...]:
         """The numbers of shots that a protocol runs."""
@@ -66,14 +95,16 @@ def check_names(request: Request) -> None:
         ("protocol", (request.protocol,), (*PROTOCOLS, ALL)),
         ("protocol (protocol_recipes of the suite)", request.suite.protocol_recipes, PROTOCOLS),
         ("method", (*request.methods, *request.overrides, *_in_recipes(request.suite)), method_names()),
-        ("dataset", (*(request.datasets or request.suite.datasets), *sources), load_catalog()),
+        ("dataset", (*(request.chosen or request.suite.datasets), *sources), request.known),
     ):
+        hint = GIVE_OWN if kind == "dataset" else ""
         problems += [
-            f"'{name}' is not a {kind}. {did_you_mean(name, allowed)}" for name in given if name not in allowed
+            f"'{name}' is not a {kind}. {did_you_mean(name, allowed)}{hint}" for name in given if name not in allowed
         ]
     for kind in ("methods", "datasets", "seeds", "shots"):
         given = getattr(request, kind) or ()
         problems += [f"--{kind} names one twice: {given}"] if len(set(given)) < len(given) else []
+    problems += name_problems(request.own)
     problems += [f"--seeds {seed}: a seed is 0 or more" for seed in request.seeds if seed < 0]
     problems += [f"--shots {shots}: at least 1 is needed" for shots in request.shots if shots < 1]
     for protocol in request.protocols:
@@ -107,11 +138,12 @@ def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, .
     """
     chosen, left_out = {}, []
     for protocol in request.protocols:
-        named = request.datasets
+        named = request.chosen
         if named is not None and request.protocol == ALL and protocol.name != "domain_generalization":
             named = tuple(name for name in named if name not in request.suite.shift_targets)
         try:
-            trainings = protocol.trainings(Choice(suite=request.suite, datasets=named, source=request.source))
+            choice = Choice(suite=request.suite, datasets=named, source=request.source, away=request.away)
+            trainings = protocol.trainings(choice)
         except ConfigError as error:
             left_out.append(f"{error} It is left out.")
             if request.protocol != ALL:
@@ -128,14 +160,12 @@ def names_of(chosen: Mapping[str, Mapping[str, tuple[str, ...]]]) -> list[str]:
 
 
 def _check_datasets(request: Request, names: list[str]) -> None:
-    catalog = load_catalog()
     problems = [
-        f"suite '{request.suite.name}': '{name}' is not a dataset. {did_you_mean(name, catalog)}"
+        f"suite '{request.suite.name}': '{name}' is not a dataset. {did_you_mean(name, request.known)}{GIVE_OWN}"
         for name in names
-        if name not in catalog
+        if name not in request.known
     ]
-    real = [name for name in names if name in catalog and name not in DRAWN]
-    if real and request.data is None:
+    if real := [name for name in names if name in request.away]:
         problems.append(f"{', '.join(real)}: real images are needed; give --data FOLDER (its layout: docs/data.md)")
     if problems or not names:
         raise ConfigError(listed("this request", problems or ["no protocol has anything to do with these datasets"]))

@@ -118,6 +118,12 @@ class StrictLoader(yaml.SafeLoader):
             lines[key] = line
         return super().construct_mapping(node, deep=deep)
 
+    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+        value = super().construct_scalar(node)
+        if wrong := re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", value):
+            raise _Refusal(f"text holds {wrong[0]!r}, which is no character that can be written or shown.", node)
+        return value
+
     def construct_integer(self, node: yaml.ScalarNode) -> int:
         return int(node.value)
 

@@ -1,96 +1,116 @@
-"""Runs side by side on a CPU: processes of few threads, for the products of a small model do not fill two cores.
+"""Runs side by side: processes that each take the next runs in turn, and tell the one that started them how it goes.
 
-Each process takes the next group of runs from one queue, a group being the runs of a dataset, which share their image
-features. A process that dies leaves its runs missing; the others go on.
+On a CPU a process has few threads, for the products of a small model do not fill many cores, and its number of threads
+does not depend on how many processes there are: it decides the last digits. A process that dies leaves its run missing,
+with its last checkpoint; the others go on.
 """
 
 import os
-import queue
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
 
 import torch
 import transformers
-from accelerate import Accelerator
 
-from benchmark.config import RunSpec
+from benchmark import stopping
+from benchmark.device import make_accelerator
 from benchmark.orchestrate import Runner
 from benchmark.plan import Plan
 from benchmark.progress import Progress
 from benchmark.sources import add_plugin
-
-MOST = 4  # processes by default: each holds a backbone and features of its own
-
-
-def default_processes(accelerator: Accelerator) -> int:
-    """As many as there are cores, up to a few; one where a GPU does the work or something else shares out the runs."""
-    if accelerator.device.type != "cpu" or accelerator.num_processes > 1:
-        return 1
-    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST))
+from benchmark.stopping import Terminated
+from benchmark.turns import Counter, take_turns, units_of
 
 
-def groups_of(specs: list[RunSpec]) -> list[list[RunSpec]]:
-    """The runs of each dataset, which share their image features, in the order of the plan."""
-    groups: dict[str, list[RunSpec]] = {}
-    for spec in specs:
-        groups.setdefault(spec.dataset, []).append(spec)
-    return list(groups.values())
-
-
-def run_side_by_side(plan: Plan, *, processes: int, progress: Progress) -> None:
-    """Execute what is missing in several processes on the CPU, showing their progress here."""
-    context = torch.multiprocessing.get_context("spawn")
-    tasks, events = context.Queue(), context.Queue()
-    for group in groups_of(plan.missing):
-        tasks.put(group)
-    for _ in range(processes):
-        tasks.put(None)
-    threads = max(1, torch.get_num_threads() // processes)
-    workers = [
-        context.Process(target=_work, args=(plan, (slot, processes), threads, tasks, events), daemon=True)
-        for slot in range(processes)
-    ]
-    with _ctrl_c_waits():  # a process that is just importing would answer it with a traceback
-        for worker in workers:
-            worker.start()
+def run_here(plan: Plan, counter: Counter, progress: Progress, *, share: float = 1.0) -> None:
+    """Do runs in this process, as many as the counter gives it."""
+    request, runner, threads = plan.request, None, torch.get_num_threads()
+    torch.set_num_threads(request.threads)
     try:
-        for slot, what, *told in _events(workers, events):
-            if what == "line":
-                progress.line(*told)
-            else:
-                getattr(progress, what)(*told, slot=slot)
+        for specs in take_turns(units_of(plan), request.out, counter):
+            if runner is None:  # a process that gets nothing to do loads no backbone
+                runner = Runner(plan, make_accelerator(request.device, request.precision), share=share)
+            runner.run_all(specs, progress)
     finally:
+        torch.set_num_threads(threads)
+
+
+def run_side_by_side(plan: Plan, counter: Counter, progress: Progress, *, processes: int) -> None:
+    """Do runs in several processes, showing their progress here; one that dies leaves the others working.
+
+    Args:
+        counter: one that can be carried into another process.
+    Raises:
+        Terminated: this process was asked to end; its processes have ended before, each at a checkpoint.
+    """
+    context = torch.multiprocessing.get_context("spawn")
+    workers, ears = [], []
+    for slot in range(processes):
+        # a pipe for each: what several share, one of them could hold locked when it is killed
+        ear, mouth = context.Pipe(duplex=False)
+        worker = context.Process(target=_work, args=(plan, (slot, processes), counter, mouth), daemon=True)
+        with _ctrl_c_waits():  # a process that is just importing would answer it with a traceback
+            worker.start()
+        mouth.close()  # here; so that the pipe ends with the process
+        workers.append(worker)
+        ears.append(ear)
+    try:
+        for event in _events(workers, ears):
+            _show(progress, *event)
+        stopping.check()
+    except KeyboardInterrupt:
         for worker in workers:
             worker.terminate()
+        for event in _events(workers, ears):  # until each has come to a checkpoint; another Ctrl-C does not wait
+            _show(progress, *event)
+        raise
+    finally:
+        for worker in workers:
+            worker.kill()
             worker.join()
 
 
-def _events(workers: list, events) -> Iterator[tuple]:
-    """What the processes tell, (slot, "start" | "epoch" | "end" | "line", ...), until all of them have ended."""
-    while True:
-        working = any(worker.is_alive() for worker in workers)
-        try:
-            yield events.get(timeout=0.5)
-        except queue.Empty:
-            if not working:
-                return
+def _show(progress: Progress, slot: int, what: str, *told: object) -> None:
+    if what == "line":
+        progress.line(*told)
+    else:
+        getattr(progress, what)(*told, slot=slot)
 
 
-def _work(plan: Plan, place: tuple[int, int], threads: int, tasks, events) -> None:
-    """One process, `place` being its number and how many there are: groups of runs until none is left."""
+def _events(workers: list, ears: list) -> Iterator[tuple]:
+    """What the processes tell, (slot, "start" | "epoch" | "end" | "line", ...), until all of them have ended.
+
+    Where this process is asked to end, it asks them, and goes on listening until they have.
+    """
+    open_ears, passed_on = dict(zip(ears, range(len(ears)), strict=True)), False
+    while open_ears:
+        if stopping.asked() and not passed_on:
+            passed_on = True
+            for worker in workers:
+                worker.terminate()
+        for ear in wait(list(open_ears), timeout=0.5):
+            try:
+                yield (open_ears[ear], *ear.recv())
+            except (EOFError, OSError):  # ended, or killed in the middle of a word
+                del open_ears[ear]
+
+
+def _work(plan: Plan, place: tuple[int, int], counter: Counter, mouth: Connection) -> None:
+    """One process, `place` being its number and how many there are: runs until none is left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(threads)
-    for path in plan.request.plugins:
-        add_plugin(path)
-    precision = plan.request.precision
-    accelerator = Accelerator(cpu=True, mixed_precision="no" if precision == "fp32" else precision)
-    runner = Runner(plan, accelerator, share=1 / place[1])
-    for group in iter(tasks.get, None):
-        runner.run_all(group, _Reporter(events, place[0]))
+    with stopping.on_sigterm():
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        transformers.utils.logging.disable_progress_bar()
+        for path in plan.request.plugins:
+            add_plugin(path)
+        try:
+            run_here(plan, counter, _Reporter(mouth), share=1 / place[1])
+        except Terminated:
+            sys.exit(stopping.EXIT_CODE)
 
 
 def _end_with_parent() -> None:
@@ -102,6 +122,9 @@ def _end_with_parent() -> None:
 @contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
     """Ignore an interrupt for a moment, in this process and for good in those that it starts meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -112,22 +135,22 @@ def _ctrl_c_waits() -> Iterator[None]:
 class _Reporter:
     """Progress as a process without a terminal of its own has it: it tells the parent what happens."""
 
-    def __init__(self, events, slot: int):
-        self._events, self._slot = events, slot
+    def __init__(self, mouth: Connection):
+        self._mouth = mouth
 
     @contextmanager
     def run(self, label: str, epochs: int) -> Iterator[None]:
         """As Progress.run."""
-        self._events.put((self._slot, "start", label, epochs))
+        self._mouth.send(("start", label, epochs))
         try:
             yield
         finally:
-            self._events.put((self._slot, "end"))
+            self._mouth.send(("end",))
 
     def epoch(self, done: int) -> None:
         """As Progress.epoch."""
-        self._events.put((self._slot, "epoch", done))
+        self._mouth.send(("epoch", done))
 
     def line(self, text: str) -> None:
         """As Progress.line."""
-        self._events.put((self._slot, "line", text))
+        self._mouth.send(("line", text))

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from benchmark.config import RunSpec, load_suite
 from benchmark.errors import ConfigError
 from benchmark.records import RunRecord
-from tables.aggregate import commits, in_order, method_title
+from tables.aggregate import commits, dataset_titles, in_order, method_title
 from tables.claim_rules import real_datasets
 from tables.grid import Cell, Grid
 
@@ -59,6 +59,8 @@ def commands(records: Sequence[RunRecord]) -> list[str]:
         names = dict.fromkeys(name for record in own for name in _named(record.spec))
         words = ["python", "run_all.py", "--protocol", protocol, "--suite", own[0].spec.suite]
         words += ["--data", "FOLDER"] if names.keys() & real_datasets().keys() else []
+        used = dict.fromkeys([*(record.spec.dataset for record in own), *names])
+        words += [word for name in used if name not in dataset_titles() for word in ("--dataset", f"{name}=PATH")]
         words += ["--methods", *in_order(record.spec.method for record in own)]
         if protocol == "cross_dataset":
             words += ["--source", *dict.fromkeys(record.spec.dataset for record in own)]

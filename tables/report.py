@@ -191,7 +191,7 @@ def render(content: Content, out: Path) -> list[Path]:
         write_whole(out / "figures" / f"{picture.name}.svg", picture.captioned.encode())
     files = {out / "report.html": to_html(page), out / "report.md": to_markdown(page)}
     for path, text in files.items():
-        write_whole(path, text.encode())
+        write_whole(path, text.encode(errors="backslashreplace"))  # a path may hold half of a character
     return list(files)
 
 

@@ -1,5 +1,6 @@
 """The cache on disk: made once, shared by processes, bounded, and never a reason to fail."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 
 from benchmark.cache import DiskCache, key_of
 from benchmark.errors import ConfigError
+from tests.faults import full_disk
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = key_of({"what": "a test"})
@@ -49,10 +51,51 @@ def test_damaged_entry_is_made_anew(tmp_path, damage):
     assert torch.equal(cache.get(KEY, lambda: tensors(3.0))["pooled"], torch.full((4,), 2.0))
 
 
+def test_entry_that_is_not_what_belongs_there_is_made_anew(tmp_path):
+    cache = DiskCache(tmp_path)
+    cache.get(KEY, lambda: tensors(size=3))
+    for _ in range(2):
+        got = cache.get(KEY, lambda: tensors(2.0), lambda found: found["pooled"].shape == (4,))
+        assert torch.equal(got["pooled"], torch.full((4,), 2.0))
+
+
+def test_readable_entry_of_somebody_else_is_used(tmp_path, monkeypatch):
+    DiskCache(tmp_path).get(KEY, tensors)
+
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert torch.equal(DiskCache(tmp_path).get(KEY, lambda: tensors(2.0))["pooled"], torch.ones(4))
+    assert len(entries(tmp_path)) == 1
+
+
+def test_what_a_killed_process_left_is_never_read_and_goes_when_space_is_short(tmp_path):
+    cache = DiskCache(tmp_path, limit_bytes=10_000)
+    partial = cache._path(KEY).with_suffix(".123.partial")
+    partial.parent.mkdir()
+    partial.write_bytes(bytes(8000))
+    os.utime(partial, (1, 1))
+    assert not cache.has(KEY)
+    assert torch.equal(cache.get(KEY, tensors)["pooled"], torch.ones(4))
+    cache.get(OTHER, lambda: tensors(size=1000))
+    assert not partial.exists()
+    assert cache.has(KEY)
+
+
 def test_folder_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.warns(UserWarning, match="COPL_BENCHMARK_CACHE"):
         assert torch.equal(DiskCache(tmp_path / "file").get(KEY, tensors)["pooled"], torch.ones(4))
+
+
+def test_file_system_without_locks_is_done_without(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise NotImplementedError("no flock here")
+
+    monkeypatch.setattr("benchmark.cache.FileLock.acquire", no_locks)
+    with pytest.warns(UserWarning, match="no flock here"):
+        assert torch.equal(DiskCache(tmp_path).get(KEY, tensors)["pooled"], torch.ones(4))
 
 
 def test_limit_that_is_no_number_is_refused(tmp_path, monkeypatch):
@@ -61,13 +104,19 @@ def test_limit_that_is_no_number_is_refused(tmp_path, monkeypatch):
         DiskCache(tmp_path)
 
 
-def test_full_disk_is_done_without(tmp_path, monkeypatch):
+def fail_to_rename(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("benchmark.cache.os.replace", full)
-    with pytest.warns(UserWarning, match="No space left"):
-        assert torch.equal(DiskCache(tmp_path).get(KEY, tensors)["pooled"], torch.ones(4))
+    return contextlib.nullcontext()
+
+
+@pytest.mark.parametrize("full", [lambda _: full_disk(2000), fail_to_rename], ids=["writing", "renaming"])
+def test_full_disk_is_done_without(tmp_path, monkeypatch, full):
+    with full(monkeypatch), pytest.warns(UserWarning, match=r"cannot be kept there .*(space|large)"):
+        got = DiskCache(tmp_path).get(KEY, lambda: tensors(size=1000))
+    assert torch.equal(got["pooled"], torch.ones(1000))
     assert not entries(tmp_path)
 
 
@@ -92,6 +141,27 @@ def test_least_recently_used_entries_go_first(tmp_path):
     cache.get(keys[1], tensors)  # used now
     cache.get(OTHER, lambda: tensors(size=1000))
     assert [cache.has(key) for key in keys] == [False, True, False]
+
+
+def test_entry_larger_than_the_limit_stays_until_the_next(tmp_path):
+    cache = DiskCache(tmp_path, limit_bytes=10)
+    cache.get(KEY, tensors)
+    assert cache.has(KEY)
+    cache.get(OTHER, tensors)
+    assert [cache.has(KEY), cache.has(OTHER)] == [False, True]
+
+
+@pytest.mark.parametrize("stamp", [0, time.time() + 1e9], ids=["past", "future"])
+def test_entries_stamped_by_a_clock_that_jumped_do_not_outlive_what_is_used(tmp_path, stamp):
+    cache = DiskCache(tmp_path, limit_bytes=10_000)
+    old, used, fresh = (key_of({"number": number}) for number in range(3))
+    cache.get(old, lambda: tensors(size=1000))
+    os.utime(cache._path(old), (stamp, stamp))
+    cache.get(used, lambda: tensors(size=1000))  # sees the stamp
+    assert cache._path(old).stat().st_mtime <= time.time()
+    os.utime(cache._path(used), (time.time() + 0.001,) * 2)
+    cache.get(fresh, lambda: tensors(size=1000))
+    assert [cache.has(key) for key in (old, used, fresh)] == [False, True, True]
 
 
 MAKER = """

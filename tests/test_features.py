@@ -1,16 +1,19 @@
 """The feature store: what is computed once, what is shared, what is streamed."""
 
 import dataclasses
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from benchmark import features
 from benchmark.cache import DiskCache
 from benchmark.clip.backbone import ImageFeatures
-from benchmark.data.catalog import load_dataset
+from benchmark.data.catalog import Dataset, Item, load_dataset
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
 from benchmark.data.splits import half
 from benchmark.data.synthetic.suite import materialise
@@ -154,8 +157,51 @@ def test_what_features_follow_from_names_them_on_disk(clip, clip64, dataset, dec
     assert second.images_encoded == 6, "nothing of the first may be taken for the second"
 
 
+def test_pictures_of_two_datasets_are_told_apart_though_names_sizes_and_times_are_equal(clip, tmp_path):
+    def drawn(colour):
+        path = tmp_path / colour / "a" / "0.bmp"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (32, 32), colour).save(path)
+        os.utime(path, (0, 0))
+        lists = {"train": [], "val": [], "test": [Item(str(path), 0, "a")]}
+        return Dataset(name="mine", class_names=("a",), template="a {}.", image_root=str(tmp_path / colour), **lists)
+
+    store = FeatureStore(clip, disk=DiskCache(tmp_path / "cache"))
+    red, blue = (test_features(store, drawn(colour)).pooled for colour in ("red", "blue"))
+    assert not torch.equal(red, blue)
+
+
+@pytest.mark.parametrize("what", ["torch.__version__", "PIL.__version__", "benchmark.features.VIEWS"])
+def test_features_of_another_version_are_not_read(clip, dataset, tmp_path, monkeypatch, what):
+    few = dataclasses.replace(dataset, test=dataset.test[:6])
+    test_features(FeatureStore(clip, disk=DiskCache(tmp_path)), few)
+    monkeypatch.setattr(what, "9.9.9")
+    other = FeatureStore(clip, disk=DiskCache(tmp_path))
+    test_features(other, few)
+    assert other.images_encoded == 6
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"pooled": torch.ones(5, 128)}, {"pooled": torch.ones(6, 127)}, {"pooled": torch.ones(6)},
+     {"patches": torch.ones(6, 36, 128)}, {"pooled": torch.ones(6, 128), "patches": torch.ones(6, 9, 128)}],
+    ids=lambda content: ",".join(f"{name} {tuple(tensor.shape)}" for name, tensor in content.items()) or "nothing",
+)  # fmt: skip
+@pytest.mark.parametrize("patches", [None, "raw"])
+def test_entry_of_another_shape_is_made_anew(clip, dataset, tmp_path, content, patches):
+    few = dataclasses.replace(dataset, test=dataset.test[:6])
+    wanted = test_features(FeatureStore(clip, disk=DiskCache(tmp_path)), few, patches)
+    (entry,) = tmp_path.glob("*/*.safetensors")
+    save_file(content, entry)
+    assert equal(test_features(FeatureStore(clip, disk=DiskCache(tmp_path)), few, patches), wanted)
+    again = FeatureStore(clip, disk=DiskCache(tmp_path))
+    assert equal(test_features(again, few, patches), wanted)
+    assert again.images_encoded == 0
+
+
 def test_large_test_sets_are_kept_block_by_block(clip, dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(features, "BLOCK_BYTES", 16 * FeatureStore(clip).bytes_per_image("projected"))
+    monkeypatch.setattr(features, "ENCODE_BATCH", 8)
     store = FeatureStore(clip, disk=DiskCache(tmp_path), limit_bytes=1)
     parts = list(store.test(dataset, dataset.test, "projected", batch=8))
     assert [len(part) for part in parts] == [8] * 5

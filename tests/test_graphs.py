@@ -4,14 +4,15 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from benchmark import fit as fitting
 from benchmark import graphs
+from benchmark import step as stepping
 from benchmark.clip.backbone import load_clip
 from benchmark.config import Training
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.features import FeatureStore
-from benchmark.fit import _Stepper, fit
+from benchmark.fit import fit
 from benchmark.registry import create_method
+from benchmark.step import Stepper
 
 NAMES = ["circle", "square", "star", "cross"]
 LABELS = torch.tensor([0, 1, 2, 3])
@@ -33,11 +34,11 @@ class OnGpu(Accelerator):
 def test_a_step_that_cannot_be_recorded_is_computed_as_ever(clip, pictures):
     """Here recording fails for want of CUDA, as it may fail there for a method of somebody's."""
     images, method = pictures(clip, 4), make(clip)
-    stepper = _Stepper([method], torch.optim.SGD(method.parameters(), lr=0.1), OnGpu(cpu=True), graphs=True)
+    stepper = Stepper([method], torch.optim.SGD(method.parameters(), lr=0.1), OnGpu(cpu=True), graphs=True)
     with pytest.warns(UserWarning, match="computed without it"):
         total = stepper.step([images], [LABELS])
     plain = make(clip)
-    wanted = _Stepper([plain], torch.optim.SGD(plain.parameters(), lr=0.1), Accelerator(cpu=True), graphs=True)
+    wanted = Stepper([plain], torch.optim.SGD(plain.parameters(), lr=0.1), Accelerator(cpu=True), graphs=True)
     assert torch.equal(total, wanted.step([images], [LABELS]))
     assert all(torch.equal(v, plain.learned_state()[k]) for k, v in method.learned_state().items())
     stepper.step([images], [LABELS])  # and is not tried again, which would warn
@@ -55,10 +56,10 @@ def test_a_recorded_step_is_replayed_from_the_first(clip, pictures, monkeypatch)
 
         return replay
 
-    monkeypatch.setattr(fitting, "recorded", recorded)
-    stepper = _Stepper([method], torch.optim.SGD(method.parameters(), lr=0.1), OnGpu(cpu=True), graphs=True)
+    monkeypatch.setattr(stepping, "recorded", recorded)
+    stepper = Stepper([method], torch.optim.SGD(method.parameters(), lr=0.1), OnGpu(cpu=True), graphs=True)
     plain = make(clip)
-    wanted = _Stepper([plain], torch.optim.SGD(plain.parameters(), lr=0.1), Accelerator(cpu=True), graphs=False)
+    wanted = Stepper([plain], torch.optim.SGD(plain.parameters(), lr=0.1), Accelerator(cpu=True), graphs=False)
     for _ in range(3):
         assert torch.equal(stepper.step([images], [LABELS]), wanted.step([images], [LABELS]))
     assert calls == ["replay"] * 3

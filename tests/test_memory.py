@@ -11,9 +11,9 @@ from benchmark.clip.text import SMALLEST_CHUNK, TextEncoder
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.evaluate import evaluate
 from benchmark.features import FeatureStore
-from benchmark.fit import _Stepper
 from benchmark.registry import create_method
 from benchmark.speed.measure import peak_bytes
+from benchmark.step import Stepper
 
 NAMES = [f"{colour} {shape}" for colour in ("red", "green", "blue") for shape in ("circle", "star", "cross", "ring")]
 LABELS = torch.arange(6)
@@ -36,7 +36,7 @@ def gradients(method, images):
 
 
 def step(method, optimizer, images):
-    return _Stepper([method], optimizer, Accelerator(cpu=True), graphs=True).step([images], [LABELS])
+    return Stepper([method], optimizer, Accelerator(cpu=True), graphs=True).step([images], [LABELS])
 
 
 def give_up_above(monkeypatch, rows, error):

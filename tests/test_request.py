@@ -1,6 +1,7 @@
 """Requests: what is taken for what is not named, and what is refused before any file is opened."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_shifted_versions_are_for_domain_generalization_where_all_protocols_run(
 def test_protocol_that_named_datasets_leave_nothing_to_do_for_is_left_out_of_all(tmp_path):
     chosen, left_out = choose_trainings(asked(tmp_path, "all", datasets=("synth_things",)))
     assert list(chosen) == ["base2new", "few_shot"]
-    assert ["is also the only target" in left_out[0], "names none of its targets" in left_out[1]] == [True, True]
+    assert ["is also the only target" in left_out[0], "is a target of it" in left_out[1]] == [True, True]
     with pytest.raises(ConfigError, match="is also the only target"):
         choose_trainings(asked(tmp_path, "cross_dataset", datasets=("synth_things",)))
 
@@ -101,3 +102,45 @@ def test_unknown_dataset_of_a_suite_is_named_with_the_suite(tmp_path):
 def test_real_targets_need_a_folder(tmp_path):
     with pytest.raises(ConfigError, match=r"imagenet, imagenetv2.*: real images are needed; give --data FOLDER"):
         choose_trainings(asked(tmp_path, "domain_generalization", suite=load_suite("paper")))
+
+
+OWN = {"mine": Path("mine"), "yours": Path("yours")}
+
+
+def test_own_datasets_run_alone_unless_others_are_named(tmp_path):
+    request = asked(tmp_path, own=OWN)
+    check_names(request)
+    assert choose_trainings(request)[0] == {"base2new": {"mine": (), "yours": ()}}
+    mixed = asked(tmp_path, "cross_dataset", own=OWN, datasets=("mine", "synth_pets"), source="mine")
+    assert choose_trainings(mixed)[0] == {"cross_dataset": {"mine": ("synth_pets",)}}
+
+
+def test_suite_that_names_an_own_dataset_decides_what_runs(tmp_path):
+    suite = dataclasses.replace(load_suite("synthetic"), shift_source="mine", shift_targets=("yours",))
+    chosen, left_out = choose_trainings(asked(tmp_path, "all", own=OWN, suite=suite))
+    assert left_out == []
+    assert list(chosen["base2new"]) == list(suite.datasets)
+    assert chosen["domain_generalization"] == {"mine": ("yours",)}
+
+
+def test_source_without_pictures_is_answered_with_those_that_could_be_it(tmp_path):
+    request = asked(tmp_path, "cross_dataset", own=OWN, suite=load_suite("paper"))
+    with pytest.raises(ConfigError, match=r"is 'caltech101', and nothing says where .* --source NAME: mine, yours"):
+        choose_trainings(request)
+    chosen, left_out = choose_trainings(dataclasses.replace(request, protocol="all"))
+    assert list(chosen) == ["base2new", "few_shot"]
+    assert "--source NAME: mine, yours" in left_out[0]
+    advised = dataclasses.replace(request, source="mine")
+    assert choose_trainings(advised)[0] == {"cross_dataset": {"mine": ("yours",)}}
+
+
+def test_unknown_dataset_is_told_how_one_of_the_users_own_is_given(tmp_path):
+    with pytest.raises(ConfigError, match=r"'min' is not a dataset. Did you mean 'mine'.* --dataset NAME=PATH"):
+        check_names(asked(tmp_path, own=OWN, datasets=("min",)))
+
+
+def test_names_of_own_datasets_are_checked_with_the_rest(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        check_names(asked(tmp_path, own={"dtd": Path("x")}, methods=("cop",)))
+    assert "--dataset dtd: the tables know" in str(caught.value)
+    assert "Did you mean 'copl'" in str(caught.value)

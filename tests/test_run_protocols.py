@@ -124,7 +124,7 @@ def test_method_that_cannot_transfer_is_refused_there_and_runs_in_few_shot(call,
         assert f"others, which {protocol} asks for: its {count} runs are left out, the rest goes on" in out
     assert "which few_shot asks for" not in out
     assert "all protocols: 7 runs" in out
-    assert "refused: domain_generalization: --datasets names none of its targets" in out
+    assert "refused: domain_generalization: none of the datasets named is a target of it" in out
 
 
 @pytest.mark.parametrize(

@@ -173,3 +173,18 @@ def test_absent_file_and_folder_are_refused_by_name(tmp_path):
 def test_path_in_messages_is_relative_inside_the_repository_only(tmp_path):
     assert shown(REPOSITORY / "methods" / "coop.yaml") == "methods/coop.yaml"
     assert shown(tmp_path / "coop.yaml") == str(tmp_path / "coop.yaml")
+
+
+@pytest.mark.parametrize("escape", [r"\x00", r"\x07", r"\e", r"\x7f", r"\x9b", r"\ud800", r"\udfff"])
+def test_escape_of_what_can_be_neither_written_nor_shown_is_refused(tmp_path, escape):
+    for text in (f'note: "a{escape}b"', f'"key{escape}": 1', f'[["{escape}"]]'):
+        (tmp_path / "suite.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"suite\.yaml:1: text holds"):
+            read_yaml(tmp_path / "suite.yaml")
+    with pytest.raises(ConfigError, match="text holds"):
+        parse_scalar(f'"{escape}"')
+
+
+def test_line_breaks_tabs_and_any_letters_are_text(tmp_path):
+    (tmp_path / "suite.yaml").write_text('note: "a\\n b\\tc \\u2265 é 中 🦊"', encoding="utf-8")
+    assert read_yaml(tmp_path / "suite.yaml") == {"note": "a\n b\tc ≥ é 中 🦊"}

@@ -1,47 +1,19 @@
 """Runs side by side: every run once, the same results as one by one, a dead process loses only its own."""
 
 import multiprocessing
-import queue
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 
 import pytest
-import torch
 
 import run_all
 from benchmark import workers
-from benchmark.config import RunSpec, Training
-from benchmark.records import collect, load
-from benchmark.sharing import training_id
+from benchmark.records import collect
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def spec(dataset, seed, method, protocol="base2new"):
-    return RunSpec(
-        suite="s", protocol=protocol, method=method, dataset=dataset, shots=1, seed=seed, backbone="b",
-        checkpoint="c", split="d", template="{}.", precision="fp32", options={},
-        training=Training(epochs=1, batch_size=1),
-    )  # fmt: skip
-
-
-def test_runs_that_share_features_stay_together():
-    specs = [spec(d, s, m) for d in ("x", "y") for s in (1, 2) for m in ("coop", "copl")]
-    groups = workers.groups_of(specs)
-    assert [len(group) for group in groups] == [4, 4]
-    assert [run for group in groups for run in group] == specs
-
-
-def test_runs_that_share_a_training_stay_together_in_the_order_of_the_plan():
-    protocols = ("cross_dataset", "few_shot", "domain_generalization")
-    specs = [spec(d, 1, "copl", protocol) for protocol in protocols for d in ("x", "y")]
-    groups = workers.groups_of(specs)
-    assert [{training_id(run) for run in group} == {training_id(group[0])} for group in groups] == [True, True]
-    assert [tuple(run.protocol for run in group) for group in groups] == [protocols, protocols]
 
 
 @pytest.mark.slow
@@ -55,45 +27,29 @@ def test_second_of_two_protocols_takes_the_training_in_another_process_too(tmp_p
     assert [(run.protocol, run.dataset) for run in taken] == [("few_shot", "synth_things")]
 
 
-@pytest.mark.slow
-def test_two_processes_record_what_one_does(tmp_path, capfd):
-    outcomes = []
-    for processes in ("1", "2"):
-        out = tmp_path / processes
-        arguments = ["--datasets", "synth_actions", "synth_aircraft", "--seeds", "1", "--shots", "1"]
-        arguments += ["--methods", "coop", "copl", "--set", "coop.epochs=2", "--set", "copl.epochs=1"]
-        arguments += ["--out", str(out), "--device", "cpu"]
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as each of the two processes has
-        assert run_all.main([*arguments, "--processes", processes]) == 0
-        torch.set_num_threads(threads)
-        records = sorted(p for p in out.rglob("*.json"))
-        assert len(records) == 4
-        outcomes.append(
-            {
-                p.name + p.parent.parent.name: (load(p).scores, p.with_suffix(".safetensors").read_bytes())
-                for p in records
-            }
-        )
-    assert outcomes[0] == outcomes[1]
-    error = capfd.readouterr().err  # of all processes
-    lines = [line for line in error.splitlines() if line.startswith("[")]
-    assert [line.split("]")[0] for line in lines] == [f"[{i}/4" for i in (1, 2, 3, 4)] * 2
-    assert "\r" not in error, "no bars where the output is no terminal"
+def say(mouth, late):
+    """A process that says one thing after a while, or is killed before."""
+    if late:
+        time.sleep(0.5)
+        mouth.send(("line", "finished"))
+    else:
+        mouth.send(("start", "run", 1))
+        time.sleep(60)
 
 
 def test_process_that_is_killed_leaves_the_others_and_their_lines():
-    events = queue.Queue()
-
-    def say_late():
-        time.sleep(0.5)
-        events.put((1, "line", "finished"))
-
-    victim, other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,)), Thread(target=say_late)
-    victim.start()
-    other.start()
-    victim.kill()
-    assert list(workers._events([victim, other], events)) == [(1, "line", "finished")]
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe(duplex=False) for _ in range(2)]
+    processes = [context.Process(target=say, args=(mouth, late)) for late, (_, mouth) in enumerate(pipes)]
+    for process, (_, mouth) in zip(processes, pipes, strict=True):
+        process.start()
+        mouth.close()
+    told = []
+    for event in workers._events(processes, [ear for ear, _ in pipes]):
+        told.append(event)
+        if event[1] == "start":
+            processes[0].kill()
+    assert sorted(told) == [(0, "start", "run", 1), (1, "line", "finished")]
 
 
 @pytest.mark.slow

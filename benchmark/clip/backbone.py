@@ -3,21 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel
+from transformers.utils import logging
 
-from benchmark import provenance
+from benchmark.clip.checkpoint import one_line, read_config, read_normalisation, read_tokenizer, weight_files
+from benchmark.clip.locate import locate_checkpoint
 from benchmark.clip.text import TextEncoder, TextPlan, unit
 from benchmark.constants import CLIP_MEAN, CLIP_STD
-from benchmark.errors import ConfigError, ShapeError
+from benchmark.errors import ConfigError, ShapeError, listed
+from benchmark.memory import in_memory
 from benchmark.shapes import check_shape
 
 Patches = Literal["projected", "raw"]
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,13 @@ class ImageFeatures:
 
 
 class Clip:
-    """A frozen CLIP: both towers, the tokenizer and the sizes that the checkpoint states. Nothing in it trains."""
+    """A frozen CLIP: both towers, the tokenizer and the sizes that the checkpoint states. Nothing in it trains.
 
-    def __init__(self, model: CLIPModel, tokenizer, name: str):
+    Args:
+        normalisation: mean and deviation, RGB in 0..1, that are taken out of pictures.
+    """
+
+    def __init__(self, model: CLIPModel, tokenizer, name: str, normalisation=(CLIP_MEAN, CLIP_STD)):
         self.name = name
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -71,7 +79,7 @@ class Clip:
         self.image_size, self.vision_width = vision.image_size, vision.hidden_size
         self.patch_count = (vision.image_size // vision.patch_size) ** 2
         self.joint_width, self.token_width = model.config.projection_dim, self.text.width
-        self.mean, self.std = CLIP_MEAN, CLIP_STD
+        self.mean, self.std = normalisation
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +101,7 @@ class Clip:
         """Features of normalised images.
 
         Args:
-            pixels: (B, 3, image_size, image_size), CLIP's mean and deviation already taken out.
+            pixels: (B, 3, image_size, image_size), normalised by `mean` and `std`.
             patches: also the features of each patch: "projected" takes the last layer's through the final norm and
                 the visual projection to unit length (B, P, D), "raw" leaves them at the vision width (B, P, V).
         Raises:
@@ -117,7 +125,7 @@ class Clip:
         """Token ids of each text, start and end token included, not padded.
 
         Raises:
-            ShapeError: a text is longer than the text encoder (77 tokens); it is never cut silently.
+            ShapeError: a text is longer than the text encoder takes (77 tokens in most); it is never cut silently.
         """
         ids = self.tokenizer(list(texts), verbose=False)["input_ids"]
         for text, row in zip(texts, ids, strict=True):
@@ -137,81 +145,78 @@ class Clip:
         """Features of ordinary texts: (C, D), of unit length unless that is not wanted."""
         plan = self.plan([row[1:] for row in self.tokenize(texts)], n_ctx=0)
         no_context = torch.empty(1, 0, self.token_width, device=self.device, dtype=self.dtype)
-        return self.text.encode(plan, no_context, unit_length=unit_length)[0]
-
-
-def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
-    """The folder of a checkpoint: a local one, or the hub's in the local cache, fetched into it if wanted.
-
-    Returns None for a hub id that is not in the cache and may not be fetched. Only weights, configuration and
-    tokeniser are fetched, as safetensors where the repository has them.
-
-    Raises:
-        ConfigError: a path that is no folder, or a hub id that cannot be fetched.
-    """
-    name = str(name_or_path)
-    local = Path(name).expanduser()
-    if local.is_dir():
-        return local
-    if local.exists() or name.startswith((".", "/", "~")):
-        raise ConfigError(f"Backbone '{name}': there is no such folder. Give a folder with config.json or a hub id.")
-    wanted = ["*.json", "*.txt", "*.safetensors"]
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not fetch))
-        if not any(folder.glob("*.safetensors")):
-            snapshot_download(name, allow_patterns=[*wanted, "pytorch_model*.bin"], local_files_only=not fetch)
-    except LocalEntryNotFoundError as error:
-        if not fetch:
-            return None
-        raise ConfigError(
-            f"Backbone '{name}' is not in the local cache and the hub cannot be reached. Connect, set HF_ENDPOINT to a "
-            "mirror, or give the folder of a downloaded checkpoint."
-        ) from error
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise ConfigError(f"Backbone '{name}' is neither a folder nor a hub id that can be read: {error}") from error
-    return folder
-
-
-def checkpoint_hash(folder: Path) -> str:
-    """16 hexadecimal digits of all files of a checkpoint that decide a feature."""
-    files = ["config.json", "*.safetensors", "vocab.json", "merges.txt", "tokenizer.json"]
-    if not any(folder.glob("*.safetensors")):
-        files.append("pytorch_model*.bin")
-    return provenance.sha256_folder(folder, files)[:16]
+        return in_memory(self.text, lambda: self.text.encode(plan, no_context, unit_length=unit_length))[0]
 
 
 def load_clip(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
     """A frozen CLIP from a Hugging Face hub id or a local folder of the same layout.
 
-    Widths, patches, image size and activation function are the checkpoint's own: OpenAI's say quick_gelu and LAION's
-    gelu, and a tower run with the other one still works, several points worse.
+    Widths, patches, image size, activation and normalisation are the checkpoint's own: OpenAI's say quick_gelu and
+    LAION's gelu, and a tower run with the other one still works, several points worse.
 
     Raises:
         ConfigError: the checkpoint cannot be found or read, or is not a CLIP.
     """
-    name, source = str(name_or_path), locate_checkpoint(name_or_path, fetch=True)
+    name, folder = str(name_or_path), locate_checkpoint(name_or_path, fetch=True)
+    tokenizer = read_tokenizer(folder, name, read_config(folder, name))
+    normalisation = read_normalisation(folder, name)
+    model = _load_model(folder, name, dtype=dtype)
+    return Clip(model.to(device=device, dtype=dtype), tokenizer, name, normalisation)
+
+
+def check_loads(folder: Path, name: str) -> None:
+    """Refuse a checkpoint that `load_clip` would refuse, without reading the values of its weights.
+
+    Raises:
+        ConfigError: as load_clip.
+    """
+    read_tokenizer(folder, name, read_config(folder, name))
+    read_normalisation(folder, name)
+    _load_model(folder, name, device_map="meta")
+
+
+def _load_model(folder: Path, name: str, **how) -> CLIPModel:
+    """Both towers, refused where a weight is missing, too many, of another shape or not to be read.
+
+    Weights in pickles are opened as tensors and nothing else.
+    """
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # what transformers would warn of is refused below, or does not matter
     try:
-        config = AutoConfig.from_pretrained(source)
-        if config.model_type != "clip":
-            raise ConfigError(
-                f"Backbone '{name}' is a '{config.model_type}' checkpoint; only 'clip' fits here: the methods need "
-                "a causal text tower read at the end token, with a projection to the joint space."
-            )
         model, loading = CLIPModel.from_pretrained(
-            source, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+            folder,
+            attn_implementation="sdpa",
+            weights_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **how,
         )
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, UnpicklingError) as error:
+        # of a pickle, torch's message tells how to open it nevertheless, which would run what it holds
+        reason = "something else than tensors" if isinstance(error, UnpicklingError) else one_line(error)
         raise ConfigError(
-            f"Backbone '{name}' cannot be loaded: {str(error).strip().splitlines()[0]} Give a folder in Hugging Face "
-            "layout (config.json, model.safetensors, tokenizer files) or a hub id such as openai/clip-vit-base-patch16."
+            f"Backbone '{name}': {', '.join(weight_files(folder, name))} cannot be read as weights: {reason}. Fetch "
+            "the files again; one of a few lines is a pointer that Git LFS left."
         ) from error
-    if loading["missing_keys"]:
-        raise ConfigError(
-            f"Backbone '{name}' lacks {len(loading['missing_keys'])} of CLIP's weights, which would stay random: "
-            f"{', '.join(sorted(loading['missing_keys'])[:3])} ... Take a complete checkpoint."
-        )
-    return Clip(model.to(device=device, dtype=dtype), tokenizer, name)
+    finally:
+        logging.set_verbosity(level)
+    stray = sorted(key for key in loading["unexpected_keys"] if ".encoder.layers." in key)
+    problems = [
+        _some("are missing and would stay random", sorted(loading["missing_keys"])),
+        _some("belong to layers that config.json does not state", stray),
+        _some(
+            "have another shape than config.json states",
+            [f"{key} {tuple(there)}, not {tuple(own)}" for key, there, own in sorted(loading["mismatched_keys"])],
+        ),
+    ]
+    if problems := [problem for problem in problems if problem]:
+        raise ConfigError(listed(f"Backbone '{name}'", problems, "Take a complete checkpoint of one model."))
+    return model
+
+
+def _some(what: str, keys: list[str]) -> str:
+    """How many weights something is wrong with, and which; empty if none."""
+    return f"{len(keys)} weights {what}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}" if keys else ""
 
 
 def outline(folder: str | Path) -> tuple[Clip, CLIPConfig]:
@@ -219,11 +224,13 @@ def outline(folder: str | Path) -> tuple[Clip, CLIPConfig]:
 
     Methods made on it have their real prompts and cost nothing, which is what an account of costs needs.
     """
-    config = CLIPConfig.from_pretrained(folder)
+    folder, name = Path(folder), str(folder)
+    config = read_config(folder, name)
     width = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
     text, vision = config.text_config.to_dict() | width, config.vision_config.to_dict() | width
     small = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
     small._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         model = CLIPModel(small)
-    return Clip(model, AutoTokenizer.from_pretrained(folder), str(folder)), config
+    tokenizer = read_tokenizer(folder, name, config)
+    return Clip(model, tokenizer, name, read_normalisation(folder, name)), config

@@ -96,7 +96,7 @@ class TextEncoder:
     def __init__(self, text_model: nn.Module, projection: nn.Module, start_id: int):
         self.layers = [_Layer(layer) for layer in text_model.encoder.layers]
         self.tokens = text_model.embeddings.token_embedding.weight  # (vocabulary, T)
-        self.positions = text_model.embeddings.position_embedding.weight  # (77, T)
+        self.positions = text_model.embeddings.position_embedding.weight  # (max_length, T)
         self.final_norm, self.projection = text_model.final_layer_norm, projection
         self.start_id = start_id
         self.chunk_rows = CHUNK_ROWS.get(self.tokens.device.type, CHUNK_ROWS["cpu"])
@@ -115,7 +115,7 @@ class TextEncoder:
 
     @property
     def max_length(self) -> int:
-        """Tokens that have a position embedding: 77."""
+        """Tokens that have a position embedding: 77 in most checkpoints."""
         return self.positions.shape[0]
 
     @property

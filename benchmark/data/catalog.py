@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,15 +12,16 @@ from typing import Literal
 from PIL import Image
 
 from benchmark.config import build, read_yaml
-from benchmark.data.images import too_large
+from benchmark.data.images import check_image
 from benchmark.data.layouts import READERS, Listing, leaves_folder
 from benchmark.errors import ConfigError, DataError, did_you_mean, listed
 
 HERE = Path(__file__).resolve().parent
 CATALOGUES = (HERE / "catalog.yaml", HERE / "synthetic" / "catalog.yaml")
-ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # among a whole file's last bytes
 SHOWN_GAPS = 10  # missing labels named
 SHOWN = 50  # problems written out in full; the rest are counted
+SHOWN_ENDS = 80  # characters of a long path's or name's beginning and end
+LEAVES = "a link that leaves the image folder; put what it leads to in its place, or link the whole image folder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +64,12 @@ class Dataset:
     """A dataset, a half of it or a sample of it.
 
     Attributes:
-        name: its key in the catalogue.
+        name: its key in the catalogue, or a user's own.
         class_names: C names, by label. Labels identify classes; names may repeat (ImageNet's do).
         template: with one {} for the class name.
         train, val, test: items in the order of the split file.
         image_root: the folder that image paths are relative to.
-        split_sha256: of the files that list the images.
+        split_sha256: of all that decides the lists and the class names.
     """
 
     name: str
@@ -111,18 +112,38 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     missing = [path for path in (folder, images) if not path.is_dir()]
     if missing:
         raise DataError(
-            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md), or leave "
-            "it out with --datasets."
+            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md)."
         )
     listing = READERS[entry.layout](folder, images, entry.split)
-    problems = listing.problems + _check_listing(listing)
+    check_listing(
+        listing,
+        images,
+        where=f"{name} ({folder})",
+        remedy="Fetch the dataset or its split file again (docs/data.md).",
+        check_files=check_files,
+    )
+    return to_dataset(name, listing, images=images, template=entry.template)
+
+
+def check_listing(listing: Listing, images: Path, *, where: str, remedy: str, check_files: bool) -> None:
+    """Refuse lists that hold what no dataset may, and pictures that cannot be read.
+
+    Args:
+        images: the folder that the lists' paths are relative to.
+        check_files: whether to look at the pictures too.
+    Raises:
+        DataError: what reading the lists found, and all that is found here.
+    """
+    problems = listing.problems + _list_problems(listing)
     if check_files:
-        problems += _check_images(images, listing)
+        problems += _image_problems(images, listing)
     if problems:
         shown = problems[:SHOWN] + ([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])
-        raise DataError(
-            listed(f"{name} ({folder})", shown, "Fetch the dataset or its split file again (docs/data.md).")
-        )
+        raise DataError(listed(where, shown, remedy))
+
+
+def to_dataset(name: str, listing: Listing, *, images: Path, template: str) -> Dataset:
+    """The dataset that a checked listing describes."""
     lists = {
         part: [Item(f"{images}/{path}", label, class_name) for path, label, class_name in entries]
         for part, entries in listing.parts.items()
@@ -130,7 +151,7 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     return Dataset(
         name=name,
         class_names=_names(listing),
-        template=entry.template,
+        template=template,
         image_root=str(images),
         split_sha256=listing.digest,
         **lists,
@@ -142,7 +163,7 @@ def _names(listing: Listing) -> tuple[str, ...]:
     return tuple(names[label] for label in sorted(names))
 
 
-def _check_listing(listing: Listing) -> list[str]:
+def _list_problems(listing: Listing) -> list[str]:
     """What is wrong with the lists themselves: paths, labels, names, repeats, empty classes."""
     problems: list[str] = []
     names: dict[int, str] = {}
@@ -150,15 +171,19 @@ def _check_listing(listing: Listing) -> list[str]:
     parts = listing.parts if listing.val != listing.test else {"train": listing.train, "test": listing.test}
     for part, entries in parts.items():
         for number, (path, label, name) in enumerate(entries):
-            where = f"{part}[{number}]"
+            where = listing.place(part, number)
+            if not _is_text(path + name):
+                problems.append(f"{where}: {_quoted(path)}, {_quoted(name)} is no text")
             if leaves_folder(path):
-                problems.append(f"{where}: the path '{path[:80]}' leaves the image folder")
+                problems.append(f"{where}: the path {_quoted(path)} leaves the image folder")
             if label < 0:
                 problems.append(f"{where}: label {label} is below 0")
             elif names.setdefault(label, name) != name:
-                problems.append(f"{where}: label {label} is called '{name}', and '{names[label]}' elsewhere")
+                problems.append(
+                    f"{where}: label {label} is called {_quoted(name)}, and {_quoted(names[label])} elsewhere"
+                )
             if path in seen:
-                problems.append(f"{where}: '{path}' is listed in {seen[path]} already")
+                problems.append(f"{where}: {_quoted(path)} is listed in {seen[path]} already")
             seen[path] = part
     if not listing.test:
         problems.append("the list 'test' is empty")
@@ -168,44 +193,57 @@ def _check_listing(listing: Listing) -> list[str]:
     for part in ("train", "test"):
         entries = listing.parts[part]
         empty = sorted(names.keys() - {label for _, label, _ in entries}) if entries else []
-        problems += [f"class {label} ('{names[label]}') has no image in {part}" for label in empty]
+        problems += [f"class {label} ({_quoted(names[label])}) has no image in {part}" for label in empty]
     return problems
 
 
-def _check_images(images: Path, listing: Listing) -> list[str]:
-    """Open every image's header; a file that is missing, empty or no picture is a problem."""
+def _image_problems(images: Path, listing: Listing) -> list[str]:
+    """See that every image is there, is no link out of its image folder, and is a whole picture of a sane size."""
     listed_paths = (path for entries in listing.parts.values() for path, _, _ in entries)
-    paths = [path for path in dict.fromkeys(listed_paths) if not leaves_folder(path)]
-    root = images.resolve()
+    paths = [path for path in dict.fromkeys(listed_paths) if _is_text(path) and not leaves_folder(path)]
+    tops = {path.partition("/")[0] for path in paths} & {*listing.image_folders}
+    roots = {folder: os.path.realpath(images / folder) for folder in ("", *tops)}
+
+    def is_outside(path: str) -> bool:
+        root = roots.get(path.partition("/")[0], roots[""])
+        return not Path(os.path.realpath(images / path)).is_relative_to(root)
+
+    folders = sorted({os.path.dirname(path) for path in paths})
+    outside = {folder for folder in folders if is_outside(folder)}
+    problems = [f"the folder {_quoted(folder)} is {LEAVES}" for folder in sorted(outside)]
+    left = [path for path in paths if os.path.dirname(path) not in outside]
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda path: _check_image(root, path), paths, chunksize=64)
-        return [problem for problem in found if problem]
+        found = pool.map(lambda path: _image_problem(images, path, is_outside), left, chunksize=64)
+        return problems + [problem for problem in found if problem]
 
 
-def _check_image(root: Path, path: str) -> str | None:
-    file = root / path
+def _image_problem(images: Path, path: str, is_outside: Callable[[str], bool]) -> str | None:
+    file = images / path
     try:
         if not file.is_file():
-            return f"'{path}' is missing"
-        if file.is_symlink() and not file.resolve().is_relative_to(root):
-            return f"'{path}' is a link that leaves the image folder"
-        with Image.open(file) as image:
-            if too_large(image):
-                return f"'{path}' has too many pixels ({image.width} x {image.height})"
-            if not _ends_whole(file, image.format):
-                image.load()  # which says whether it was cut off, or only has something behind its end
-            return None
+            return f"{_quoted(path)} is missing"
+        if file.is_symlink() and is_outside(path):
+            return f"{_quoted(path)} is {LEAVES}"
+        check_image(str(file))
+    except Image.DecompressionBombError as error:
+        return f"{_quoted(path)} has too many pixels ({error})"
     except Exception as error:  # Pillow raises many kinds for a damaged file
-        return f"'{path}' cannot be read as a picture ({type(error).__name__})"
+        return f"{_quoted(path)} cannot be read as a picture ({type(error).__name__})"
+    return None
 
 
-def _ends_whole(file: Path, kind: str | None) -> bool:
-    """Whether a picture's file ends as a whole one of its kind does; of kinds without such an end, True."""
-    if kind not in ENDINGS:
-        return True
-    with open(file, "rb") as content:
-        content.seek(max(0, os.fstat(content.fileno()).st_size - 16))
-        return ENDINGS[kind] in content.read()
+def _is_text(text: str) -> bool:
+    """Whether text can be written down: half of a pair of surrogates, which JSON may hold, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _quoted(text: str) -> str:
+    """What a list holds as a message shows it: in quotes, escaped, the middle of a long one left out."""
+    return repr(text if len(text) <= 2 * SHOWN_ENDS else f"{text[:SHOWN_ENDS]}...{text[-SHOWN_ENDS:]}")
 
 
 def relative_path(dataset: Dataset, item: Item) -> str:

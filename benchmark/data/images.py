@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import warnings
 
 import numpy as np
@@ -13,20 +14,21 @@ from benchmark.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLI
 from benchmark.errors import DataError
 
 VIEWS = 1  # raised whenever a view becomes another picture: features on disk are named by it
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # too_large refuses what it warns of
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # _opened refuses what it warns of
+KINDS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF")  # no other: an EPS, whatever its name, is a program to run
+JPEG_END = b"\xff\xd9"  # among a whole file's last bytes
 CROP_TRIES = 10  # before a random resized crop falls back to the centre; torchvision RandomResizedCrop
 
 
 def open_image(path: str) -> Image.Image:
-    """Decode an image to RGB; rotation tags are ignored, as the field does.
+    """Decode an image to RGB, the first frame of a moving one; rotation tags are ignored, as the field does.
 
     Raises:
-        DataError: the file is missing, damaged, or so large that decoding it would be an attack on memory.
+        DataError: the file is missing, damaged, of a kind that is not in KINDS, or so large that decoding it would be
+            an attack on memory.
     """
     try:
-        with Image.open(path) as image:
-            if too_large(image):
-                raise Image.DecompressionBombError(f"{image.width} x {image.height}")
+        with _opened(path) as image:
             return _to_rgb(image)
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing. Restore it, or run without this dataset.") from error
@@ -36,13 +38,33 @@ def open_image(path: str) -> Image.Image:
         raise DataError(f"{path}: cannot be decoded ({type(error).__name__}: {error}). Restore the file.") from error
 
 
-def too_large(image: Image.Image) -> bool:
-    """Whether decoding an image would be an attack on memory; Pillow itself only warns up to twice its bound."""
-    return image.width * image.height > Image.MAX_IMAGE_PIXELS
+def check_image(path: str) -> None:
+    """Raise what Pillow would when it decodes an image, without decoding a JPEG whose file ends as a whole one does."""
+    with _opened(path) as image:
+        if image.format != "JPEG" or not _ends_whole(path):
+            _to_rgb(image)
+
+
+def _opened(path: str) -> Image.Image:
+    """An image of which the header alone is read, its size within a bound; Pillow only warns up to twice of that."""
+    image = Image.open(path, formats=KINDS)
+    if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        image.close()
+        raise Image.DecompressionBombError(f"{image.width} x {image.height}")
+    return image
+
+
+def _ends_whole(path: str) -> bool:
+    with open(path, "rb") as content:
+        content.seek(max(0, os.fstat(content.fileno()).st_size - 16))
+        return JPEG_END in content.read()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB; 16-bit greyscale is scaled to 8 bits, which Pillow alone would clip to white."""
+    """As Pillow's convert("RGB"), which the field uses, but for greyscale of 16 bits and more.
+
+    There Pillow clips what is above 255 to white; here such a picture is scaled to 8 bits.
+    """
     if image.mode in ("I", "I;16", "I;16B", "I;16L"):
         values = np.asarray(image).astype(np.float64)
         top = 65535 if values.max() > 255 else 255

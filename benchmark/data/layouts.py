@@ -21,8 +21,10 @@ class Listing:
 
     Attributes:
         train, val, test: entries in the order of the files that list them.
-        digest: of those files, byte by byte.
+        digest: of all that decides the lists.
         problems: what is wrong with them, in words.
+        lines: part to the line of the file that each of its entries stands on, where lines are counted.
+        image_folders: those right below the image folder that stand for one: each may be a link to anywhere.
     """
 
     train: list[Entry] = field(default_factory=list)
@@ -30,11 +32,17 @@ class Listing:
     test: list[Entry] = field(default_factory=list)
     digest: str = ""
     problems: list[str] = field(default_factory=list)
+    lines: dict[str, list[int]] = field(default_factory=dict)
+    image_folders: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, list[Entry]]:
         """The three lists by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def place(self, part: str, number: int) -> str:
+        """Where an entry stands, as messages name it."""
+        return f"line {self.lines[part][number]}" if part in self.lines else f"{part}[{number}]"
 
 
 def read_split_json(folder: Path, images: Path, split: str) -> Listing:
@@ -45,7 +53,7 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
         raw = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{folder / split}: is not JSON ({error}). Fetch the split file again (docs/data.md)."
+            f"{folder / split}: is not JSON ({error}). Mend the split file or fetch it again (docs/data.md)."
         ) from error
     if not isinstance(raw, dict):
         raise DataError(f"{folder / split}: must hold 'train', 'val' and 'test', got a {type(raw).__name__}.")
@@ -57,7 +65,10 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
             if _is_entry(entry):
                 entries.append((entry[0].replace("\\", "/"), entry[1], entry[2]))
             else:
-                listing.problems.append(f"{part}[{number}] is {str(entry)[:80]}, not [path, label, class name]")
+                listing.problems.append(f"{part}[{number}] is {repr(entry)[:80]}, not [path, label, class name]")
+    if images == folder:
+        paths = [path for entries in listing.parts.values() for path, _, _ in entries]
+        listing.image_folders = tuple({path.partition("/")[0] for path in paths if "/" in path})
     return listing
 
 
@@ -87,13 +98,13 @@ def read_aircraft(folder: Path, images: Path, split: str) -> Listing:
 def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
     """ImageNet: images/{train,val}/nXXXXXXXX/, its val folder being the test set."""
     names = _class_names(folder)
-    listing = Listing()
-    synsets = sorted(_folders(images / "train") | _folders(images / "val"))
+    listing = Listing(image_folders=("train", "val"))
+    synsets = sorted(folders_in(images / "train") | folders_in(images / "val"))
     labels = _labels(synsets, names, listing)
     for part, inside in (("train", "train"), ("test", "val")):
         for synset in (s for s in synsets if s in labels):
             listing.parts[part].extend(
-                (f"{inside}/{synset}/{file}", *labels[synset]) for file in _images(images / inside / synset)
+                (f"{inside}/{synset}/{file}", *labels[synset]) for file in pictures_in(images / inside / synset)
             )
     listing.val = list(listing.test)
     listing.digest = _digest(listing, names)
@@ -103,9 +114,9 @@ def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
 def read_image_folder_test(folder: Path, images: Path, split: str) -> Listing:
     """A shifted ImageNet: one folder per synset, test images only, labels in the order of the synsets present."""
     names, listing = _class_names(folder), Listing()
-    labels = _labels(sorted(_folders(images)), names, listing)
+    labels = _labels(sorted(folders_in(images)), names, listing)
     for synset, (label, name) in labels.items():
-        listing.test.extend((f"{synset}/{file}", label, name) for file in _images(images / synset))
+        listing.test.extend((f"{synset}/{file}", label, name) for file in pictures_in(images / synset))
     listing.digest = _digest(listing, names)
     return listing
 
@@ -114,12 +125,12 @@ def read_image_folder_numbered(folder: Path, images: Path, split: str) -> Listin
     """ImageNetV2: folder k holds the class on line k (from 0) of classnames.txt."""
     names, listing = _class_names(folder), Listing()
     in_order = list(names.values())
-    for inside in sorted(_folders(images), key=lambda name: (len(name), name)):
+    for inside in sorted(folders_in(images), key=lambda name: (len(name), name)):
         if not inside.isdigit() or int(inside) >= len(in_order):
             listing.problems.append(f"folder '{inside}' is no line of {CLASS_NAMES} (0 to {len(in_order) - 1})")
             continue
         name = in_order[int(inside)]
-        listing.test.extend((f"{inside}/{file}", int(inside), name) for file in _images(images / inside))
+        listing.test.extend((f"{inside}/{file}", int(inside), name) for file in pictures_in(images / inside))
     listing.digest = _digest(listing, names)
     return listing
 
@@ -176,25 +187,31 @@ def _labels(synsets: list[str], names: dict[str, str], listing: Listing) -> dict
     return {synset: (label, names[synset]) for label, synset in enumerate(known)}
 
 
-def _folders(path: Path) -> set[str]:
+def folders_in(path: Path) -> set[str]:
+    """The names of the folders in a folder, hidden ones left out."""
     try:
         with os.scandir(path) as entries:
             return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
     except OSError as error:
-        raise DataError(f"{path}: cannot be listed ({error.strerror}); the layout is in docs/data.md.") from error
+        raise DataError(f"{path}: cannot be listed ({error.strerror}).") from error
 
 
-def _images(path: Path) -> list[str]:
+def pictures_in(path: Path) -> list[str]:
+    """The sorted names of the image files in a folder, hidden ones left out; none where there is no folder."""
     if not path.is_dir():
         return []
-    with os.scandir(path) as entries:
-        return sorted(entry.name for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES))
+    try:
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be listed ({error.strerror}).") from error
+    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES))
 
 
 def _digest(listing: Listing, names: dict[str, str]) -> str:
     digest = hashlib.sha256("\n".join(f"{synset} {name}" for synset, name in names.items()).encode())
     for part in (listing.train, listing.test):
-        digest.update("\n".join(path for path, _, _ in part).encode())
+        digest.update("\n".join(path for path, _, _ in part).encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

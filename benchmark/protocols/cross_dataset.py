@@ -11,11 +11,16 @@ def trainings(choice: Choice) -> dict[str, tuple[str, ...]]:
     """The source, named or the suite's, and all other datasets.
 
     Raises:
-        ConfigError: there is no source, or nothing but it.
+        ConfigError: there is no source, nothing but it, or none is named and the suite's is away.
     """
     source = choice.source or choice.suite.source
     if not source:
         raise ConfigError(f"cross_dataset: suite '{choice.suite.name}' has no 'source'; give --source NAME.")
+    if choice.source is None and source in choice.away:
+        raise ConfigError(
+            f"cross_dataset: the source of suite '{choice.suite.name}' is '{source}', and nothing says where its "
+            f"pictures are. Give --data FOLDER, or train on another with --source NAME: {', '.join(choice.names)}."
+        )
     targets = tuple(name for name in choice.names if name != source)
     if not targets:
         raise ConfigError(

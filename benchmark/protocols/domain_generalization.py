@@ -12,7 +12,7 @@ def trainings(choice: Choice) -> dict[str, tuple[str, ...]]:
     """The suite's source and its shifted versions, those named where some are.
 
     Raises:
-        ConfigError: the suite has none, or none of them is among the datasets named.
+        ConfigError: the suite has none, or the datasets named hold none of them.
     """
     suite = choice.suite
     if not suite.shift_source:
@@ -23,7 +23,8 @@ def trainings(choice: Choice) -> dict[str, tuple[str, ...]]:
     targets = tuple(name for name in suite.shift_targets if choice.datasets is None or name in choice.datasets)
     if not targets:
         raise ConfigError(
-            f"domain_generalization: --datasets names none of its targets, which are {', '.join(suite.shift_targets)}."
+            f"domain_generalization: none of the datasets named is a target of it; those of suite '{suite.name}' are "
+            f"{', '.join(suite.shift_targets)}."
         )
     return {suite.shift_source: targets}
 

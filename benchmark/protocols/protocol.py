@@ -25,11 +25,13 @@ class Choice:
     Attributes:
         datasets: those named with --datasets; None: the suite's.
         source: the one named with --source.
+        away: those of which nothing says where their pictures are.
     """
 
     suite: Suite
     datasets: tuple[str, ...] | None = None
     source: str | None = None
+    away: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:

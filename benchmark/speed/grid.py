@@ -19,8 +19,8 @@ from benchmark.clip.backbone import Clip
 from benchmark.config import Training, load_suite
 from benchmark.data.catalog import load_catalog
 from benchmark.data.images import normalise, test_view
-from benchmark.fit import batches_per_epoch
 from benchmark.registry import resolve_recipe
+from benchmark.schedule import batches_per_epoch
 from benchmark.speed.geometry import class_names, random_clip
 from benchmark.speed.measure import gemm_peak, report, seconds
 from benchmark.speed.work import Work
@@ -59,7 +59,7 @@ def image_seconds(clip: Clip) -> tuple[float, float]:
     jpeg = drawn_jpeg()
 
     def decode() -> np.ndarray:
-        return test_view(Image.open(io.BytesIO(jpeg)).convert("RGB"), clip.image_size)
+        return test_view(Image.open(io.BytesIO(jpeg), formats=("JPEG",)).convert("RGB"), clip.image_size)
 
     pixels = normalise(torch.from_numpy(np.stack([decode()] * IMAGES)).to(clip.device))
     return seconds(decode, 8), min(seconds(lambda: clip.encode_images(pixels, "projected")) for _ in range(2)) / IMAGES

@@ -57,7 +57,7 @@ def test_domain_generalization_carries_the_shift_source_to_its_versions():
 
 
 def test_domain_generalization_refuses_datasets_that_are_no_versions():
-    with pytest.raises(ConfigError, match="names none of its targets, which are a_v2, a_sketch"):
+    with pytest.raises(ConfigError, match="is a target of it; those of suite 'small' are a_v2, a_sketch"):
         trainings("domain_generalization", ("a", "b"))
 
 

@@ -167,6 +167,12 @@ def test_markdown_is_escaped_whatever_things_are_called(content):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
 
+def test_half_a_character_of_a_path_stops_no_report(content, tmp_path):
+    render(content("caf\udce9"), tmp_path)
+    assert b"caf\\udce9" in (tmp_path / "report.html").read_bytes()
+    assert b"udce9" in (tmp_path / "report.md").read_bytes()
+
+
 def test_markdown_refers_to_pictures_that_are_written(content, tmp_path):
     render(content(), tmp_path)
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (tmp_path / "report.md").read_text())

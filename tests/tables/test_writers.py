@@ -9,10 +9,14 @@ import pytest
 
 from benchmark.errors import ConfigError, RecordError
 from tables.grid import to_html, to_latex, to_markdown
+from tables.markup import latex
 from tables.table import Extras
 from tables.writers import GRIDS, write
 
-HOSTILE = r"""a_b & 100% #1 $x {y} ~ ^ \z |<script>alert("1")</script>| *b* [l](u) `c` 'q' "r" ± — ↓ † ‡"""
+HOSTILE = r"""a_b & 100% #1 $x {y} ~ ^ \z |<script>alert("1")</script>| *b* [l](u) `c` 'q' "r" ± — ↓ † ‡ ≥ é ﬁ λ 中 🦊
+\end{document}
+
+\input{/etc/passwd} ]]> \x"""
 ALL = Extras(per_seed=True, interval=True, baseline="zero_shot")
 
 
@@ -169,6 +173,20 @@ def test_names_are_escaped_in_latex(hostile):
         assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(grid.columns) - 1}
 
 
+@pytest.mark.parametrize(
+    "text, printed",
+    [("≥ 3", r"$\geq$ 3"), ("café", r"caf\'{e}"), ("cafe\u0301", r"caf\'{e}"), ("10²", r"10\textsuperscript{2}"),
+     ("ﬁ", "fi"), ("中", "{[}U+4E2D{]}"), ("λΩ", r"$\lambda$$\Omega$"), ("a\n\nb", "a b"), ("\0", "{[}U+0000{]}"),
+     ("[2pt]*", "{[}2pt{]}{*}"), ("ǖ", r'\"{u}{[}U+0304{]}')],
+)  # fmt: skip
+def test_what_latex_lacks_is_put_into_words_that_it_has(text, printed):
+    assert latex(text) == printed
+
+
+def test_any_text_is_ascii_in_latex():
+    assert latex("".join(map(chr, range(0x3000)))).isascii()
+
+
 def test_names_of_grids_are_unique_and_can_be_labels(hostile):
     names = [grid.name for grid in hostile]
     assert len(set(names)) == len(names)
@@ -185,10 +203,10 @@ def test_latex_compiles_with_booktabs(everything, few, tmp_path):
         std=True,
         published=True,
         note=HOSTILE,
-        titles={"dtd": HOSTILE},
+        titles={"dtd": HOSTILE, "d1": "[2pt] begins like an option"},
         extras=ALL,
     )
-    document = "\\documentclass[twocolumn]{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\begin{document}"
+    document = "\\documentclass[twocolumn]{article}\\usepackage{booktabs}\\begin{document}"
     body = "".join(f"\\input{{{path.name}}}\\clearpage\n" for path in paths)
     (tmp_path / "table.tex").write_text(f"{document}\n{body}\n\\end{{document}}")
     done = subprocess.run(

@@ -6,10 +6,10 @@ from pathlib import Path
 from tokenizers import pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from benchmark.constants import CONTEXT_LENGTH
+from benchmark.constants import CONTEXT_LENGTH, END_TOKEN, START_TOKEN
 from benchmark.data.synthetic.captions import vocabulary
 
-START, END, SUFFIX = "<|startoftext|>", "<|endoftext|>", "</w>"
+SUFFIX = "</w>"  # ends the last token of a word
 
 
 def make_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -19,10 +19,10 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
     text has tokens, and the end token has the highest id.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    blank = CLIPTokenizer(vocab={START: 0, END: 1}, merges=[])
+    blank = CLIPTokenizer(vocab={START_TOKEN: 0, END_TOKEN: 1}, merges=[])
     trainer = trainers.BpeTrainer(
         vocab_size=8192,
-        special_tokens=[START, END],
+        special_tokens=[START_TOKEN, END_TOKEN],
         initial_alphabet=alphabet,
         end_of_word_suffix=SUFFIX,
         show_progress=False,
@@ -30,7 +30,8 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
     words = [word for word in vocabulary() for _ in range(2)]  # a pair must be seen twice to be merged
     blank.backend_tokenizer.train_from_iterator(words, trainer)
     merges = [tuple(pair) for pair in json.loads(blank.backend_tokenizer.to_str())["model"]["merges"]]
-    tokens = [*alphabet, *(letter + SUFFIX for letter in alphabet), *("".join(pair) for pair in merges), START, END]
+    inner = [*alphabet, *(letter + SUFFIX for letter in alphabet), *("".join(pair) for pair in merges)]
+    tokens = [*inner, START_TOKEN, END_TOKEN]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT_LENGTH)
     folder.mkdir(parents=True, exist_ok=True)

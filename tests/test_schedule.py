@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmark.config import Training
-from benchmark.fit import batches_per_epoch, learning_rate, shuffled
+from benchmark.schedule import batches_per_epoch, learning_rate, shuffled
 
 
 @pytest.mark.golden

@@ -1,0 +1,269 @@
+"""CLIPs of other shapes than OpenAI's: transformers' numbers, every method, a plan and a run from end to end."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+import benchmark.inputs
+import run_all
+from benchmark import records
+from benchmark.clip.backbone import Clip, load_clip, outline
+from benchmark.clip.checkpoint import read_config
+from benchmark.clip.locate import checkpoint_hash
+from benchmark.cost import Tower, image_operations, plain_text_operations
+from benchmark.data.catalog import load_dataset
+from benchmark.data.images import normalise, test_view
+from benchmark.data.synthetic.suite import CHECKPOINT
+from benchmark.registry import create_method, method_names
+from tables.markup import latex
+
+TEXTS = ["a photo of a red circle.", "star", "a drawing of striped squares, in fog!", "circle"]
+NAMES = ["circle", "red star", "striped square", "star"]
+LABELS = torch.tensor([0, 3, 1])
+
+# vision width, patches, image size, joint width, text width, longest text
+READ = {"legacy": (40, 16, 28, 24, 48, 77), "gelu": (96, 25, 60, 32, 64, 40), "mixed": (56, 9, 50, 80, 32, 24)}
+
+
+@pytest.fixture(scope="session")
+def reference(random_checkpoint) -> CLIPModel:
+    """The same checkpoint as transformers alone runs it (its eager attention has a softmax in single precision)."""
+    return CLIPModel.from_pretrained(random_checkpoint[1], dtype=torch.float64, attn_implementation="sdpa").eval()
+
+
+@pytest.fixture
+def views():
+    """views(clip, 3): pictures as uint8, (B, S, S, 3)."""
+
+    def draw(clip: Clip, count: int) -> np.ndarray:
+        images = np.random.default_rng(0).integers(0, 256, (count, 70, 90, 3), dtype=np.uint8)
+        return np.stack([test_view(Image.fromarray(image), clip.image_size) for image in images])
+
+    return draw
+
+
+def unit(features: torch.Tensor) -> torch.Tensor:
+    return features / features.norm(dim=-1, keepdim=True)
+
+
+def padded(folder, texts: list[str]) -> dict[str, torch.Tensor]:
+    """Texts as transformers would feed them: filled up with the checkpoint's own pad token, masked."""
+    return dict(AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt"))
+
+
+def test_sizes_are_read_from_the_checkpoint(random_checkpoint, random_clip):
+    clip = random_clip
+    found = (clip.vision_width, clip.patch_count, clip.image_size, clip.joint_width, clip.token_width,
+             clip.text.max_length)  # fmt: skip
+    assert found == READ[random_checkpoint[0]]
+
+
+def test_text_features_are_those_of_transformers(random_checkpoint, random_clip, reference):
+    inputs = padded(random_checkpoint[1], TEXTS)
+    assert len(set(inputs["attention_mask"].sum(dim=1).tolist())) > 1, "texts of several lengths"
+    with torch.no_grad():
+        wanted = unit(reference.get_text_features(**inputs).pooler_output)
+    assert (random_clip.encode_texts(TEXTS) - wanted).abs().max() < 1e-12
+    ids, ends = inputs["input_ids"], inputs["attention_mask"].sum(dim=1) - 1
+    dense = random_clip.text.encode_dense(random_clip.text.embed(ids), ends)
+    assert (dense - wanted).abs().max() < 1e-12
+
+
+def test_image_features_are_those_of_transformers(random_clip, reference, views):
+    pixels = normalise(torch.from_numpy(views(random_clip, 3)), random_clip.mean, random_clip.std)
+    features = random_clip.encode_images(pixels, "raw")
+    with torch.no_grad():
+        out = reference.get_image_features(pixel_values=pixels.double())
+    assert (features.pooled - unit(out.pooler_output)).abs().max() < 1e-12
+    assert (features.patches - out.last_hidden_state[:, 1:]).abs().max() < 1e-11
+    projected = random_clip.encode_images(pixels, "projected").patches
+    assert projected.shape == (3, random_clip.patch_count, random_clip.joint_width)
+
+
+def test_pictures_are_normalised_as_the_checkpoint_says(random_checkpoints, views):
+    """Its own processor on pictures of the right size, which it neither resizes nor crops."""
+    clip = load_clip(random_checkpoints["gelu"])
+    pictures = views(clip, 2)
+    processor = CLIPImageProcessorPil.from_pretrained(random_checkpoints["gelu"])
+    wanted = processor([Image.fromarray(picture) for picture in pictures], return_tensors="pt")["pixel_values"]
+    assert (normalise(torch.from_numpy(pictures), clip.mean, clip.std) - wanted).abs().max() < 1e-6
+    assert (normalise(torch.from_numpy(pictures)) - wanted).abs().max() > 0.1, "CLIP's own would be another picture"
+
+
+def test_zero_shot_logits_are_those_of_transformers(random_checkpoint, random_clip, reference, views):
+    pixels = normalise(torch.from_numpy(views(random_clip, 3)), random_clip.mean, random_clip.std)
+    method = create_method("zero_shot", clip=random_clip, class_names=NAMES, template="a drawing of a {}.")
+    inputs = padded(random_checkpoint[1], [f"a drawing of a {name}." for name in NAMES])
+    with torch.no_grad():
+        wanted = reference(**inputs, pixel_values=pixels.double()).logits_per_image
+        assert (method(random_clip.encode_images(pixels)) - wanted).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_method_runs_and_its_fast_path_is_the_dense_one(name, random_clip, pictures):
+    images = pictures(random_clip, len(LABELS), "projected")
+    method = create_method(name, clip=random_clip, class_names=NAMES, template="a photo of a {}.")
+    assert method(images).shape == (len(LABELS), len(NAMES))
+    losses = method.loss(images, LABELS)
+    assert torch.isfinite(losses.total)
+    if not method.learned_state():
+        return
+    method.backward(losses)
+    assert all(torch.isfinite(p.grad).all() and p.grad.any() for p in method.learnable())
+    features = [encode(method, method.context(images)) for encode in (lambda m, c: m.encode_classes(c), dense_classes)]
+    weights = torch.randn(features[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gradients = [torch.autograd.grad((f * weights).sum(), method.ctx)[0] for f in features]
+    assert (features[0] - features[1]).abs().max() < 1e-12
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-11 * gradients[1].abs().max().clamp(min=1)
+
+
+def dense_classes(method, context: torch.Tensor) -> torch.Tensor:
+    """Every prompt of every image written out and encoded in full: (B, C, D)."""
+    text, n_ctx = method.clip.text, context.shape[1]
+    features = []
+    for vectors in context:
+        of_image = []
+        for row in method.clip.tokenize([f"{method.prefix} {name}." for name in NAMES]):
+            own = text.embed(torch.tensor(row)).to(vectors.dtype)
+            prompt = torch.cat([own[:1], vectors, own[1 + n_ctx :]])
+            of_image.append(text.encode_dense(prompt[None], torch.tensor([len(row) - 1]))[0])
+        features.append(torch.stack(of_image))
+    return torch.stack(features)
+
+
+# Configurations as published, by what they state; what they leave out is transformers' default. Then what must be read:
+# vision width, patches, image size, joint width, text width, and 10^9 operations of the image and the whole text tower
+# as open_clip's docs/model_profile.csv counts them.
+LARGE = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12}
+LARGE_VISION = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14
+}  # fmt: skip
+HUGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24}
+HUGE_VISION = {
+    "hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16, "num_hidden_layers": 32, "patch_size": 14
+}  # fmt: skip
+BIG = {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32}
+BIG_VISION = {
+    "hidden_size": 1664, "intermediate_size": 8192, "num_attention_heads": 16, "num_hidden_layers": 48, "patch_size": 14
+}  # fmt: skip
+OLD, GELU = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}, {"hidden_act": "gelu"}
+PUBLISHED = {
+    "openai/clip-vit-base-patch32": (
+        {"projection_dim": 512, "text_config": OLD, "vision_config": {"patch_size": 32}},
+        (768, 49, 224, 512, 512, 8.82, 5.96),
+    ),
+    "openai/clip-vit-base-patch16": (
+        {"projection_dim": 512, "text_config": OLD, "vision_config": {"patch_size": 16}, "text_config_dict": None},
+        (768, 196, 224, 512, 512, 35.13, 5.96),
+    ),
+    "openai/clip-vit-large-patch14": (  # old files say it twice, and the one with _dict counts
+        {"projection_dim": 768, "text_config": OLD, "text_config_dict": LARGE, "vision_config_dict": LARGE_VISION},
+        (1024, 256, 224, 768, 768, 162.03, 13.3),
+    ),
+    "openai/clip-vit-large-patch14-336": (
+        {"projection_dim": 768, "text_config": LARGE, "vision_config": {**LARGE_VISION, "image_size": 336}},
+        (1024, 576, 336, 768, 768, 381.92, 13.3),
+    ),
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": (
+        {"projection_dim": 512, "text_config": GELU, "vision_config": {**GELU, "patch_size": 32}},
+        (768, 49, 224, 512, 512, 8.82, 5.96),
+    ),
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": (
+        {"projection_dim": 1024, "text_config": {**HUGE, **GELU}, "vision_config": {**HUGE_VISION, **GELU}},
+        (1280, 256, 224, 1024, 1024, 334.59, 47.09),
+    ),
+    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": (
+        {"projection_dim": 1280, "text_config": {**BIG, **GELU}, "vision_config": {**BIG_VISION, **GELU}},
+        (1664, 256, 224, 1280, 1280, 967.5, 97.86),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations_are_read_as_they_are(name, tmp_path):
+    """On the meta device and with one layer a tower: nothing is computed, and no weight is there."""
+    stated, (vision, patches, image, joint, text, image_gflop, text_gflop) = PUBLISHED[name]
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip", **stated}))
+    config = read_config(tmp_path, name)
+    assert image_operations(Tower.vision(config)) == pytest.approx(1e9 * image_gflop, rel=0.02)
+    assert plain_text_operations(Tower.text(config), 1) == pytest.approx(1e9 * text_gflop, rel=0.02)
+    config.text_config.num_hidden_layers = config.vision_config.num_hidden_layers = 1
+    with torch.device("meta"):
+        model = CLIPModel(config)
+    clip = Clip(model, AutoTokenizer.from_pretrained(CHECKPOINT), name)
+    assert (clip.vision_width, clip.patch_count, clip.image_size) == (vision, patches, image)
+    assert (clip.joint_width, clip.token_width, clip.text.max_length) == (joint, text, 77)
+    activations = {type(tower.encoder.layers[0].mlp.activation_fn).__name__ for tower in (model.text_model,
+                   model.vision_model)}  # fmt: skip
+    assert activations == {"GELUActivation" if name.startswith("laion") else "QuickGELUActivation"}
+
+
+def test_outline_has_the_tokens_and_positions_of_the_checkpoint(random_checkpoint, random_clip):
+    small, config = outline(random_checkpoint[1])
+    assert small.tokenize(TEXTS) == random_clip.tokenize(TEXTS)
+    assert (small.text.max_length, small.mean, small.std) == (
+        random_clip.text.max_length, random_clip.mean, random_clip.std
+    )  # fmt: skip
+    assert (small.patch_count, small.image_size) == (random_clip.patch_count, random_clip.image_size)
+    assert isinstance(config, CLIPConfig)
+    assert config.vision_config.hidden_size == random_clip.vision_width
+
+
+ONE_DATASET = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "1"]
+
+
+def test_plan_counts_operations_by_the_checkpoints_shape(random_checkpoint, tmp_path, capsys):
+    folder = random_checkpoint[1]
+    arguments = [*ONE_DATASET, "--backbone", str(folder), "--out", str(tmp_path), "--plan"]
+    assert run_all.main([*arguments, "--methods", "zero_shot"]) == 0
+    text = capsys.readouterr().out
+    assert f"backbone {folder}" in text
+    row = next(line.split() for line in text.splitlines() if line.startswith("base2new") and "synth_actions" in line)
+    images, gflop = int(row[7]), int(row[10].replace(",", ""))
+    config = CLIPConfig.from_pretrained(folder)
+    assert gflop == round(1e-9 * images * image_operations(Tower.vision(config)))
+
+
+def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path, monkeypatch, capsys):
+    """Known before anything runs; every run of the dataset would fail of it. All names but the last would fit."""
+    folder = copy("text_config", max_position_embeddings=8)
+    weights = load_file(folder / "model.safetensors")
+    positions = "text_model.embeddings.position_embedding.weight"
+    weights[positions] = weights[positions][:8].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    def with_a_long_name(*arguments, **options):
+        dataset = load_dataset(*arguments, **options)
+        return dataclasses.replace(dataset, class_names=(*dataset.class_names[:-1], "striped red square"))
+
+    arguments = [*ONE_DATASET, "--backbone", str(folder), "--out", str(tmp_path / "out"), "--plan"]
+    arguments += ["--methods", "zero_shot", "coop", "--set", "coop.n_ctx=4"]
+    assert run_all.main(arguments) == 0
+    monkeypatch.setattr(benchmark.inputs, "load_dataset", with_a_long_name)
+    assert run_all.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert "at most 8" in message
+    assert "zero_shot:" in message
+    assert "coop:" in message
+
+
+@pytest.mark.slow
+def test_all_methods_run_from_end_to_end_and_records_name_the_checkpoint(random_checkpoint, tmp_path):
+    folder = random_checkpoint[1]
+    trained = [name for name in method_names() if name != "zero_shot"]
+    short = [word for name in trained for word in ("--set", f"{name}.epochs=1")]
+    arguments = [*ONE_DATASET, "--backbone", str(folder), "--out", str(tmp_path), "--processes", "1", *short]
+    assert run_all.main(arguments) == 0
+    found, problems = records.collect(tmp_path)
+    assert problems == []
+    assert {record.spec.method for record in found} == set(method_names())
+    assert {record.spec.checkpoint for record in found} == {checkpoint_hash(folder)}
+    assert {record.spec.backbone for record in found} == {str(folder)}
+    assert latex(f"backbone {folder}") in (tmp_path / "synthetic" / "base2new.tex").read_text()
+    assert checkpoint_hash(folder) in (tmp_path / "synthetic" / "report.html").read_text()
