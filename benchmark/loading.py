@@ -5,6 +5,7 @@ Whatever a method's own code raises is told in one line, with its file and the l
 
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from benchmark.errors import BenchmarkError, MethodError, listed
 from benchmark.method import Method
@@ -102,18 +103,29 @@ def _module(source: Source) -> ModuleType:
     try:
         if source.path is None or not source.is_plugin:
             return importlib.import_module(source.module)
-        text = source.path.read_bytes()
-        spec = importlib.util.spec_from_file_location(source.module, source.path)
+        loader = _FreshLoader(source.module, str(source.path))
+        spec = importlib.util.spec_from_file_location(source.module, source.path, loader=loader)
         module = sys.modules[source.module] = importlib.util.module_from_spec(spec)
-        setattr(module, CODE, hashlib.sha256(text).hexdigest())
-        try:  # no compiled copy is kept: Python would take it for that of a file changed within the same second
-            exec(compile(text, str(source.path), "exec"), vars(module))
+        try:
+            loader.exec_module(module)
         except BaseException:
             del sys.modules[source.module]
             raise
         return module
     except (Exception, SystemExit) as error:
         raise broken(source.name, error) from error
+
+
+class _FreshLoader(importlib.machinery.SourceFileLoader):
+    """Imports the text of a file as it is now, and keeps its hash in the module.
+
+    A compiled copy is neither read nor kept: Python would take it for that of a file changed within the same second.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        text = self.get_data(self.path)
+        setattr(sys.modules[fullname], CODE, hashlib.sha256(text).hexdigest())
+        return self.source_to_code(text, self.path)
 
 
 def _check_interface(cls: type[Method], source: Source) -> None:
