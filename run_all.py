@@ -27,6 +27,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--methods", nargs="+", metavar="NAME", help="only these methods; blanks or commas between them")
     add("--plugin", action="append", type=Path, default=[], metavar="FILE", help="a method outside this "
         "repository, its recipe beside it; may be repeated")  # fmt: skip
+    add("--new-method", type=Path, metavar="NAME", help="write NAME.py and NAME.yaml, a method that already runs "
+        "and is yours to change, and do nothing else")  # fmt: skip
     add("--datasets", nargs="+", metavar="NAME", help="only these datasets (default: the suite's, or your own alone)")
     add("--seeds", nargs="+", metavar="N", help="these seeds (default: the suite's)")
     add("--source", metavar="NAME", help="the dataset that cross_dataset trains on (default: the suite's)")
@@ -60,6 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
     from benchmark.errors import BenchmarkError, StoreLostError
 
     try:
+        if options.new_method:
+            from benchmark.new_method import write_new_method
+
+            print(write_new_method(options.new_method))
+            return 0
         with stopping.on_sigterm():
             from benchmark import commands
 

@@ -16,6 +16,7 @@ from benchmark.config import RunSpec
 from benchmark.data.images import normalise, open_image, test_view
 from benchmark.errors import ConfigError, RecordError
 from benchmark.inputs import backbone_folder
+from benchmark.loading import code_of
 from benchmark.method import Method
 from benchmark.records import RunRecord
 from benchmark.registry import create_method, method_class, method_names
@@ -77,6 +78,10 @@ def weights_of(method: Method, clip: Clip, pictures: np.ndarray) -> np.ndarray:
 
 def _check_method(spec: RunSpec) -> None:
     """Refuse a method that has no weights to show, and name those that have."""
+    if spec.method not in method_names() and spec.plugin:
+        raise ConfigError(f"'{spec.method}' is no method of this repository. Give its file: --plugin {spec.method}.py.")
+    if code_of(spec.method) != spec.plugin:
+        raise RecordError(f"The file of '{spec.method}' is not what this run had; restore it, or run again.")
     if hasattr(method_class(spec.method), "alignment"):
         return
     able = [name for name in method_names() if hasattr(method_class(name), "alignment")]

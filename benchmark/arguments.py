@@ -33,7 +33,7 @@ def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request
             plugins[add_plugin(path)] = path
         except MethodError as error:
             left_out[str(path)] = str(error)
-    ordinary = (*(suite.methods or in_order(repository_names())), *plugins)
+    ordinary = tuple(dict.fromkeys([*(suite.methods or in_order(repository_names())), *plugins]))
     return Request(
         protocol=options.protocol,
         suite=suite,

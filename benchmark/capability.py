@@ -5,10 +5,13 @@ from collections.abc import Iterable, Sequence
 from benchmark.clip.backbone import Clip
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset
-from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.errors import ConfigError, MethodError
+from benchmark.loading import blamed
 from benchmark.method import Method, among, cleaned
 from benchmark.protocols.protocol import Scored
-from benchmark.registry import broken, create_method
+from benchmark.registry import create_method
+from benchmark.sources import source_of
+from benchmark.strict_yaml import shown
 
 
 def longest_name(clip: Clip, dataset: Dataset) -> str:
@@ -26,24 +29,28 @@ def probe(clip: Clip, spec: RunSpec, prompts: Sequence[tuple[str, str]]) -> Meth
     Raises:
         ConfigError: the options or a template do not suit it.
         ShapeError: a prompt is too long for the text tower.
-        MethodError: its own code failed.
+        MethodError: its own code failed, or it learns and its recipe does not train it, or the reverse.
     """
 
     def make(template: str, name: str) -> Method:
         options = dict(spec.options)
         return create_method(spec.method, clip=clip, class_names=(name, "b"), template=template, config=options)
 
-    try:
-        method = make(*prompts[0])
+    method = make(*prompts[0])
+    with blamed(spec.method):
         for template, name in prompts[1:]:
             if method.transfers:
                 method.set_classes((name, "b"), template)
             else:
                 make(template, name)
-    except BenchmarkError:
-        raise
-    except Exception as error:  # whatever a stranger's code raises
-        raise broken(spec.method, error) from error
+    recipe = shown(source_of(spec.method).recipe)
+    if method.learnable() and spec.training is None:
+        raise MethodError(f"{recipe}: the method learns, but it says not how long. Give epochs and batch_size.")
+    if spec.training is not None and not method.learnable():
+        raise MethodError(
+            f"{recipe}: it trains for {spec.training.epochs} epochs, but the method holds nothing to learn. Leave "
+            "epochs and batch_size out, or make what it learns an nn.Parameter."
+        )
     return method
 
 

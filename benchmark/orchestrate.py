@@ -19,10 +19,11 @@ from benchmark.checkpoints import Checkpoints, finished
 from benchmark.clip.backbone import load_clip
 from benchmark.config import RunSpec
 from benchmark.data.catalog import Dataset
-from benchmark.errors import BenchmarkError, DivergedError
+from benchmark.errors import BenchmarkError, DivergedError, MethodError
 from benchmark.evaluate import evaluate
 from benchmark.features import ENCODE_BATCH, STORE_BYTES, FeatureStore
 from benchmark.fit import FitReport, fit, fit_together, give_sample
+from benchmark.loading import code_of
 from benchmark.lockstep import can_share
 from benchmark.method import Method
 from benchmark.metrics import accuracy_percent
@@ -30,6 +31,7 @@ from benchmark.plan import Plan, few_images
 from benchmark.progress import Progress
 from benchmark.registry import create_method
 from benchmark.sharing import LEARNED_SHA256, take_training, training_id
+from benchmark.sources import origin_of
 from benchmark.stopping import Terminated
 
 
@@ -80,6 +82,10 @@ class Runner:
         started = _now()
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.accelerator.device)
+        if code_of(specs[0].method) != specs[0].plugin:
+            raise MethodError(
+                f"The file of '{specs[0].method}' changed since the plan was made. Run the command again."
+            )
         samples = [self.plan.training_set(spec) for spec in specs]
         methods = [
             create_method(
@@ -206,6 +212,7 @@ class Runner:
             "split_sha256": self.plan.datasets[spec.dataset].split_sha256,
             "targets_split_sha256": {name: self.plan.datasets[name].split_sha256 for name in spec.targets},
             "checkpoint": spec.checkpoint,
+            "plugin": origin_of(spec.method),
         }
 
 

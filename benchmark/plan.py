@@ -14,9 +14,10 @@ from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ConfigError, MethodError, ShapeError, listed
 from benchmark.fit import FEW_STEPS
 from benchmark.inputs import backbone_folder, load_datasets
+from benchmark.loading import code_of
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
-from benchmark.registry import Recipe, code_of, resolve_recipe
+from benchmark.registry import Recipe, resolve_recipe
 from benchmark.request import Request, check_names, choose_trainings
 from benchmark.schedule import batches_per_epoch
 from benchmark.sharing import find_training, training_id
@@ -96,6 +97,11 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     plan.warnings = list(dict.fromkeys(plan.warnings))
     plan.missing = records.missing(plan.specs, request.out)
     plan.taken = _taken(plan)
+    plan.warnings += [
+        f"{folder.name}: its file changed since {count} runs of {folder.parent.name} were recorded; they stay in "
+        f"{folder}, and are not part of these tables."
+        for folder, count in records.of_other_code(plan.specs, request.out).items()
+    ]
     plan.warnings += _few_steps(plan)
     return plan
 

@@ -166,6 +166,13 @@ def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
     return [spec for spec in specs if not is_done(spec, results)]
 
 
+def of_other_code(specs: Iterable[RunSpec], results: Path) -> dict[Path, int]:
+    """Where records of the plugins in some specs lie, and how many of those come from another version of the file."""
+    codes = {Path(results) / s.suite / s.protocol / s.method: s.plugin for s in specs if s.plugin}
+    counts = {f: sum(r.spec.plugin != code for r in collect(f)[0]) for f, code in codes.items() if f.is_dir()}
+    return {folder: count for folder, count in counts.items() if count}
+
+
 def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:
     """All ok records below a folder, by path, and what was wrong with the other JSON files, as text.
 

@@ -1,15 +1,8 @@
 """From a method's name to its class and its recipe, imported at first use so that one broken method harms no other."""
 
 import hashlib
-import importlib
-import importlib.util
-import inspect
-import sys
-import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
-from types import ModuleType
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -18,12 +11,12 @@ from benchmark.clip.backbone import Clip
 from benchmark.config import Training, build, read_yaml
 from benchmark.constants import IMAGENET_TEMPLATES
 from benchmark.errors import ConfigError, MethodError, did_you_mean, listed
+from benchmark.loading import blamed, method_class
 from benchmark.method import Method
-from benchmark.provenance import sha256_file
-from benchmark.sources import Source, method_names, source_of
+from benchmark.sources import method_names, source_of
 from benchmark.strict_yaml import shown
 
-__all__ = ["Recipe", "broken", "code_of", "create_method", "method_class", "method_names", "resolve_recipe"]
+__all__ = ["Recipe", "create_method", "method_class", "method_names", "resolve_recipe"]
 
 TRAINING_KEYS = frozenset(f.name for f in fields(Training))
 KEYS = ("title", "defaults", "cases")  # of a recipe file; the title is the method's name in tables
@@ -46,99 +39,6 @@ class Recipe:
     template: str
 
 
-def method_class(name: str) -> type[Method]:
-    """The class of a method: the one subclass of Method that its file defines, or the one its entry point names.
-
-    Raises:
-        ConfigError: an unknown name, with the nearest.
-        MethodError: the file cannot be imported, or holds no one class with the interface; with file and line.
-    """
-    source = source_of(name)
-    module = _module(source)
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
-    ]
-    if source.entry is not None and source.entry.attr:
-        found = [cls for cls in found if cls.__qualname__ == source.entry.attr]
-    if len(found) != 1:
-        names = f" ({', '.join(cls.__name__ for cls in found)})" if found else ""
-        raise MethodError(
-            f"{shown(source.file)}:1: defines {len(found)} subclasses of Method{names}; exactly one is needed."
-        )
-    _check_interface(found[0], source)
-    return found[0]
-
-
-def broken(name: str, error: BaseException) -> MethodError:
-    """What to tell of an error that a method's own code raised: its file, and the line where it arose."""
-    source = source_of(name)
-    told = str(error.msg if isinstance(error, SyntaxError) else error)
-    line = _failing_line(error, source.file)
-    where = f"{shown(source.file)}:{line}" if line else source.told
-    return MethodError(f"{where}: {type(error).__name__}: {told}")
-
-
-def code_of(name: str) -> str:
-    """16 hexadecimal digits of a plugin's file, which is part of its runs; empty for the methods of this repository."""
-    source = source_of(name)
-    return sha256_file(source.file)[:16] if source.is_plugin else ""
-
-
-def _failing_line(error: BaseException, file: Path) -> int | None:
-    """The line of a file where an error arose, the innermost one; None if it arose elsewhere."""
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == file:
-        return error.lineno
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
-    return lines[-1] if lines else None
-
-
-def _module(source: Source) -> ModuleType:
-    """The module of a method, imported once.
-
-    Raises:
-        MethodError: whatever its code raises.
-    """
-    if source.module in sys.modules:
-        return sys.modules[source.module]
-    try:
-        if source.path is None or not source.is_plugin:
-            return importlib.import_module(source.module)
-        spec = importlib.util.spec_from_file_location(source.module, source.path)
-        module = sys.modules[source.module] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[source.module]
-            raise
-        return module
-    except (Exception, SystemExit) as error:
-        raise broken(source.name, error) from error
-
-
-def _check_interface(cls: type[Method], source: Source) -> None:
-    """Refuse a class that the harness could not use, before it does anything.
-
-    Raises:
-        MethodError: all that is missing, with file and line.
-    """
-    problems = []
-    if cls.forward is Method.forward:
-        problems.append("it does not define forward(self, images), which gives the logits")
-    if not (is_dataclass(cls.Options) and cls.Options.__dataclass_params__.frozen):
-        problems.append("its Options is no frozen dataclass; write @dataclass(frozen=True, kw_only=True)")
-    try:
-        inspect.signature(cls).bind("clip", "options", "class names", "template")
-    except TypeError:
-        problems.append("its __init__ does not take (self, clip, options, class_names, template)")
-    if cls.sample_views and cls.take_sample is Method.take_sample:
-        problems.append(f"sample_views is {cls.sample_views}, but it does not define take_sample(self, views, labels)")
-    if problems:
-        line = inspect.getsourcelines(cls)[1]
-        raise MethodError(listed(f"{shown(source.file)}:{line}: class {cls.__name__}", problems))
-
-
 def resolve_recipe(
     name: str,
     layers: Sequence[Mapping[str, Any]] = (),
@@ -155,13 +55,34 @@ def resolve_recipe(
     dataset's, and `ensemble` for what CoOp takes: the former on ImageNet, the latter elsewhere.
 
     Raises:
-        ConfigError: unknown keys, wrong types, values out of range or keys that disagree.
+        ConfigError: unknown keys, wrong types, values out of range or keys that disagree in a layer.
+        MethodError: the same in the recipe's own file.
     """
+    run = {"protocol": protocol, "dataset": dataset, "shots": shots}
+    with blamed(name):
+        values, cases = _read_recipe(name)
+        fitting = [case["set"] for case in cases if _fits(case["when"], **run)]
+        try:
+            return _laid_over(name, values, [*fitting, *layers], template=template, dataset=dataset)
+        except ConfigError as error:
+            if not layers:
+                raise MethodError(str(error)) from error
+            resolve_recipe(name, template=template, **run)  # whose fault it is: raises where the file alone is wrong
+            raise
+
+
+def _laid_over(
+    name: str,
+    values: Mapping[str, Any],
+    layers: Sequence[Mapping[str, Any]],
+    *,
+    template: str,
+    dataset: str | None,
+) -> Recipe:
+    """The recipe that some layers make of a method's defaults."""
     cls, where = method_class(name), shown(source_of(name).recipe)
-    values, cases = _read_recipe(name)
-    fitting = [case["set"] for case in cases if _fits(case["when"], protocol=protocol, dataset=dataset, shots=shots)]
     allowed = {*cls.option_names(), *TRAINING_KEYS, "template"}
-    for layer in [*fitting, *layers]:
+    for layer in layers:
         _refuse_unknown(name, layer, allowed)
         values = cls.settle(values, layer)
     template = values.pop("template", template)
@@ -202,12 +123,13 @@ def create_method(
         seed: of the random start. Global generators are left as they were.
     Raises:
         ConfigError: an unknown method or key, a wrong type, or given keys that disagree.
+        MethodError: the method's own code failed; with file and line.
     """
     cls = method_class(name)
     _refuse_unknown(name, config or {}, set(cls.option_names()))
     options = resolve_recipe(name, [config or {}], template=template).options
     start = int.from_bytes(hashlib.sha256(f"{seed} parameters".encode()).digest()[:8], "big") >> 1
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), blamed(name):
         torch.manual_seed(start)
         return cls(clip, build(cls.Options, options, shown(source_of(name).recipe)), class_names, template)
 

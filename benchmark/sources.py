@@ -4,12 +4,15 @@ A method's name is that of its file, or of its entry point; its recipe is the YA
 """
 
 import importlib.util
+import keyword
 import re
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from benchmark.config import FAILED
 from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.strict_yaml import shown
 
@@ -83,7 +86,7 @@ _added: dict[str, Source] = {}
 
 
 def add_plugin(path: Path | str) -> str:
-    """Make the method of a file known under its stem, and return that; its code runs when it is first needed.
+    """Make the method of a file known under its stem, and return that; its code runs when it is next needed.
 
     Raises:
         ConfigError: no such file, or its stem cannot be a method's name.
@@ -96,9 +99,11 @@ def add_plugin(path: Path | str) -> str:
     name = file.stem
     check_method_name(name, f"--plugin {path}")
     other = _in_repository().get(name) or _added.get(name) or _installed().get(name)
-    if other is not None and other.path != file:
+    if other is not None and (other.path is None or not other.path.samefile(file)):
         raise MethodError(f"{path}: there is a method '{name}' already ({other.told}). Rename the file and its recipe.")
-    _added[name] = Source(name, PLUGIN_MODULES + name, file)
+    if name not in _in_repository():
+        _added[name] = Source(name, PLUGIN_MODULES + name, file)
+        sys.modules.pop(PLUGIN_MODULES + name, None)  # in a notebook the file may have changed since the last call
     return name
 
 
@@ -108,8 +113,11 @@ def check_method_name(name: str, where: str) -> None:
     Raises:
         ConfigError: it cannot.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ConfigError(f"{where}: '{name}' cannot name a method. Use small letters, digits and '_', a letter first.")
+    if not _can_name_a_method(name):
+        raise ConfigError(
+            f"{where}: '{name}' cannot name a method. Use small letters, digits and '_', a letter first, and no word "
+            f"of Python nor '{FAILED}'."
+        )
 
 
 def method_names() -> tuple[str, ...]:
@@ -134,12 +142,22 @@ def source_of(name: str) -> Source:
     return known[name]
 
 
+def origin_of(name: str) -> dict[str, str] | None:
+    """Where a plugin comes from, as a record tells it: its file's name, its package and version; None for ours."""
+    source = source_of(name)
+    if not source.is_plugin:
+        return None
+    package = source.entry.dist if source.entry else None
+    of_package = {"package": package.name, "version": package.version} if package else {}
+    return {"file": source.file.name, **of_package}
+
+
 def clashes() -> list[str]:
     """Entry points that are left out since their names are taken, in words."""
     found = []
     for entry in _entries():
         source = source_of(entry.name) if entry.name in method_names() else None
-        if source is None or source.entry != entry:
+        if source is None or source.entry is not entry:
             taken = "its name is taken" if source else "its name cannot be a method's"
             found.append(f"{Source(entry.name, entry.module, entry=entry).told} is left out: {taken}.")
     return found
@@ -156,9 +174,13 @@ def _installed() -> dict[str, Source]:
     """What packages offer; a name that is taken stays whose it was."""
     found: dict[str, Source] = {}
     for entry in _entries():
-        if re.fullmatch(r"[a-z][a-z0-9_]*", entry.name):
+        if _can_name_a_method(entry.name):
             found.setdefault(entry.name, Source(entry.name, entry.module, entry=entry))
     return found
+
+
+def _can_name_a_method(name: str) -> bool:
+    return bool(re.fullmatch(r"[a-z][a-z0-9_]*", name)) and not keyword.iskeyword(name) and name != FAILED
 
 
 @cache

@@ -197,6 +197,8 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
         _compare(firsts.setdefault(("split", spec.dataset), record), record, ("split",))
         cell = (spec.method, spec.dataset, spec.shots)
         _compare(firsts.setdefault(cell, record), record, SAME_FOR_A_CELL)
+        code = firsts.setdefault(("code", spec.method), record)
+        _compare(code, record, ("plugin",), called=f"the file of '{spec.method}', which is no part of this repository")
         first = firsts.setdefault(("settings", spec.method), record)
         if first.overrides != record.overrides:
             _refuse(first, record, "the settings given by --set", first.overrides, record.overrides)

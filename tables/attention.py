@@ -1,6 +1,7 @@
 """Pictures tinted by the weight that each patch gives to each prompt token of a CoPL run.
 
-python -m tables.attention --run RECORD.json --images IMAGE [IMAGE ...] [--own-scale] [--out FILE.png|.svg]
+python -m tables.attention --run RECORD.json --images IMAGE [IMAGE ...] [--plugin FILE] [--own-scale]
+    [--out FILE.png|.svg]
 """
 
 import argparse
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from benchmark.config import RunSpec, load_suite
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records import RunRecord, load, write_whole
+from benchmark.sources import add_plugin
 from tables.aggregate import method_title
 from tables.drawing import WIDTH, Drawing, caption_of, new_figure
 
@@ -34,6 +36,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--run", type=Path, required=True, metavar="RECORD.json", help="a record, its learned tensors beside it")
     add("--images", type=Path, nargs="+", required=True, metavar="IMAGE", help="pictures, a row each")
+    add("--plugin", type=Path, metavar="FILE", help="the run's method, where that is no part of this repository")
     add("--own-scale", action="store_true", help="a colour scale for each token: shows where it counts most, "
         "though another token may have nearly all the weight")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help=".png or .svg (default: <record>-attention.png beside the record)")
@@ -50,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         record = load(options.run)
         from benchmark.alignment import alignment_of  # late: it needs torch, which nothing else here does
 
+        if options.plugin:
+            add_plugin(options.plugin)
         found = alignment_of(record, options.run, options.images)
         names = ["\n".join(part for part in (image.parent.name, image.stem) if part) for image in options.images]
         caption = _caption(record, own_scale=options.own_scale)

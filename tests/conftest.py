@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,33 @@ import torch
 from safetensors.torch import load_file
 from transformers.utils import logging
 
+from benchmark import sources
 from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.splits import few_shot
 from benchmark.data.synthetic.suite import CHECKPOINT, materialise
+from benchmark.errors import ConfigError
+from benchmark.new_method import SKELETON
+from tests.conformance.chosen import CHOSEN, choose
 
 logging.disable_progress_bar()
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_addoption(parser):
+    """What the conformance kit, test_every_method.py, is run on."""
+    kit = parser.getgroup("conformance kit")
+    kit.addoption("--method", action="append", default=[], metavar="NAME", help="check this method; may be repeated "
+                  "(default: all of them, or the plugins that are given)")  # fmt: skip
+    kit.addoption("--plugin", action="append", default=[], metavar="FILE", help="a method outside this repository, "
+                  "its recipe beside it; may be repeated")  # fmt: skip
+
+
+def pytest_configure(config):
+    try:
+        config.stash[CHOSEN] = choose(config.getoption("--method"), config.getoption("--plugin"))
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +49,57 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def own_plugins(monkeypatch) -> Iterator[None]:
+    """What a test adds to the methods, by file or by package, is gone after it."""
+    monkeypatch.setattr(sources, "_added", dict(sources._added))
+    modules = set(sys.modules)
+    yield
+    sources._entries.cache_clear()
+    for name in set(sys.modules) - modules:
+        if not name.startswith(("torch", "benchmark", "methods", "tables")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def plugin(tmp_path, own_plugins):
+    """plugin("name", code, recipe): the path of a plugin's file, by default one that works; recipe None writes none."""
+
+    def write(name: str, code: str | None = None, recipe: str | None = "", folder: str = "plugins") -> Path:
+        file = tmp_path / folder / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(SKELETON.read_text() if code is None else code)
+        if recipe is not None:
+            file.with_suffix(".yaml").write_text(recipe or SKELETON.with_suffix(".yaml").read_text())
+        return file
+
+    return write
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch, own_plugins):
+    """package("our-methods", {"name": "module:Class"}): an installed package with these entry points, version 1.2."""
+
+    def install(name, entries, modules=("ours",), recipe=True):
+        site = tmp_path / "site-packages"
+        for module in modules:
+            (site / "our_methods").mkdir(parents=True, exist_ok=True)
+            (site / "our_methods" / "__init__.py").write_text("")
+            (site / "our_methods" / f"{module}.py").write_text(SKELETON.read_text())
+            if recipe:
+                text = SKELETON.with_suffix(".yaml").read_text()
+                (site / "our_methods" / f"{module}.yaml").write_text(text)
+        info = site / f"{name.replace('-', '_')}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        lines = [f"{key} = {value}" for key, value in entries.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[copl_benchmark.methods]", *lines]) + "\n")
+        monkeypatch.syspath_prepend(site)
+        sources._entries.cache_clear()
+
+    return install
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,18 @@ import pytest
 
 from benchmark.config import RunSpec, Training
 from benchmark.errors import ConfigError, RecordError
-from benchmark.records import SCHEMA, RunRecord, Score, collect, is_done, load, missing, save, save_failure
+from benchmark.records import (
+    SCHEMA,
+    RunRecord,
+    Score,
+    collect,
+    is_done,
+    load,
+    missing,
+    of_other_code,
+    save,
+    save_failure,
+)
 
 PREDICTIONS = {"base": np.array([0, 1, 2, 1]), "new": np.array([3, 0])}
 
@@ -281,3 +292,12 @@ def test_copied_record_counts_once(tmp_path):
 def test_collect_of_absent_folder_says_so(tmp_path):
     assert collect(tmp_path / "none") == ([], [f"{tmp_path / 'none'}: no such folder; nothing is recorded there."])
     assert collect(tmp_path) == ([], [])
+
+
+def test_records_of_another_version_of_a_plugin_are_counted(tmp_path):
+    for code in ("a" * 16, "b" * 16, "c" * 16):
+        put(tmp_path, make_record(make_spec(method="mine", plugin=code)))
+    put(tmp_path)
+    now = [make_spec(), make_spec(method="mine", plugin="c" * 16), make_spec(method="mine", plugin="c" * 16, seed=2)]
+    assert of_other_code(now, tmp_path) == {tmp_path / "synthetic" / "base2new" / "mine": 2}
+    assert of_other_code([make_spec()], tmp_path) == {}

@@ -27,6 +27,7 @@ def refused(pair):
         ({"precision": "bf16", "seed": 2}, "precision"),
         ({"options": {"n_ctx": 16}, "seed": 2}, "options"),
         ({"template": "{}.", "seed": 2}, "template"),
+        ({"plugin": "a" * 16, "dataset": "eurosat"}, "the file of 'coop', which is no part of this repository"),
         ({"split": "t" * 16, "method": "copl"}, "split"),
         ({"overrides": {"epochs": 2}, "dataset": "eurosat"}, "--set"),
         ({"commit": "other"}, "nothing that a table shows"),

@@ -1,0 +1,140 @@
+"""What the kit's checks are given: a method, made as the harness makes it, and features of random images."""
+
+import functools
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.clip.backbone import Clip, ImageFeatures, Patches, load_clip
+from benchmark.data.synthetic.suite import CHECKPOINT
+from benchmark.errors import BenchmarkError
+from benchmark.loading import broken
+from benchmark.method import Method
+from benchmark.registry import create_method
+
+NAMES = ("circle", "square", "star", "cross", "triangle")
+OTHERS = ("dots", "stripes")
+TEMPLATE = "a photo of a {}."
+LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
+RATE = 0.05  # of the kit's own few steps: high enough to move things
+SAMPLED = 2  # images of each class in the sample of a method that reads its training images
+
+
+@functools.cache
+def embedded_clip(dtype: torch.dtype = torch.float32) -> Clip:
+    """The CLIP of this repository, which the checks run on."""
+    return load_clip(CHECKPOINT, dtype=dtype)
+
+
+@functools.cache
+def features_of(clip: Clip, count: int, patches: Patches | None, seed: int) -> ImageFeatures:
+    """Features of random images; the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return clip.encode_images(torch.randn(count, 3, clip.image_size, clip.image_size, generator=generator), patches)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A method that is checked.
+
+    Attributes:
+        config: options other than its recipe's.
+        clip: the frozen CLIP that it is made on.
+    """
+
+    name: str
+    config: Mapping[str, object] = field(default_factory=dict)
+    clip: Clip = field(default_factory=embedded_clip)
+
+    def make(
+        self,
+        *,
+        seed: int = 0,
+        names: Sequence[str] = NAMES,
+        template: str = TEMPLATE,
+        clip: Clip | None = None,
+        with_sample: bool = True,
+    ) -> Method:
+        """A fresh method in evaluation mode; one that reads its training images has read some."""
+        method = create_method(
+            self.name,
+            clip=clip or self.clip,
+            class_names=names,
+            template=template,
+            config=dict(self.config),
+            seed=seed,
+        )
+        if with_sample and method.sample_views:
+            labels = torch.arange(len(names)).repeat(SAMPLED)
+            seeds = range(1000 * (1 + seed), 1000 * (1 + seed) + method.sample_views)  # a seed has its own sample
+            with torch.no_grad():
+                method.take_sample([images_for(method, count=len(labels), seed=s) for s in seeds], labels)
+        return method.eval()
+
+
+def images_for(method: Method, *, count: int = len(LABELS), seed: int = 0) -> ImageFeatures:
+    """Features of random images from the method's own CLIP, with the patches that it declares."""
+    return features_of(method.clip, count, method.needs_patches, seed)
+
+
+@torch.no_grad()
+def logits_of(method: Method) -> Tensor:
+    """Of the kit's images, as evaluation computes them."""
+    return method(images_for(method))
+
+
+def gradients(method: Method, factor: float = 1.0) -> list[Tensor | None]:
+    """Of the loss of the kit's images, scaled, in the order of `learnable`."""
+    method.zero_grad()
+    method.backward(method.loss(images_for(method), LABELS).scaled(factor))
+    return [parameter.grad for parameter in method.learnable()]
+
+
+def train(method: Method, steps: int = 3) -> Method:
+    """A few steps of plain SGD, where there is anything to learn."""
+    if not method.learnable():
+        return method
+    method.train()
+    optimizer = torch.optim.SGD(method.learnable(), lr=RATE)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        method.backward(method.loss(images_for(method), LABELS))
+        optimizer.step()
+    return method.eval()
+
+
+def differ(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors differ by more than rounding in another order does."""
+    return one.shape != other.shape or bool((one - other).abs().max() > 1e-5 * max(10.0, one.abs().max().item()))
+
+
+def refusal(call: Callable[[], object]) -> BenchmarkError | None:
+    """The error with which a call is refused; None where it is not."""
+    try:
+        call()
+    except BenchmarkError as error:
+        return error
+    return None
+
+
+def rule_of(check: Callable[[Subject], None]) -> str:
+    """The rule that a check holds up, and why it exists: its docstring."""
+    return " ".join(check.__doc__.split())
+
+
+def hold(check: Callable[[Subject], None], subject: Subject) -> None:
+    """Run a check; a failure says the rule and why it exists, then what was seen."""
+    try:
+        check(subject)
+    except AssertionError as error:
+        seen = str(error)
+    except Exception as error:  # whatever the method's code raises
+        told = error if isinstance(error, BenchmarkError) else broken(subject.name, error)
+        seen = f"{told}\n\n{traceback.format_exc()}"
+    else:
+        return
+    pytest.fail(f"{rule_of(check)}\nSeen in {subject.name}: {seen}", pytrace=False)
