@@ -49,8 +49,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--plan", action="store_true", help="only check and print what would run")
     add("--calibrate", action="store_true", help="as --plan, with hours and memory: a little of each kind of work is "
         "timed on this machine")  # fmt: skip
+    add("--doctor", action="store_true", help="look whether this run would start, and what to do where not: datasets, "
+        "backbone, device, disks; with --data at every dataset; exit code 0 if it would, else 1")  # fmt: skip
+    add("--deep", action="store_true", help="with --doctor: decode every picture, not only read its header")
+    add("--json", action="store_true", help="with --doctor: print JSON and nothing else")
     add("--std", action="store_true", help="tables with the standard deviation over seeds")
-    return parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    return parser.parse_args(words, argparse.Namespace(words=words))
 
 
 def main(arguments: list[str] | None = None) -> int:
