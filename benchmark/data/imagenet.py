@@ -92,9 +92,7 @@ def _trees(words: list[str]) -> dict[str, Path]:
     if len(words) == 1 and not given:
         return {part: Path(os.path.abspath(Path(words[0]).expanduser() / part)) for part in PARTS}
     if set(given) != set(PARTS) or len(words) != len(PARTS):
-        raise ConfigError(
-            f"--imagenet {' '.join(words)}: give one PATH that holds train/ and val/, or train=PATH val=PATH."
-        )
+        raise ConfigError(f"--imagenet {' '.join(words)}: give a PATH with train/ and val/, or train=PATH val=PATH.")
     return {part: Path(os.path.abspath(Path(given[part]).expanduser())) for part in PARTS}
 
 
