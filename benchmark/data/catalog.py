@@ -37,6 +37,8 @@ class CatalogEntry:
         template: with one {} for the class name.
         classes, counts: of the original, for the doctor; never held against what a user has.
         mirrors: of an embedded dataset, the one of the paper whose kind it has.
+        aliases: other names that an archive of it may have.
+        elsewhere: where its pictures are published too, by address, with the MD5 of the file there.
     """
 
     title: str
@@ -48,6 +50,8 @@ class CatalogEntry:
     counts: dict[str, int]
     split: str = ""
     mirrors: str | None = None
+    aliases: tuple[str, ...] = ()
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
