@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -51,15 +52,33 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--plan", action="store_true", help="only check and print what would run")
     add("--calibrate", action="store_true", help="as --plan, with hours and memory: a little of each kind of work is "
         "timed on this machine")  # fmt: skip
+    add("--doctor", action="store_true", help="look whether this run would start, and what to do where not: datasets, "
+        "backbone, device, disks; with --data at every dataset; exit code 0 if it would, else 1")  # fmt: skip
+    add("--deep", action="store_true", help="with --doctor: decode every picture, not only read its header")
+    add("--json", action="store_true", help="with --doctor: print JSON and nothing else")
     add("--std", action="store_true", help="tables with the standard deviation over seeds")
-    return parser.parse_args(arguments)
+    _add_fetching(parser.add_argument_group("fetching datasets, instead of running (docs/data.md)").add_argument)
+    words = sys.argv[1:] if arguments is None else arguments
+    return parser.parse_args(words, argparse.Namespace(words=words))
+
+
+def _add_fetching(add: Callable) -> None:
+    add("--download", nargs="+", metavar="NAME", help="fetch these datasets into --data, or 'all' but ImageNet; what "
+        "is there stays; with --plan only sizes are shown")  # fmt: skip
+    add("--from", type=Path, metavar="FOLDER", dest="archives", help="take the archives from there, not from the hub")
+    add("--imagenet", nargs="+", metavar="PATH", help="with --download imagenet: link this tree, which holds train/ "
+        "and val/, or train=PATH val=PATH")  # fmt: skip
+    add("--classnames", action="store_true", help="with --download imagenet: write its classnames.txt too, from a "
+        "dataset that holds it")  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Plan, run what is missing, render. Returns the exit code: 0, 1 if a run failed, 2 if nothing could start."""
     began, options = time.perf_counter(), parse(arguments)
     from benchmark import stopping  # late: torch takes seconds to import, --help should not
-    from benchmark.errors import BenchmarkError, StoreLostError
+    from benchmark.errors import BenchmarkError, ConfigError, StoreLostError
+
+    kept = "finished runs and checkpoints are kept" if options.download is None else "what was fetched is kept"
 
     try:
         if options.new_method:
@@ -68,6 +87,12 @@ def main(arguments: list[str] | None = None) -> int:
             print(write_new_method(options.new_method))
             return 0
         with stopping.on_sigterm():
+            if options.download is not None:
+                from benchmark import fetch
+
+                return fetch.run(options)
+            if options.archives or options.imagenet or options.classnames:
+                raise ConfigError("--from, --imagenet and --classnames go with --download NAME.")
             from benchmark import commands
 
             return commands.run(options, began=began)
@@ -75,10 +100,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, StoreLostError) else 2
     except stopping.Terminated:
-        print("ended on request; finished runs and checkpoints are kept, the same command goes on.", file=sys.stderr)
+        print(f"ended on request; {kept}, the same command goes on.", file=sys.stderr)
         return stopping.EXIT_CODE
     except KeyboardInterrupt:
-        print("\ninterrupted; finished runs are recorded, the same command goes on from there.", file=sys.stderr)
+        print(f"\ninterrupted; {kept}, the same command goes on from there.", file=sys.stderr)
         return 130
 
 

@@ -37,7 +37,12 @@ def key_of(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
 
 
-def _limit() -> int:
+def cache_limit() -> int:
+    """Bytes that features on disk may take.
+
+    Raises:
+        ConfigError: COPL_BENCHMARK_CACHE_GB is no number.
+    """
     text = os.environ.get("COPL_BENCHMARK_CACHE_GB", str(LIMIT_GIGABYTES))
     try:
         return int(float(text) * 1e9)
@@ -55,7 +60,7 @@ class DiskCache:
 
     def __init__(self, folder: Path, limit_bytes: int | None = None):
         self.folder = folder
-        self.limit_bytes = _limit() if limit_bytes is None else limit_bytes
+        self.limit_bytes = cache_limit() if limit_bytes is None else limit_bytes
 
     def get(
         self, key: str, make: Callable[[], Tensors], fits: Callable[[Tensors], bool] = lambda tensors: True

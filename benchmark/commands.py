@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import transformers
+from tqdm import tqdm
 
 import tables.report
 import tables.writers
@@ -14,9 +15,12 @@ from benchmark import records, stopping
 from benchmark.arguments import make_request
 from benchmark.calibrate import calibrate
 from benchmark.config import RunSpec
+from benchmark.data.survey import How
 from benchmark.describe import describe, describe_cost, describe_forecast
-from benchmark.device import default_processes
-from benchmark.errors import RecordError
+from benchmark.device import cores, default_processes
+from benchmark.doctor import examine
+from benchmark.doctor_words import to_json, to_text
+from benchmark.errors import ConfigError, RecordError
 from benchmark.plan import Plan, is_small, make_plan
 from benchmark.progress import Progress
 from benchmark.records import RunRecord
@@ -30,6 +34,9 @@ from tables.aggregate import dataset_titles
 def run(options: argparse.Namespace, *, began: float) -> int:
     """One call of the command line, that began when time.perf_counter() said so; returns its exit code."""
     transformers.utils.logging.disable_progress_bar()
+    if options.doctor:
+        return diagnose(options)
+    check_doctor_options(options)
     world = None if options.plan or options.calibrate else join()
     request = make_request(options, local_rank=world.local_rank if world else 0)
     speaks = world is None or world.rank == 0
@@ -50,6 +57,30 @@ def run(options: argparse.Namespace, *, began: float) -> int:
     if not speaks:
         return 0
     return finish(plan, std=options.std)
+
+
+def check_doctor_options(options: argparse.Namespace) -> None:
+    """Refuse what only the doctor reads."""
+    if given := [f"--{name}" for name in ("deep", "json") if getattr(options, name)]:
+        raise ConfigError(f"{' and '.join(given)}: belongs to --doctor; add it, or leave {' and '.join(given)} out.")
+
+
+def diagnose(options: argparse.Namespace) -> int:
+    """Print what the doctor finds; 0 if the run would start, 1 if not."""
+    request = make_request(options)
+    bar = tqdm(unit=" files", leave=False, disable=not sys.stderr.isatty())
+
+    def start(name: str, count: int) -> None:
+        bar.reset(total=count)
+        bar.set_description(name)
+
+    how = How(deep=options.deep, processes=cores(), start=start, advance=bar.update)
+    words = [word for word in options.words if word not in ("--doctor", "--deep", "--json")]
+    with bar:
+        processes = options.processes or default_processes(request.device)
+        found = examine(request, words=words, processes=processes, how=how)
+    print(to_json(found) if options.json else to_text(found))
+    return 0 if found.starts else 1
 
 
 def execute(plan: Plan, world: World | None, *, processes: int | None) -> None:

@@ -63,11 +63,12 @@ class Plan:
         return [(scored, spec.targets.get(scored.name, spec.template)) for scored in sets]
 
 
-def make_plan(request: Request, *, fetch: bool) -> Plan:
+def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | None = None) -> Plan:
     """Everything that can be known without computing: names, recipes, datasets, capabilities, what is done already.
 
     Args:
         fetch: whether a backbone that is not in the local cache may be downloaded.
+        datasets: all that it needs, read and checked already; None: they are read here.
     Raises:
         BenchmarkError: all problems of the request in one message.
     """
@@ -75,7 +76,8 @@ def make_plan(request: Request, *, fetch: bool) -> Plan:
     trainings, left_out = choose_trainings(request)
     checkpoint = backbone_folder(request.backbone, fetch=fetch)
     digest = "not-fetched" if checkpoint is None else checkpoint_hash(checkpoint)
-    plan = Plan(request, checkpoint, list(trainings), load_datasets(request, trainings), refused=left_out)
+    datasets = load_datasets(request, trainings) if datasets is None else datasets
+    plan = Plan(request, checkpoint, list(trainings), datasets, refused=left_out)
     plan.broken.update(request.left_out)
     plan.warnings += clashes()
     problems: list[str] = []

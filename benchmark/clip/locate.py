@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from benchmark import provenance
 from benchmark.clip.checkpoint import (
     INDEX,
+    WEIGHTS,
     check_complete,
     has_tokenizer,
     parts_of,
@@ -77,6 +79,33 @@ def _from_hub(name: str, *, fetch: bool) -> Path:
             same(allow_patterns=parts_of(folder, candidate, name))
             break
     return folder
+
+
+def bytes_on_hub(name: str, *, timeout: float) -> int:
+    """How much locate_checkpoint would fetch of a repository of which nothing is here.
+
+    Raises:
+        ConfigError: the hub does not answer in so many seconds, or knows nothing of this name that may be read.
+    """
+    try:
+        files = HfApi().model_info(name, files_metadata=True, timeout=timeout).siblings or ()
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ConfigError(f"Backbone '{name}' is neither a folder nor a hub id that can be read: {error}") from error
+    except Exception as error:  # of whichever HTTP client the hub's library stands on
+        raise ConfigError(
+            f"Backbone '{name}' is not in the local cache and the hub cannot be reached ({type(error).__name__}). "
+            f"Connect, or fetch it where there is a network with `hf download {name} --local-dir FOLDER`, and give "
+            "--backbone FOLDER."
+        ) from error
+    sizes = {file.rfilename: file.size or 0 for file in files}
+    wanted = {file for file in sizes for pattern in SMALL_FILES if fnmatch(file, pattern)}
+    for weights in WEIGHTS:
+        stem, _, suffix = weights.rpartition(".")
+        if parts := [file for file in sizes if file == weights or fnmatch(file, f"{stem}-*-of-*.{suffix}")]:
+            return sum(sizes[file] for file in wanted.union([weights] if weights in parts else parts))
+    raise ConfigError(
+        f"Backbone '{name}': the hub has no {' or '.join(WEIGHTS)} of it. Take a CLIP in Hugging Face layout."
+    )
 
 
 def checkpoint_hash(folder: Path) -> str:

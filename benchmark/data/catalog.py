@@ -37,6 +37,8 @@ class CatalogEntry:
         template: with one {} for the class name.
         classes, counts: of the original, for the doctor; never held against what a user has.
         mirrors: of an embedded dataset, the one of the paper whose kind it has.
+        aliases: other names that an archive of it may have.
+        elsewhere: where its pictures are published too, by address, with the MD5 of the file there.
     """
 
     title: str
@@ -48,6 +50,8 @@ class CatalogEntry:
     counts: dict[str, int]
     split: str = ""
     mirrors: str | None = None
+    aliases: tuple[str, ...] = ()
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,7 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     if name not in catalog:
         raise ConfigError(f"'{name}' is not a dataset. {did_you_mean(name, catalog)}")
     entry = catalog[name]
-    folder = Path(os.path.abspath(Path(root).expanduser())) / entry.folder  # links stay, ".." goes
-    images = folder / entry.images if entry.images != "." else folder
+    folder, images = folders_of(entry, root)
     missing = [path for path in (folder, images) if not path.is_dir()]
     if missing:
         raise DataError(
@@ -125,6 +128,12 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     return to_dataset(name, listing, images=images, template=entry.template)
 
 
+def folders_of(entry: CatalogEntry, root: str | Path) -> tuple[Path, Path]:
+    """A dataset's folder below the data folder, and its image folder."""
+    folder = Path(os.path.abspath(Path(root).expanduser())) / entry.folder  # links stay, ".." goes
+    return folder, folder / entry.images if entry.images != "." else folder
+
+
 def check_listing(listing: Listing, images: Path, *, where: str, remedy: str, check_files: bool) -> None:
     """Refuse lists that hold what no dataset may, and pictures that cannot be read.
 
@@ -134,7 +143,7 @@ def check_listing(listing: Listing, images: Path, *, where: str, remedy: str, ch
     Raises:
         DataError: what reading the lists found, and all that is found here.
     """
-    problems = listing.problems + _list_problems(listing)
+    problems = listing.problems + list_problems(listing)
     if check_files:
         problems += _image_problems(images, listing)
     if problems:
@@ -163,7 +172,7 @@ def _names(listing: Listing) -> tuple[str, ...]:
     return tuple(names[label] for label in sorted(names))
 
 
-def _list_problems(listing: Listing) -> list[str]:
+def list_problems(listing: Listing) -> list[str]:
     """What is wrong with the lists themselves: paths, labels, names, repeats, empty classes."""
     problems: list[str] = []
     names: dict[int, str] = {}
@@ -173,17 +182,17 @@ def _list_problems(listing: Listing) -> list[str]:
         for number, (path, label, name) in enumerate(entries):
             where = listing.place(part, number)
             if not _is_text(path + name):
-                problems.append(f"{where}: {_quoted(path)}, {_quoted(name)} is no text")
+                problems.append(f"{where}: {quoted(path)}, {quoted(name)} is no text")
             if leaves_folder(path):
-                problems.append(f"{where}: the path {_quoted(path)} leaves the image folder")
+                problems.append(f"{where}: the path {quoted(path)} leaves the image folder")
             if label < 0:
                 problems.append(f"{where}: label {label} is below 0")
             elif names.setdefault(label, name) != name:
                 problems.append(
-                    f"{where}: label {label} is called {_quoted(name)}, and {_quoted(names[label])} elsewhere"
+                    f"{where}: label {label} is called {quoted(name)}, and {quoted(names[label])} elsewhere"
                 )
             if path in seen:
-                problems.append(f"{where}: {_quoted(path)} is listed in {seen[path]} already")
+                problems.append(f"{where}: {quoted(path)} is listed in {seen[path]} already")
             seen[path] = part
     if not listing.test:
         problems.append("the list 'test' is empty")
@@ -193,12 +202,20 @@ def _list_problems(listing: Listing) -> list[str]:
     for part in ("train", "test"):
         entries = listing.parts[part]
         empty = sorted(names.keys() - {label for _, label, _ in entries}) if entries else []
-        problems += [f"class {label} ({_quoted(names[label])}) has no image in {part}" for label in empty]
+        problems += [f"class {label} ({quoted(names[label])}) has no image in {part}" for label in empty]
     return problems
 
 
 def _image_problems(images: Path, listing: Listing) -> list[str]:
     """See that every image is there, is no link out of its image folder, and is a whole picture of a sane size."""
+    left, problems, is_outside = paths_inside(images, listing)
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda path: _image_problem(images, path, is_outside), left, chunksize=64)
+        return problems + [problem for problem in found if problem]
+
+
+def paths_inside(images: Path, listing: Listing) -> tuple[list[str], list[str], Callable[[str], bool]]:
+    """The images to look at, what is wrong with the folders of the others, and whether a path leads out of its own."""
     listed_paths = (path for entries in listing.parts.values() for path, _, _ in entries)
     paths = [path for path in dict.fromkeys(listed_paths) if _is_text(path) and not leaves_folder(path)]
     tops = {path.partition("/")[0] for path in paths} & {*listing.image_folders}
@@ -210,25 +227,22 @@ def _image_problems(images: Path, listing: Listing) -> list[str]:
 
     folders = sorted({os.path.dirname(path) for path in paths})
     outside = {folder for folder in folders if is_outside(folder)}
-    problems = [f"the folder {_quoted(folder)} is {LEAVES}" for folder in sorted(outside)]
-    left = [path for path in paths if os.path.dirname(path) not in outside]
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda path: _image_problem(images, path, is_outside), left, chunksize=64)
-        return problems + [problem for problem in found if problem]
+    problems = [f"the folder {quoted(folder)} is {LEAVES}" for folder in sorted(outside)]
+    return [path for path in paths if os.path.dirname(path) not in outside], problems, is_outside
 
 
 def _image_problem(images: Path, path: str, is_outside: Callable[[str], bool]) -> str | None:
     file = images / path
     try:
         if not file.is_file():
-            return f"{_quoted(path)} is missing"
+            return f"{quoted(path)} is missing"
         if file.is_symlink() and is_outside(path):
-            return f"{_quoted(path)} is {LEAVES}"
+            return f"{quoted(path)} is {LEAVES}"
         check_image(str(file))
     except Image.DecompressionBombError as error:
-        return f"{_quoted(path)} has too many pixels ({error})"
+        return f"{quoted(path)} has too many pixels ({error})"
     except Exception as error:  # Pillow raises many kinds for a damaged file
-        return f"{_quoted(path)} cannot be read as a picture ({type(error).__name__})"
+        return f"{quoted(path)} cannot be read as a picture ({type(error).__name__})"
     return None
 
 
@@ -241,7 +255,7 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """What a list holds as a message shows it: in quotes, escaped, the middle of a long one left out."""
     return repr(text if len(text) <= 2 * SHOWN_ENDS else f"{text[:SHOWN_ENDS]}...{text[-SHOWN_ENDS:]}")
 

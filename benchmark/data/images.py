@@ -3,7 +3,6 @@
 import hashlib
 import math
 import os
-import warnings
 
 import numpy as np
 import torch
@@ -11,12 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
+from benchmark.data.headers import JPEG_END, open_header
 from benchmark.errors import DataError
 
 VIEWS = 1  # raised whenever a view becomes another picture: features on disk are named by it
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # _opened refuses what it warns of
-KINDS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF")  # no other: an EPS, whatever its name, is a program to run
-JPEG_END = b"\xff\xd9"  # among a whole file's last bytes
 CROP_TRIES = 10  # before a random resized crop falls back to the centre; torchvision RandomResizedCrop
 
 
@@ -24,11 +21,11 @@ def open_image(path: str) -> Image.Image:
     """Decode an image to RGB, the first frame of a moving one; rotation tags are ignored, as the field does.
 
     Raises:
-        DataError: the file is missing, damaged, of a kind that is not in KINDS, or so large that decoding it would be
-            an attack on memory.
+        DataError: the file is missing, damaged, of a kind that is not in headers.KINDS, or so large that decoding it
+            would be an attack on memory.
     """
     try:
-        with _opened(path) as image:
+        with open_header(path) as image:
             return _to_rgb(image)
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing. Restore it, or run without this dataset.") from error
@@ -40,18 +37,9 @@ def open_image(path: str) -> Image.Image:
 
 def check_image(path: str) -> None:
     """Raise what Pillow would when it decodes an image, without decoding a JPEG whose file ends as a whole one does."""
-    with _opened(path) as image:
+    with open_header(path) as image:
         if image.format != "JPEG" or not _ends_whole(path):
             _to_rgb(image)
-
-
-def _opened(path: str) -> Image.Image:
-    """An image of which the header alone is read, its size within a bound; Pillow only warns up to twice of that."""
-    image = Image.open(path, formats=KINDS)
-    if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-        image.close()
-        raise Image.DecompressionBombError(f"{image.width} x {image.height}")
-    return image
 
 
 def _ends_whole(path: str) -> bool:

@@ -57,11 +57,7 @@ def load_own(name: str, path: str | Path, *, check_files: bool = False) -> Datas
         ConfigError: the YAML is wrong.
         DataError: there is nothing to read; or what is wrong with it, all in one message.
     """
-    source = find_source(name, path)
-    listing = _read(name, source)
-    _correct_names(listing, source.settings.classes)
-    _refuse_broken_names(listing)
-    listing.digest = _hash(json.dumps(listing.parts, ensure_ascii=False))
+    source, listing = read_own(name, path)
     check_listing(
         listing,
         source.images,
@@ -70,6 +66,16 @@ def load_own(name: str, path: str | Path, *, check_files: bool = False) -> Datas
         check_files=check_files,
     )
     return to_dataset(name, listing, images=source.images, template=source.settings.template)
+
+
+def read_own(name: str, path: str | Path) -> tuple[Source, Listing]:
+    """Where an own dataset lies and what it lists, as yet unchecked; raises as load_own."""
+    source = find_source(name, path)
+    listing = _read(name, source)
+    _correct_names(listing, source.settings.classes)
+    _refuse_broken_names(listing)
+    listing.digest = _hash(json.dumps(listing.parts, ensure_ascii=False))
+    return source, listing
 
 
 def _read(name: str, source: Source) -> Listing:

@@ -11,7 +11,8 @@ import torch
 from PIL import EpsImagePlugin, Image, ImageFile
 
 from benchmark.data import images
-from benchmark.data.images import KINDS, check_image, normalise, open_image, test_view, train_view, view_generator
+from benchmark.data.headers import KINDS
+from benchmark.data.images import check_image, normalise, open_image, test_view, train_view, view_generator
 from benchmark.errors import DataError
 
 

@@ -1,0 +1,141 @@
+"""A hub on the loopback address: the requests by which a model repository is listed and its files are fetched.
+
+It answers as huggingface.co does, so far as a client can tell, and misbehaves where a test asks for it.
+"""
+
+import hashlib
+import json
+import re
+import threading
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import MappingProxyType
+
+from benchmark.data.download import REPOSITORY
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Hub:
+    """What the repository holds, what goes wrong with it, and what was asked.
+
+    Attributes:
+        files: name to content.
+        broken: name to the HTTP status that fetching it is answered with; "" is the list of the repository.
+        headers: added to such answers.
+        patience: so many times a broken answer is given; then all is well.
+        cut_after: name to the bytes after which the line goes dead, once.
+        damaged: names whose content is not what the list says.
+        no_ranges: whether the whole file is sent, whatever part was asked for.
+        requests: method, path and the range asked for, in order.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    broken: dict[str, int] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    patience: int = 1000
+    cut_after: dict[str, int] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
+    no_ranges: bool = False
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    url: str = ""
+
+    def fetched(self) -> list[tuple[str, str | None]]:
+        """The files that were asked for, each with its range."""
+        asked = [(path.rpartition("/")[2], range_) for method, path, range_ in self.requests if "/resolve/" in path]
+        return asked
+
+    def listing(self) -> dict:
+        """The answer to the question what the repository is and holds."""
+        siblings = [{"rfilename": ".gitattributes", "size": 12, "blobId": "0" * 40}]
+        for name, content in self.files.items():
+            sha256 = hashlib.sha256(content).hexdigest()
+            siblings.append(
+                {
+                    "rfilename": name,
+                    "size": len(content),
+                    "blobId": hashlib.sha1(content).hexdigest(),
+                    "lfs": {"sha256": sha256, "size": len(content), "pointerSize": 134},
+                }
+            )
+        return {"id": REPOSITORY, "modelId": REPOSITORY, "sha": REVISION, "siblings": siblings, "tags": []}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments):
+        """Nothing is written to the terminal."""
+
+    def do_GET(self):
+        """List, or send a file or the rest of it."""
+        if REPOSITORY in self.path:  # huggingface_hub asks for other things of its own
+            self.hub.requests.append((self.command, self.path, self.headers.get("Range")))
+        path = self.path.partition("?")[0]
+        if re.fullmatch(rf"/api/models/{REPOSITORY}(/revision/[\w.]+)?", path):
+            if not self._is_broken(""):
+                self._answer(200, json.dumps(self.hub.listing()).encode())
+            return
+        found = re.fullmatch(rf"/{REPOSITORY}/resolve/{REVISION}/(.+)", path)
+        if found is None or found[1] not in self.hub.files:
+            self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+        elif not self._is_broken(found[1]):
+            self._send_file(found[1])
+
+    do_HEAD = do_GET
+
+    def _is_broken(self, name: str) -> bool:
+        if name not in self.hub.broken or self.hub.patience <= 0:
+            return False
+        self.hub.patience -= 1
+        self._answer(self.hub.broken[name], b"no", self.hub.headers)
+        return True
+
+    def _send_file(self, name: str) -> None:
+        content = self.hub.files[name]
+        whole = len(content)
+        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": REVISION}
+        if name in self.hub.damaged:
+            content = content[: whole // 2] + b"\0damage\0" + content[whole // 2 + 8 :]
+        status, start = 200, 0
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if asked and not self.hub.no_ranges:
+            status, start = 206, int(asked[1])
+            headers["Content-Range"] = f"bytes {start}-{whole - 1}/{whole}"
+        cut = self.hub.cut_after.pop(name, None)
+        self._answer(status, content[start:], headers, cut=cut)
+
+    def _answer(self, status: int, body: bytes, headers: Mapping = MappingProxyType({}), cut: int | None = None):
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[:cut])
+        if cut is not None:
+            self.close_connection = True
+
+
+def serve(hub: Hub) -> ThreadingHTTPServer:
+    """Start answering, in a thread; the caller shuts it down."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    return server
+
+
+def zip_folder(folder: Path, path: Path, *, top: str = "") -> bytes:
+    """Pack a folder as people do, stored or deflated as it comes; returns the bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        for file in sorted(folder.rglob("*")):
+            opened.write(file, f"{top}{file.relative_to(folder).as_posix()}")
+    return path.read_bytes()
