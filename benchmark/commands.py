@@ -17,6 +17,7 @@ from benchmark.config import RunSpec
 from benchmark.describe import describe, describe_cost, describe_forecast
 from benchmark.device import default_processes
 from benchmark.errors import RecordError
+from benchmark.export import export
 from benchmark.plan import Plan, is_small, make_plan
 from benchmark.progress import Progress
 from benchmark.records import RunRecord
@@ -30,6 +31,9 @@ from tables.aggregate import dataset_titles
 def run(options: argparse.Namespace, *, began: float) -> int:
     """One call of the command line, that began when time.perf_counter() said so; returns its exit code."""
     transformers.utils.logging.disable_progress_bar()
+    if options.export:
+        print("Written: " + ", ".join(map(str, export(options.export, options.out))))
+        return 0
     world = None if options.plan or options.calibrate else join()
     request = make_request(options, local_rank=world.local_rank if world else 0)
     speaks = world is None or world.rank == 0

@@ -94,6 +94,12 @@ def without_learning(records: Iterable[RunRecord]) -> set[str]:
     return {record.spec.method for record in records if record.learns_nothing}
 
 
+def loaded_note(records: Iterable[RunRecord]) -> str:
+    """The sentence that says whose learned values came from files; empty if nobody's."""
+    loaded = [method_title(name) for name in in_order(r.spec.method for r in records if r.spec.loaded)]
+    return f"Loaded from files, not trained here: {', '.join(loaded)}." if loaded else ""
+
+
 def to_percent(score: Score) -> float:
     """The accuracy of one class set, unrounded."""
     return accuracy_percent(score.correct, score.total)
