@@ -96,8 +96,15 @@ def without_learning(records: Iterable[RunRecord]) -> set[str]:
 
 def loaded_note(records: Iterable[RunRecord]) -> str:
     """The sentence that says whose learned values came from files; empty if nobody's."""
-    loaded = [method_title(name) for name in in_order(r.spec.method for r in records if r.spec.loaded)]
-    return f"Loaded from files, not trained here: {', '.join(loaded)}." if loaded else ""
+    runs: dict[str, list[bool]] = {}
+    for record in records:
+        runs.setdefault(record.spec.method, []).append(bool(record.spec.loaded))
+    told = [
+        method_title(name) + ("" if all(runs[name]) else f" ({sum(runs[name])} of {len(runs[name])} runs)")
+        for name in in_order(runs)
+        if any(runs[name])
+    ]
+    return f"Loaded from files, not trained here: {', '.join(told)}." if told else ""
 
 
 def to_percent(score: Score) -> float:
@@ -207,6 +214,7 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
         if first.overrides != record.overrides:
             _refuse(first, record, "the settings given by --set", first.overrides, record.overrides)
         if (again := firsts.setdefault((*cell, spec.seed), record)) is not record:
+            _compare(again, record, ("loaded",), called="the file whose values were loaded")
             _refuse(again, record, "nothing that a table shows", "", "")
 
 
