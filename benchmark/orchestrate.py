@@ -23,7 +23,7 @@ from benchmark.errors import BenchmarkError, DivergedError
 from benchmark.evaluate import evaluate
 from benchmark.features import STORE_BYTES, FeatureStore
 from benchmark.fit import FitReport, fit, fit_together, give_sample
-from benchmark.loading import load_into
+from benchmark.loaded import load_into
 from benchmark.lockstep import can_share
 from benchmark.method import Method
 from benchmark.metrics import accuracy_percent

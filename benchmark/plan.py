@@ -13,7 +13,7 @@ from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ConfigError, MethodError, ShapeError, listed
 from benchmark.fit import FEW_STEPS
 from benchmark.inputs import backbone_folder, load_datasets
-from benchmark.loading import Fit, Loader, other_classes
+from benchmark.loaded import Fit, Loader, other_classes
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.request import Request, check_names, choose_trainings

@@ -10,7 +10,7 @@ from benchmark.data.catalog import load_catalog
 from benchmark.data.own import name_problems
 from benchmark.data.synthetic.suite import DRAWN
 from benchmark.errors import ConfigError, did_you_mean, listed
-from benchmark.loading import pattern_problems
+from benchmark.loaded import pattern_problems
 from benchmark.protocols.protocol import Choice, Protocol
 from benchmark.protocols.registry import ALL, PROTOCOLS
 from benchmark.registry import method_names

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmark.config import Options, RunSpec
 from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError
-from benchmark.loading import Loader
+from benchmark.loaded import Loader
 from benchmark.registry import Recipe, code_of, resolve_recipe
 from benchmark.released import Released
 from benchmark.request import Request

@@ -25,7 +25,7 @@ from benchmark.evaluate import SCORE_BATCH, evaluate
 from benchmark.features import ENCODE_BATCH, STORE_BYTES, TEST_VIEW, View
 from benchmark.fit import fit_together, give_sample
 from benchmark.forecast import Part, Portion, Work
-from benchmark.loading import load_into
+from benchmark.loaded import load_into
 from benchmark.lockstep import can_share
 from benchmark.method import Method
 from benchmark.orchestrate import Runner, alike

@@ -49,7 +49,7 @@ LAYERS = {
     "benchmark/evaluate.py": 8,
     "benchmark/protocols/": 8,
     "benchmark/released.py": 2,
-    "benchmark/loading.py": 7,
+    "benchmark/loaded.py": 7,
     "benchmark/request.py": 9,
     "benchmark/specs.py": 10,
     "benchmark/sharing.py": 10,

@@ -12,7 +12,7 @@ from benchmark.data.splits import half
 from benchmark.data.synthetic.suite import materialise
 from benchmark.evaluate import SCORE_BATCH
 from benchmark.features import FeatureStore
-from benchmark.loading import Loader, pattern_problems
+from benchmark.loaded import Loader, pattern_problems
 from benchmark.records import collect
 from benchmark.registry import create_method
 from tests.dassl import save_checkpoint
