@@ -39,6 +39,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, default=ROOT / "results", metavar="FOLDER", help="where records and tables go")
     add("--set", action="append", default=[], metavar="METHOD.KEY=VALUE", dest="settings",
         help="change a recipe, e.g. cocoop.epochs=2; may be repeated")  # fmt: skip
+    add("--load", action="append", default=[], metavar="METHOD=PATH", help="score what a file has learned instead of "
+        "training that method: a checkpoint of the authors' code or a file of --export; {dataset}, {seed} and {shots} "
+        "in PATH stand for a run's (docs/released-prompts.md); may be repeated")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
     add("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32", help="of the frozen towers; what is "
         "learned stays float32 (default: %(default)s)")  # fmt: skip
@@ -52,6 +55,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--plan", action="store_true", help="only check and print what would run")
     add("--calibrate", action="store_true", help="as --plan, with hours and memory: a little of each kind of work is "
         "timed on this machine")  # fmt: skip
+    add("--export", type=Path, metavar="RECORD.json", help="only write what a recorded run has learned as safetensors "
+        "with a model card, into --out")  # fmt: skip
     add("--doctor", action="store_true", help="look whether this run would start, and what to do where not: datasets, "
         "backbone, device, disks; with --data at every dataset; exit code 0 if it would, else 1")  # fmt: skip
     add("--deep", action="store_true", help="with --doctor: decode every picture, not only read its header")

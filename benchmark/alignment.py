@@ -5,19 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from transformers.utils import logging
 
-from benchmark.clip.backbone import Clip, load_clip
-from benchmark.clip.locate import checkpoint_hash
+from benchmark.clip.backbone import Clip
 from benchmark.config import RunSpec
 from benchmark.data.images import normalise, open_image, test_view
 from benchmark.errors import ConfigError, RecordError
-from benchmark.inputs import backbone_folder
 from benchmark.loading import code_of
 from benchmark.method import Method
+from benchmark.recorded import backbone_of, learned_by
 from benchmark.records import RunRecord
 from benchmark.registry import create_method, method_class, method_names
 
@@ -50,8 +46,8 @@ def alignment_of(record: RunRecord, path: Path, images: Sequence[Path]) -> Align
     """
     _check_method(record.spec)
     opened = [open_image(str(image)) for image in images]
-    state = _learned_state(path)
-    clip = _backbone_of(record.spec)
+    state = learned_by(record, path)
+    clip = backbone_of(record.spec)
     method = create_method(
         record.spec.method,
         clip=clip,
@@ -89,26 +85,3 @@ def _check_method(spec: RunSpec) -> None:
         f"'{spec.method}' does not weight prompt tokens by patches. Give a record of a method that has an alignment: "
         f"{', '.join(able)}."
     )
-
-
-def _learned_state(path: Path) -> dict[str, torch.Tensor]:
-    tensors = path.with_suffix(".safetensors")
-    advice = f"Delete {path.name} and run the same command again to train anew."
-    if not tensors.is_file():
-        raise RecordError(f"{tensors}: is missing; it holds what this run learned. {advice}")
-    try:
-        return safetensors.torch.load_file(tensors)
-    except (OSError, SafetensorError) as error:
-        raise RecordError(f"{tensors}: cannot be read ({error}). {advice}") from error
-
-
-def _backbone_of(spec: RunSpec) -> Clip:
-    """The frozen CLIP of a run, refused where its files are not those that the run had."""
-    folder = backbone_folder(spec.backbone, fetch=True)
-    if (found := checkpoint_hash(folder)) != spec.checkpoint:
-        raise RecordError(
-            f"Backbone '{spec.backbone}' is not what this run had: its files have hash {found}, the record says "
-            f"{spec.checkpoint}. The learned values mean nothing to another CLIP; restore the checkpoint, or run again."
-        )
-    logging.disable_progress_bar()
-    return load_clip(folder)

@@ -53,6 +53,7 @@ def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request
         overrides=parse_settings(options.settings),
         plugins=tuple(plugins.values()),
         left_out=left_out,
+        loads=parse_loads(options.load),
         cache=not options.no_cache,
         lockstep=not options.no_lockstep,
         graphs=not options.no_graphs,
@@ -86,6 +87,21 @@ def parse_own(words: list[str]) -> dict[str, Path]:
             raise ConfigError(f"--dataset {name} is given twice; give it once, or call one of them otherwise.")
         own[name] = Path(path)
     return own
+
+
+def parse_loads(words: list[str]) -> dict[str, str]:
+    """`--load coop=model.pth.tar-50` and its like, by method. Methods and paths are checked where they are used."""
+    loads: dict[str, str] = {}
+    for text in words:
+        method, _, path = text.partition("=")
+        if not method or not path:
+            raise ConfigError(f"--load {text}: write METHOD=PATH, e.g. --load coop=prompt_learner/model.pth.tar-50.")
+        if method in loads:
+            raise ConfigError(
+                f"--load {method} is given twice; give it once, with {{dataset}}, {{seed}} or {{shots}} in its path."
+            )
+        loads[method] = path
+    return loads
 
 
 def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:

@@ -21,6 +21,7 @@ from benchmark.device import cores, default_processes
 from benchmark.doctor import examine
 from benchmark.doctor_words import to_json, to_text
 from benchmark.errors import ConfigError, RecordError
+from benchmark.export import export
 from benchmark.plan import Plan, is_small, make_plan
 from benchmark.progress import Progress
 from benchmark.records import RunRecord
@@ -37,6 +38,9 @@ def run(options: argparse.Namespace, *, began: float) -> int:
     if options.doctor:
         return diagnose(options)
     check_doctor_options(options)
+    if options.export:
+        print("Written: " + ", ".join(map(str, export(options.export, options.out))))
+        return 0
     world = None if options.plan or options.calibrate else join()
     request = make_request(options, local_rank=world.local_rank if world else 0)
     speaks = world is None or world.rank == 0

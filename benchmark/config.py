@@ -33,7 +33,7 @@ __all__ = [  # the strict_yaml functions too, so that who reads a config needs t
     "suite_names",
 ]
 
-SCHEMA = 3  # of the records; part of every RunSpec's hash, so a new schema means new files
+SCHEMA = 4  # of the records; part of every RunSpec's hash, so a new schema means new files
 SUITES = Path(__file__).parent / "suites"
 FAILED = "failed"  # the folder below results/ that holds failures; no part of a record's path may be called so
 
@@ -128,8 +128,9 @@ class RunSpec:
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
     plugin: str = ""  # short sha256 of the method's file where that is no part of this repository
     options: Mapping[str, object]  # the method's resolved ones; held as Options
-    training: Training | None  # None: the method learns nothing
+    training: Training | None  # None: nothing is trained here
     targets: Mapping[str, str] = field(default_factory=dict)  # other datasets scored -> template; held as Options
+    loaded: str = ""  # short sha256 of the learned values, where they were loaded instead of trained
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -140,6 +141,8 @@ class RunSpec:
         for kind in ("shots", "seed"):
             if getattr(self, kind) < 0:
                 raise ConfigError(f"'{kind}' must be at least 0, got {getattr(self, kind)}")
+        if self.loaded and self.training is not None:
+            raise ConfigError("'loaded' and 'training' exclude each other: what was learned is loaded or trained")
         object.__setattr__(self, "options", Options(self.options))
         object.__setattr__(self, "targets", Options(self.targets))
 

@@ -23,6 +23,7 @@ from benchmark.errors import BenchmarkError, DivergedError, MethodError
 from benchmark.evaluate import evaluate
 from benchmark.features import ENCODE_BATCH, STORE_BYTES, FeatureStore
 from benchmark.fit import FitReport, fit, fit_together, give_sample
+from benchmark.loaded import load_into
 from benchmark.loading import code_of
 from benchmark.lockstep import can_share
 from benchmark.method import Method
@@ -30,7 +31,8 @@ from benchmark.metrics import accuracy_percent
 from benchmark.plan import Plan, few_images
 from benchmark.progress import Progress
 from benchmark.registry import create_method
-from benchmark.sharing import LEARNED_SHA256, take_training, training_id
+from benchmark.released import file_facts
+from benchmark.sharing import LEARNED_SHA256, TRAINED_CLASSES, take_training, training_id
 from benchmark.sources import origin_of
 from benchmark.stopping import Terminated
 
@@ -99,7 +101,13 @@ class Runner:
             for spec, sample in zip(specs, samples, strict=True)
         ]
         out = self.plan.request.out
-        reports = [take_training(spec, method, out) for spec, method in zip(specs, methods, strict=True)]
+        for spec, method in zip(specs, methods, strict=True):
+            if spec.loaded:
+                load_into(method, spec, self.plan.files[spec])
+        reports = [
+            FitReport() if spec.loaded else take_training(spec, method, out)
+            for spec, method in zip(specs, methods, strict=True)
+        ]
         left = [i for i, report in enumerate(reports) if report is None]
         reading = [give_sample(methods[i], samples[i], seed=specs[i].seed, store=self.store) for i in left]
         trained = self._train(
@@ -155,17 +163,18 @@ class Runner:
             outcomes[scored.name] = evaluate(method, scored.dataset, store=self.store, accelerator=self.accelerator)
         state = method.learned_state()
         learned = safetensors.torch.save(state) if state else None
-        digest = {LEARNED_SHA256: hashlib.sha256(learned).hexdigest()} if learned else {}
         record = records.RunRecord(
             spec=spec,
             status="ok",
             scores={name: outcome.score for name, outcome in outcomes.items()},
             overrides=dict(self.plan.request.overrides.get(spec.method, {})),
-            training=report.to_json() if spec.training or method.sample_views else {},
+            training=report.to_json() if _reads_images(spec, method) else {},
             evaluation_seconds=time.perf_counter() - scoring,
             peak_memory_bytes=_peak_memory_bytes(self.accelerator),
             warnings=list(dict.fromkeys(self._data_warnings(spec, method) + report.warnings + self._chunk_warnings())),
-            provenance=self._provenance(spec) | digest | {"started": started, "finished": _now()},
+            provenance=self._provenance(spec)
+            | self._of_learned(spec, learned)
+            | {"started": started, "finished": _now()},
         )
         records.save(
             record,
@@ -178,9 +187,19 @@ class Runner:
         taken = f"; training of {report.taken_from}" if report.taken_from else ""
         return f"{spec.label()}: {shown} ({spent:.1f} s{taken})"
 
+    def _of_learned(self, spec: RunSpec, learned: bytes | None) -> dict[str, object]:
+        """What to know of learned tensors, to believe and to hand on what lies beside a record."""
+        if learned is None:
+            return {}
+        file = {"loaded_from": file_facts(self.plan.files[spec])} if spec.loaded else {}
+        return {
+            LEARNED_SHA256: hashlib.sha256(learned).hexdigest(),
+            TRAINED_CLASSES: list(self.plan.training_set(spec).class_names),
+            **file,
+        }
+
     def _data_warnings(self, spec: RunSpec, method: Method) -> list[str]:
-        reads = spec.training or method.sample_views
-        return few_images(self.plan.datasets[spec.dataset], spec.shots) if reads else []
+        return few_images(self.plan.datasets[spec.dataset], spec.shots) if _reads_images(spec, method) else []
 
     def _chunk_warnings(self) -> list[str]:
         parts = []
@@ -227,6 +246,11 @@ def alike(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
 def label_of(group: Sequence[RunSpec]) -> str:
     """What a progress bar says of them."""
     return group[0].label() if len(group) == 1 else f"{group[0].label()} to {group[-1].seed}"
+
+
+def _reads_images(spec: RunSpec, method: Method) -> bool:
+    """Whether training images have a part in what a run learns here."""
+    return not spec.loaded and (spec.training is not None or method.sample_views > 0)
 
 
 def _now() -> str:

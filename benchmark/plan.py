@@ -1,6 +1,5 @@
 """From a request to its runs: everything that can be known, checked and refused before anything is computed."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,14 +13,14 @@ from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ConfigError, MethodError, ShapeError, listed
 from benchmark.fit import FEW_STEPS
 from benchmark.inputs import backbone_folder, load_datasets
-from benchmark.loading import code_of
+from benchmark.loaded import Fit, Loader, other_classes
 from benchmark.protocols.protocol import Protocol, Scored
 from benchmark.protocols.registry import PROTOCOLS
-from benchmark.registry import Recipe, resolve_recipe
 from benchmark.request import Request, check_names, choose_trainings
 from benchmark.schedule import batches_per_epoch
 from benchmark.sharing import find_training, training_id
 from benchmark.sources import clashes
+from benchmark.specs import Settled, lists_differ, settle, spec_of
 
 SMALL_STEPS, SMALL_IMAGES = 300, 2000  # of a grid that one process does: others take seconds to start
 
@@ -37,6 +36,7 @@ class Plan:
         taken: of the missing ones, those whose training is another run's, recorded or to run before.
         patches: the features of image patches that some method reads, None for the pooled embedding alone.
         sample_views: of runs whose method reads its training images before it is trained, how many views of each.
+        files: of runs whose learned values are loaded instead of trained, where these are.
     """
 
     request: Request
@@ -51,6 +51,7 @@ class Plan:
     refused: list[str] = field(default_factory=list)
     patches: set[Patches | None] = field(default_factory=set)
     sample_views: dict[RunSpec, int] = field(default_factory=dict)
+    files: dict[RunSpec, Path] = field(default_factory=dict)
 
     def training_set(self, spec: RunSpec) -> Dataset:
         """The dataset whose train list is the sample that a run trains on."""
@@ -81,6 +82,8 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
     plan.broken.update(request.left_out)
     plan.warnings += clashes()
     problems: list[str] = []
+    loader = Loader(request.loads)
+    plan.warnings += [note for method in request.methods for note in loader.notes(method, request.seeds)]
     if unused := [name for name in request.own if name not in plan.datasets]:
         plan.warnings.append(f"--dataset {', '.join(unused)}: nothing here uses it; name it with --datasets to do so.")
     for protocol, of_protocol in trainings.items():
@@ -88,10 +91,11 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
             problems += _untrainable(plan, PROTOCOLS[protocol], name)
             for shots in request.shots_of(PROTOCOLS[protocol]):
                 plan.warnings += few_images(plan.datasets[name], shots)
-                specs, wrong = _specs(plan, digest, protocol, (name, *targets), shots)
+                specs, wrong = _specs(plan, loader, digest, protocol, (name, *targets), shots)
                 plan.specs += specs
                 problems += wrong
     problems += _refuse_incapable(plan)
+    problems += _misfits(plan, loader)
     if not plan.specs:
         problems += plan.broken.values()
     if problems:
@@ -136,71 +140,31 @@ def _untrainable(plan: Plan, protocol: Protocol, name: str) -> list[str]:
 
 
 def _specs(
-    plan: Plan, checkpoint: str, protocol: str, names: tuple[str, ...], shots: int
+    plan: Plan, loader: Loader, checkpoint: str, protocol: str, names: tuple[str, ...], shots: int
 ) -> tuple[list[RunSpec], list[str]]:
     """The runs of each seed and method that train on the first of some datasets, and what is wrong with recipes."""
-    request, datasets, recipes, problems = plan.request, [plan.datasets[name] for name in names], {}, []
+    request, datasets, specs, problems = plan.request, [plan.datasets[name] for name in names], [], []
+    chosen: list[Settled] = []
     for method in request.methods:
         try:
-            own, *others = [_recipe(request, method, dataset, protocol, shots) for dataset in datasets]
-            plugin = code_of(method)
+            found, wrong = settle(request, loader, method, datasets, protocol=protocol, shots=shots)
         except MethodError as error:
             plan.broken[method] = str(error)
             continue
-        except ConfigError as error:
-            problems.append(str(error))
-            continue
-        if any(other.options.get("templates") != own.options.get("templates") for other in others):
+        problems += wrong
+        if any(lists_differ(settled.recipes) for settled in found):
             plan.refused.append(
                 f"{method}: its list of templates is another for each dataset, and a run of {protocol} has one for all "
                 "of them: its runs are left out, the rest goes on. Name the list, or leave templates alone."
             )
         else:
-            recipes[method] = (plugin, own, *others)
-    specs = [
-        RunSpec(
-            suite=request.suite.name,
-            protocol=protocol,
-            method=method,
-            dataset=names[0],
-            shots=shots,
-            seed=seed,
-            backbone=request.backbone,
-            checkpoint=checkpoint,
-            split=_split_hash(datasets),
-            template=own.template,
-            precision=request.precision,
-            plugin=plugin,
-            options=own.options,
-            training=own.training,
-            targets={name: other.template for name, other in zip(names[1:], others, strict=True)},
-        )
-        for seed in request.seeds
-        for method, (plugin, own, *others) in recipes.items()
-    ]
+            chosen += found
+    for settled in sorted(chosen, key=lambda settled: request.seeds.index(settled.seed)):
+        spec = spec_of(request, settled, datasets, protocol=protocol, shots=shots, checkpoint=checkpoint)
+        specs.append(spec)
+        if settled.file is not None:
+            plan.files[spec] = settled.file.path
     return specs, problems
-
-
-def _recipe(request: Request, method: str, dataset: Dataset, protocol: str, shots: int) -> Recipe:
-    suite = request.suite
-    of_suite = [suite.recipes.get(method, {}), suite.protocol_recipes.get(protocol, {}).get(method, {})]
-    return resolve_recipe(
-        method,
-        [*of_suite, request.overrides.get(method, {})],
-        template=dataset.template,
-        protocol=protocol,
-        dataset=dataset.name,
-        shots=shots,
-    )
-
-
-def _split_hash(datasets: list[Dataset]) -> str:
-    """Of the dataset trained on; where others are scored too, of those as well."""
-    own, *others = datasets
-    if not others:
-        return own.split_sha256[:16]
-    lines = sorted(f"{dataset.name} {dataset.split_sha256}" for dataset in others)
-    return f"{own.split_sha256[:16]}+{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
 
 
 def _refuse_incapable(plan: Plan) -> list[str]:
@@ -231,7 +195,7 @@ def _refuse_incapable(plan: Plan) -> list[str]:
             continue
         kept.append(spec)
         plan.patches.add(able.needs_patches)
-        if able.sample_views:
+        if able.sample_views and spec not in plan.files:
             plan.sample_views[spec] = able.sample_views
     plan.specs = [spec for spec in kept if spec.method not in plan.broken]
     plan.refused += [
@@ -239,6 +203,17 @@ def _refuse_incapable(plan: Plan) -> list[str]:
         f"asks for: its {count} runs are left out, the rest goes on."
         for (method, protocol), count in refused.items()
     ]
+    return problems
+
+
+def _misfits(plan: Plan, loader: Loader) -> list[str]:
+    """Files that cannot be loaded into the runs they are named for; what else is to know of them is a warning."""
+    loaded, problems = [spec for spec in plan.specs if spec in plan.files], []
+    fit = Fit(plan.checkpoint) if loaded and plan.checkpoint else None
+    for spec in loaded:
+        released, class_names = loader.read[plan.files[spec]], plan.training_set(spec).class_names
+        plan.warnings += other_classes(spec, released, class_names)
+        problems += fit.problems(spec, released, class_names) if fit else []
     return problems
 
 

@@ -41,7 +41,7 @@ class RunRecord:
     status: Literal["ok", "failed"]
     scores: dict[str, Score]  # by class set: "base", "new", "all" or a target dataset's name
     overrides: dict[str, object] = field(default_factory=dict)  # what --set changed
-    training: dict[str, object] = field(default_factory=dict)  # steps, images, seconds, losses; {}: no image was read
+    training: dict[str, object] = field(default_factory=dict)  # steps, images, seconds, losses; {}: none here
     evaluation_seconds: float
     peak_memory_bytes: int | None = None
     warnings: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class RunRecord:
     @property
     def learns_nothing(self) -> bool:
         """Whether no training image had a part in it: every seed and number of shots gives the same."""
-        return self.spec.training is None and not self.training
+        return self.spec.training is None and not self.training and not self.spec.loaded
 
 
 def save(record: RunRecord, results: Path, *, predictions: Mapping[str, np.ndarray], learned: bytes | None) -> Path:

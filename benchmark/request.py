@@ -10,6 +10,7 @@ from benchmark.data.catalog import load_catalog
 from benchmark.data.own import name_problems
 from benchmark.data.synthetic.suite import DRAWN
 from benchmark.errors import ConfigError, did_you_mean, listed
+from benchmark.loaded import pattern_problems
 from benchmark.protocols.protocol import Choice, Protocol
 from benchmark.protocols.registry import ALL, PROTOCOLS
 from benchmark.registry import method_names
@@ -36,6 +37,7 @@ class Request:
         cache: whether image features may be kept on disk.
         overrides: method to the option values given on the command line.
         plugins: files of methods outside this repository.
+        loads: methods whose learned values are loaded, each with the path of its file.
         left_out: those of them that cannot be used under their names, with what is wrong.
     """
 
@@ -55,6 +57,7 @@ class Request:
     overrides: Mapping[str, Mapping[str, object]]
     plugins: tuple[Path, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    loads: Mapping[str, str] = field(default_factory=dict)
     own: Mapping[str, Path] = field(default_factory=dict)
     cache: bool = True
     lockstep: bool = True
@@ -105,6 +108,9 @@ def check_names(request: Request) -> None:
         given = getattr(request, kind) or ()
         problems += [f"--{kind} names one twice: {given}"] if len(set(given)) < len(given) else []
     problems += name_problems(request.own)
+    problems += pattern_problems(
+        request.loads, request.methods, {p.name: request.shots_of(p) for p in request.protocols}
+    )
     problems += [f"--seeds {seed}: a seed is 0 or more" for seed in request.seeds if seed < 0]
     problems += [f"--shots {shots}: at least 1 is needed" for shots in request.shots if shots < 1]
     for protocol in request.protocols:

@@ -21,6 +21,7 @@ from benchmark.protocols.registry import PROTOCOLS
 from benchmark.records import RunRecord, load
 
 LEARNED_SHA256 = "learned_sha256"  # in a record's provenance: of the learned tensors' file
+TRAINED_CLASSES = "trained_classes"  # there: the names of the classes they were learned for, in the order of labels
 
 
 def training_id(spec: RunSpec) -> str:

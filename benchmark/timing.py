@@ -25,6 +25,7 @@ from benchmark.evaluate import SCORE_BATCH, evaluate
 from benchmark.features import ENCODE_BATCH, STORE_BYTES, TEST_VIEW, View
 from benchmark.fit import fit_together, give_sample
 from benchmark.forecast import Part, Portion, Work
+from benchmark.loaded import load_into
 from benchmark.lockstep import can_share
 from benchmark.method import Method
 from benchmark.orchestrate import Runner, alike
@@ -91,6 +92,9 @@ class Bench:
         methods = [self._method(one, sample) for one, sample in zip(group, samples, strict=True)]
         stand_in = StandInStore(self.clip, limit_bytes=self.limit)
         for one, method, sample in zip(group, methods, samples, strict=True):
+            if one.loaded:
+                load_into(method, one, plan.files[one])
+                continue
             give_sample(method, sample, seed=one.seed, store=stand_in)
             for epoch in range(method.sample_views):
                 order = {"order": range(len(sample.train)), "batch": len(sample.train)}

@@ -94,6 +94,19 @@ def without_learning(records: Iterable[RunRecord]) -> set[str]:
     return {record.spec.method for record in records if record.learns_nothing}
 
 
+def loaded_note(records: Iterable[RunRecord]) -> str:
+    """The sentence that says whose learned values came from files; empty if nobody's."""
+    runs: dict[str, list[bool]] = {}
+    for record in records:
+        runs.setdefault(record.spec.method, []).append(bool(record.spec.loaded))
+    told = [
+        method_title(name) + ("" if all(runs[name]) else f" ({sum(runs[name])} of {len(runs[name])} runs)")
+        for name in in_order(runs)
+        if any(runs[name])
+    ]
+    return f"Loaded from files, not trained here: {', '.join(told)}." if told else ""
+
+
 def to_percent(score: Score) -> float:
     """The accuracy of one class set, unrounded."""
     return accuracy_percent(score.correct, score.total)
@@ -203,6 +216,7 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
         if first.overrides != record.overrides:
             _refuse(first, record, "the settings given by --set", first.overrides, record.overrides)
         if (again := firsts.setdefault((*cell, spec.seed), record)) is not record:
+            _compare(again, record, ("loaded",), called="the file whose values were loaded")
             _refuse(again, record, "nothing that a table shows", "", "")
 
 

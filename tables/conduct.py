@@ -9,7 +9,7 @@ from dataclasses import asdict
 from benchmark.config import RunSpec, load_suite
 from benchmark.errors import ConfigError
 from benchmark.records import RunRecord
-from tables.aggregate import commits, dataset_titles, in_order, method_title
+from tables.aggregate import commits, dataset_titles, in_order, loaded_note, method_title
 from tables.claim_rules import real_datasets
 from tables.grid import Cell, Grid
 
@@ -24,7 +24,8 @@ def headline(records: Sequence[RunRecord]) -> str:
         f"Suite {_each(r.spec.suite for r in records)}: backbone {_each(r.spec.backbone for r in records)}, "
         f"{_each(r.spec.precision for r in records)}, seeds {_each(r.spec.seed for r in records)}, "
         f"{len(records)} runs, commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
-    )
+        f" {loaded_note(records)}"
+    ).rstrip()
 
 
 def facts(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
@@ -71,6 +72,8 @@ def commands(records: Sequence[RunRecord]) -> list[str]:
         given = {(r.spec.method, key): value for r in own for key, value in r.overrides.items()}
         for (method, key), value in sorted(given.items()):
             words += ["--set", f"{method}.{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        for method in in_order(record.spec.method for record in own if record.spec.loaded):
+            words += ["--load", f"{method}=PATH"]
         lines.append(shlex.join(words))
     return lines
 
@@ -152,6 +155,8 @@ def _settings(values: dict[str, object]) -> str:
 
 
 def _schedule(spec: RunSpec) -> str:
+    if spec.loaded:
+        return "loaded from a file"
     return ABSENT if spec.training is None else _settings(asdict(spec.training))
 
 

@@ -11,7 +11,15 @@ from matplotlib.figure import Figure
 
 from benchmark.metrics import accuracy_percent
 from benchmark.records import RunRecord
-from tables.aggregate import METHOD_ORDER, commits, in_order, method_title, method_titles, without_learning
+from tables.aggregate import (
+    METHOD_ORDER,
+    commits,
+    in_order,
+    loaded_note,
+    method_title,
+    method_titles,
+    without_learning,
+)
 
 WIDTH = 7.0  # inches: a text block of two columns, so that text prints at the size given here
 CAPTION_SIZE = 6.0  # points
@@ -174,7 +182,7 @@ def caption_of(head: str, records: Sequence[RunRecord], *, reading: str, missing
         f"shot{_plural(shots[-1])}, seed{_plural(len(seeds))} {', '.join(map(str, seeds))}, "
         f"{len(records)} run{_plural(len(records))}, commit {', '.join(commits(records))}."
     )
-    return " ".join(part.strip() for part in (head, measured, reading, missing, note) if part)
+    return " ".join(part.strip() for part in (head, measured, loaded_note(records), reading, missing, note) if part)
 
 
 def missing_from(

@@ -117,14 +117,20 @@ def test_spec_survives_pickling_copying_and_replacing():
 
 
 def test_spec_hash_is_pinned_because_stored_results_depend_on_it():
-    assert make_spec().hash == "c8c8340b"
+    assert make_spec().hash == "0c638abd"
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(RunSpec)])
 def test_spec_hash_changes_with_every_field(name):
     others = {"shots": 8, "seed": 2, "precision": "bf16", "options": {"n_ctx": 8}, "training": None,
               "targets": {"eurosat": "a {}."}}  # fmt: skip
-    assert make_spec(**{name: others.get(name, "other")}).hash != make_spec().hash
+    before = make_spec(training=None) if name == "loaded" else make_spec()
+    assert dataclasses.replace(before, **{name: others.get(name, "other")}).hash != before.hash
+
+
+def test_spec_refuses_values_that_are_both_trained_and_loaded():
+    with pytest.raises(ConfigError, match="'loaded' and 'training' exclude each other"):
+        make_spec(loaded="0a1b2c3d")
 
 
 def test_spec_hash_changes_with_schema_and_with_one_training_value(monkeypatch):

@@ -219,16 +219,19 @@ def _some(what: str, keys: list[str]) -> str:
     return f"{len(keys)} weights {what}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}" if keys else ""
 
 
-def outline(folder: str | Path) -> tuple[Clip, CLIPConfig]:
+def outline(folder: str | Path, *, narrow: bool = True) -> tuple[Clip, CLIPConfig]:
     """A checkpoint's tokenizer on a CLIP of one narrow layer with random weights, and the checkpoint's configuration.
 
-    Methods made on it have their real prompts and cost nothing, which is what an account of costs needs.
+    Methods made on it have their real prompts and cost nothing, which is what an account of costs needs. With
+    narrow=False what they learn has its real shapes, too.
     """
     folder, name = Path(folder), str(folder)
     config = read_config(folder, name)
     width = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
     text, vision = config.text_config.to_dict() | width, config.vision_config.to_dict() | width
-    small = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+    if not narrow:
+        text["hidden_size"], vision["hidden_size"] = config.text_config.hidden_size, config.vision_config.hidden_size
+    small = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16 if narrow else config.projection_dim)
     small._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         model = CLIPModel(small)
