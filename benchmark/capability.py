@@ -44,7 +44,7 @@ def probe(clip: Clip, spec: RunSpec, prompts: Sequence[tuple[str, str]]) -> Meth
             else:
                 make(template, name)
     recipe = shown(source_of(spec.method).recipe)
-    if method.learnable() and spec.training is None:
+    if method.learnable() and spec.training is None and not spec.loaded:
         raise MethodError(f"{recipe}: the method learns, but it says not how long. Give epochs and batch_size.")
     if spec.training is not None and not method.learnable():
         raise MethodError(
