@@ -32,6 +32,7 @@ class Hub:
         damaged: names whose content is not what the list says.
         no_ranges: whether the whole file is sent, whatever part was asked for.
         requests: method, path and the range asked for, in order.
+        tokens: what each of them showed to be let in.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Hub:
     damaged: set[str] = field(default_factory=set)
     no_ranges: bool = False
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
     url: str = ""
 
     def fetched(self) -> list[tuple[str, str | None]]:
@@ -78,6 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         """List, or send a file or the rest of it."""
         if REPOSITORY in self.path:  # huggingface_hub asks for other things of its own
             self.hub.requests.append((self.command, self.path, self.headers.get("Range")))
+            self.hub.tokens.append(self.headers.get("Authorization"))
         path = self.path.partition("?")[0]
         if re.fullmatch(rf"/api/models/{REPOSITORY}(/revision/[\w.]+)?", path):
             if not self._is_broken(""):

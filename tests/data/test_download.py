@@ -240,12 +240,11 @@ def test_offline_mode_takes_the_cache_of_the_hub_or_says_so(hub, archive, data, 
     assert hub.requests == []
 
 
-def test_token_is_sent(hub, archive, data, fetch, monkeypatch):
-    sent = []
-    monkeypatch.setattr("benchmark.data.hub.build_hf_headers", lambda: sent.append(1) or {"authorization": "Bearer x"})
+def test_token_is_shown_to_the_hub(hub, archive, data, fetch, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
     hub.files = {"dtd.zip": archive("dtd")}
     assert fetch("dtd") == 0
-    assert sent
+    assert hub.tokens == ["Bearer hf_x"] * 2
 
 
 def test_too_small_a_disk_is_told_before_anything_is_fetched(hub, archive, data, fetch, capsys, monkeypatch):
