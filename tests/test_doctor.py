@@ -331,6 +331,7 @@ def hub_files(**sizes):
     ({"config__json": 1, "model__safetensors": 600, "pytorch_model__bin": 700, "tf_model__h5": 800}, 601),
     ({"config__json": 1, "model-00001-of-00002__safetensors": 10, "model-00002-of-00002__safetensors": 20,
       "model__safetensors__index__json": 2}, 33),
+    ({"config__json": 1, "model__safetensors": 30, "model-00001-of-00002__safetensors": 10}, 31),
 ])  # fmt: skip
 def test_backbone_to_be_fetched_is_as_large_as_what_a_run_would_fetch(doctor, monkeypatch, tmp_path, files, wanted):
     monkeypatch.setattr(locate.HfApi, "model_info", lambda *given, **options: hub_files(**files))
@@ -360,6 +361,14 @@ def test_results_folder_that_cannot_be_written_is_a_problem(doctor, tmp_path):
     code, found = doctor()
     assert code == 1
     assert "give --out another folder" in found["problems"][0]
+
+
+def test_full_disk_is_a_problem(doctor, monkeypatch):
+    monkeypatch.setattr(surroundings.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    code, found = doctor()
+    assert code == 1
+    assert "(results) cannot be written" in found["problems"][0]
+    assert "less than 1 GB is free" in found["disks"][0]["note"]
 
 
 def test_disk_without_room_for_the_backbone_is_a_problem(doctor, monkeypatch):
