@@ -74,11 +74,13 @@ def lines_of_runs(said):
 
 
 def wait_until(condition, process):
+    """What the condition gives once it gives anything, while the process lives."""
     deadline = time.monotonic() + PATIENCE
-    while not condition():
+    while not (found := condition()):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +107,12 @@ def test_process_killed_in_a_run_leaves_the_others_working_and_its_run_to_the_ne
     undisturbed, tmp_path, processes
 ):
     process = start(tmp_path, *accelerate(processes, 29610 + processes), more=["--checkpoint-minutes", "0"])
-    wait_until(lambda: any((tmp_path / ".checkpoints").glob("*.safetensors")), process)
-    victim = next(p for p in workers_below(process.pid) if locks_of(p, tmp_path))
-    os.kill(victim, signal.SIGKILL)
+
+    def at_work():
+        if any((tmp_path / ".checkpoints").glob("*.safetensors")):
+            return [p for p in workers_below(process.pid) if locks_of(p, tmp_path)]
+
+    os.kill(wait_until(at_work, process)[0], signal.SIGKILL)
     said, code = ended(process)
     assert code != 0
     assert "left none: their process was ended" in said
