@@ -68,7 +68,7 @@ def with_raw_name(path, name, raw):
 
 @pytest.mark.parametrize(
     "name",
-    ["../../evil.jpg", "dtd/../../evil.jpg", "/tmp/evil.jpg", "C:/evil.jpg", "..\\evil.jpg", "\\\\host\\evil.jpg"],
+    ["../../evil.jpg", "dtd/../../evil.jpg", "/evil.jpg", "C:/evil.jpg", "..\\evil.jpg", "\\\\host\\evil.jpg"],
 )
 def test_paths_that_leave_the_folder_are_refused(pack, refused, name):
     message = refused(pack((name, b"x")))
