@@ -42,6 +42,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--load", action="append", default=[], metavar="METHOD=PATH", help="score what a file has learned instead of "
         "training that method: a checkpoint of the authors' code or a file of --export; {dataset}, {seed} and {shots} "
         "in PATH stand for a run's (docs/released-prompts.md); may be repeated")  # fmt: skip
+    add("--track", nargs="+", default=[], metavar="NAME", help="tell finished runs to experiment trackers: "
+        "tensorboard, wandb, mlflow, ... (docs/tracking.md)")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
     add("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32", help="of the frozen towers; what is "
         "learned stays float32 (default: %(default)s)")  # fmt: skip

@@ -54,6 +54,7 @@ def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request
         plugins=tuple(plugins.values()),
         left_out=left_out,
         loads=parse_loads(options.load),
+        track=split_names(options.track),
         cache=not options.no_cache,
         lockstep=not options.no_lockstep,
         graphs=not options.no_graphs,

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from benchmark.export import export
 from benchmark.plan import Plan, is_small, make_plan
 from benchmark.progress import Progress
 from benchmark.records import RunRecord
+from benchmark.tracking import Trackers, where_to_look
 from benchmark.turns import OneByOne, under_way, units_of
 from benchmark.workers import run_here, run_side_by_side
 from benchmark.world import World, join, local_counter
@@ -56,11 +58,13 @@ def run(options: argparse.Namespace, *, began: float) -> int:
         return 0
     if plan.missing:
         records.check_writable(request.out)
+    trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
     if plan.missing or world:
-        execute(plan, world, processes=options.processes)
+        execute(plan, world, processes=options.processes, on_record=trackers.tell)
     if not speaks:
         return 0
-    return finish(plan, std=options.std)
+    code = finish(plan, std=options.std)
+    return finish_tracking(plan, trackers) or code
 
 
 def check_doctor_options(options: argparse.Namespace) -> None:
@@ -87,15 +91,19 @@ def diagnose(options: argparse.Namespace) -> int:
     return 0 if found.starts else 1
 
 
-def execute(plan: Plan, world: World | None, *, processes: int | None) -> None:
+def execute(
+    plan: Plan, world: World | None, *, processes: int | None, on_record: Callable[[Path], None] = lambda path: None
+) -> None:
     """Do what is missing: here, or in processes side by side, or together with those that a launcher started.
 
+    Args:
+        on_record: told of each record that this process or one that it starts has written.
     Raises:
         Terminated: this process was asked to end.
         StoreLostError: the process of rank 0 is gone.
     """
     wanted = processes or 1 if world else _processes(plan, processes)
-    progress = Progress(len(plan.missing), name=f"rank {world.rank}" if world else "")
+    progress = Progress(len(plan.missing), name=f"rank {world.rank}" if world else "", on_record=on_record)
     try:
         if world is not None:
             # the work is a child's: one that dies, for want of memory say, does not make the launcher end all others
@@ -110,6 +118,22 @@ def execute(plan: Plan, world: World | None, *, processes: int | None) -> None:
             run_here(plan, OneByOne(), progress)
     finally:
         progress.close()
+
+
+def finish_tracking(plan: Plan, trackers: Trackers) -> int:
+    """Tell trackers what they were not told yet, and the user where to look; 1 if some of it stays untold."""
+    request = plan.request
+    done = [spec for spec in plan.specs if records.is_done(spec, request.out)]
+    untold = trackers.untold(done)
+    for name in request.track:
+        print(f"Tracker {name}: {len(done) - untold.get(name, 0)} runs. {where_to_look(name, request.out)}".rstrip())
+    for name, count in untold.items():
+        print(
+            f"error: {count} of {len(done)} runs were not told to {name} ({trackers.lost[name]}). They are recorded; "
+            "the same command tells them.",
+            file=sys.stderr,
+        )
+    return 1 if untold else 0
 
 
 def _processes(plan: Plan, wanted: int | None) -> int:

@@ -19,6 +19,7 @@ from benchmark.strict_yaml import build, check_fields, parse_scalar, read_yaml, 
 __all__ = [  # the strict_yaml functions too, so that who reads a config needs this module alone
     "FAILED",
     "SCHEMA",
+    "TRACKING",
     "Options",
     "RunSpec",
     "Suite",
@@ -36,6 +37,7 @@ __all__ = [  # the strict_yaml functions too, so that who reads a config needs t
 SCHEMA = 4  # of the records; part of every RunSpec's hash, so a new schema means new files
 SUITES = Path(__file__).parent / "suites"
 FAILED = "failed"  # the folder below results/ that holds failures; no part of a record's path may be called so
+TRACKING = ".tracking"  # the folder below results/ where trackers keep what stays on this machine
 
 
 def check_name(kind: str, name: str) -> None:

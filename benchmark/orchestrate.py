@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import safetensors.torch
 import torch
@@ -71,16 +72,16 @@ class Runner:
             try:
                 lines = self.run(group, progress)
             except (Exception, SystemExit) as error:  # the one broad net: whatever a method does, the grid goes on
-                lines = [self._keep_failure(group[0], error)] if len(group) == 1 else None
+                lines = [(self._keep_failure(group[0], error), None)] if len(group) == 1 else None
         if lines is None:
             for spec in group:
                 self._run_group([spec], progress)
             return
-        for line in lines:
-            progress.line(line)
+        for text, record in lines:
+            progress.line(text, record)
 
-    def run(self, specs: Sequence[RunSpec], progress: Progress) -> list[str]:
-        """Train, score, record some runs that differ in nothing but their seed; returns the lines that say so."""
+    def run(self, specs: Sequence[RunSpec], progress: Progress) -> list[tuple[str, Path]]:
+        """Train, score, record runs that differ in nothing but their seed; returns a line and the record of each."""
         started = _now()
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.accelerator.device)
@@ -155,8 +156,8 @@ class Runner:
                 done = finished(method, epochs=spec.training.epochs, losses=report.losses, seconds=report.seconds)
                 self._checkpoints([spec]).save([done])
 
-    def _score_and_record(self, spec: RunSpec, method: Method, report: FitReport, started: str) -> str:
-        """Score a trained method on all class sets and save its record; returns the line that says so."""
+    def _score_and_record(self, spec: RunSpec, method: Method, report: FitReport, started: str) -> tuple[str, Path]:
+        """Score a trained method on all class sets and save its record; returns the line that says so, and its path."""
         scoring, outcomes = time.perf_counter(), {}
         for scored, template in self.plan.scored_sets(spec):
             method.set_classes(scored.dataset.class_names, template)
@@ -176,7 +177,7 @@ class Runner:
             | self._of_learned(spec, learned)
             | {"started": started, "finished": _now()},
         )
-        records.save(
+        path = records.save(
             record,
             self.plan.request.out,
             predictions={name: outcome.predictions for name, outcome in outcomes.items()},
@@ -185,7 +186,7 @@ class Runner:
         shown = ", ".join(f"{name} {accuracy_percent(s.correct, s.total):.2f}" for name, s in record.scores.items())
         spent = record.evaluation_seconds + (0 if report.taken_from else report.seconds)
         taken = f"; training of {report.taken_from}" if report.taken_from else ""
-        return f"{spec.label()}: {shown} ({spent:.1f} s{taken})"
+        return f"{spec.label()}: {shown} ({spent:.1f} s{taken})", path
 
     def _of_learned(self, spec: RunSpec, learned: bytes | None) -> dict[str, object]:
         """What to know of learned tensors, to believe and to hand on what lies beside a record."""

@@ -1,8 +1,9 @@
 """What a person sees while a grid runs: bars on a terminal, one line a run where the output goes elsewhere."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
@@ -15,10 +16,18 @@ class Progress:
         total: runs in the grid.
         stream: where it is shown; bars if that is a terminal, else a line for each finished run.
         name: of this process where it is one of several that share the grid and the terminal; then lines alone.
+        on_record: told of each record that was written.
     """
 
-    def __init__(self, total: int, *, stream: TextIO | None = None, name: str = ""):
-        self._stream, self._name = stream or sys.stderr, name
+    def __init__(
+        self,
+        total: int,
+        *,
+        stream: TextIO | None = None,
+        name: str = "",
+        on_record: Callable[[Path], None] = lambda path: None,
+    ):
+        self._stream, self._name, self._on_record = stream or sys.stderr, name, on_record
         self._bars = self._stream.isatty() and not name
         self._grid = tqdm(total=total, unit="run", desc="grid", file=self._stream, disable=not self._bars)
         self._runs: dict[int, tqdm] = {}
@@ -54,8 +63,8 @@ class Progress:
         """What began in this slot is over, well or not."""
         self._runs.pop(slot).close()
 
-    def line(self, text: str) -> None:
-        """One finished run in words; above the bars, or numbered in a log."""
+    def line(self, text: str, record: Path | None = None) -> None:
+        """One finished run in words, above the bars or numbered in a log, and its record if it left one."""
         self._done += 1
         self._grid.update()
         if self._bars:
@@ -63,6 +72,8 @@ class Progress:
         else:
             self._stream.write(f"[{self._name or f'{self._done}/{self._total}'}] {text}\n")
             self._stream.flush()
+        if record is not None:
+            self._on_record(record)
 
     def close(self) -> None:
         """Leave the terminal clean."""

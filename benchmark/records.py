@@ -176,7 +176,7 @@ def of_other_code(specs: Iterable[RunSpec], results: Path) -> dict[Path, int]:
 def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:
     """All ok records below a folder, by path, and what was wrong with the other JSON files, as text.
 
-    Skips failed/ and names that begin with a dot. Of two files with the same spec the first counts.
+    Skips failed/ and what begins with a dot, folders too. Of two files with the same spec the first counts.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -184,7 +184,8 @@ def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:
     records: dict[RunSpec, tuple[RunRecord, Path]] = {}
     problems = []
     for path in sorted(folder.rglob("*.json")):
-        if FAILED in path.relative_to(folder).parts or path.name.startswith("."):
+        parts = path.relative_to(folder).parts
+        if FAILED in parts or any(part.startswith(".") for part in parts):
             continue
         try:
             record = load(path)

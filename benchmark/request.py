@@ -14,6 +14,7 @@ from benchmark.loaded import pattern_problems
 from benchmark.protocols.protocol import Choice, Protocol
 from benchmark.protocols.registry import ALL, PROTOCOLS
 from benchmark.registry import method_names
+from benchmark.tracking import problems_of
 
 GIVE_OWN = " One of your own is given with --dataset NAME=PATH."
 
@@ -38,6 +39,7 @@ class Request:
         overrides: method to the option values given on the command line.
         plugins: files of methods outside this repository.
         loads: methods whose learned values are loaded, each with the path of its file.
+        track: experiment trackers that finished runs are told to.
         left_out: those of them that cannot be used under their names, with what is wrong.
     """
 
@@ -59,6 +61,7 @@ class Request:
     left_out: Mapping[str, str] = field(default_factory=dict)
     loads: Mapping[str, str] = field(default_factory=dict)
     own: Mapping[str, Path] = field(default_factory=dict)
+    track: tuple[str, ...] = ()
     cache: bool = True
     lockstep: bool = True
     graphs: bool = True
@@ -104,10 +107,10 @@ def check_names(request: Request) -> None:
         problems += [
             f"'{name}' is not a {kind}. {did_you_mean(name, allowed)}{hint}" for name in given if name not in allowed
         ]
-    for kind in ("methods", "datasets", "seeds", "shots"):
+    for kind in ("methods", "datasets", "seeds", "shots", "track"):
         given = getattr(request, kind) or ()
         problems += [f"--{kind} names one twice: {given}"] if len(set(given)) < len(given) else []
-    problems += name_problems(request.own)
+    problems += name_problems(request.own) + problems_of(request.track)
     problems += pattern_problems(
         request.loads, request.methods, {p.name: request.shots_of(p) for p in request.protocols}
     )

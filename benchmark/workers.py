@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 
 import torch
 import transformers
@@ -160,6 +161,6 @@ class _Reporter:
         """As Progress.epoch."""
         self._mouth.send(("epoch", done))
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, record: Path | None = None) -> None:
         """As Progress.line."""
-        self._mouth.send(("line", text))
+        self._mouth.send(("line", text, record))

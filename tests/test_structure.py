@@ -60,6 +60,7 @@ LAYERS = {
     "benchmark/protocols/": 8,
     "benchmark/released.py": 2,
     "benchmark/loaded.py": 8,
+    "benchmark/tracking.py": 4,
     "benchmark/request.py": 9,
     "benchmark/specs.py": 10,
     "benchmark/sharing.py": 10,
