@@ -1,16 +1,12 @@
 """Run the benchmark: `python run_all.py --protocol base2new`; everything else has a default."""
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Threads of torch's matrix products wait asleep: spinning, two of them on a shared core are 15 times slower than one.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

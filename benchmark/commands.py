@@ -3,8 +3,6 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import transformers
@@ -12,24 +10,21 @@ from tqdm import tqdm
 
 import tables.report
 import tables.writers
-from benchmark import records, stopping
+from benchmark import records
 from benchmark.arguments import make_request
 from benchmark.calibrate import calibrate
-from benchmark.config import RunSpec
 from benchmark.data.survey import How
 from benchmark.describe import describe, describe_cost, describe_forecast
 from benchmark.device import cores, default_processes
 from benchmark.doctor import examine
 from benchmark.doctor_words import to_json, to_text
 from benchmark.errors import ConfigError, RecordError
+from benchmark.execute import execute, outcome_of, processes_of
 from benchmark.export import export
-from benchmark.plan import Plan, is_small, make_plan
-from benchmark.progress import Progress
+from benchmark.plan import Plan, make_plan
 from benchmark.records import RunRecord
 from benchmark.tracking import Trackers, where_to_look
-from benchmark.turns import OneByOne, under_way, units_of
-from benchmark.workers import run_here, run_side_by_side
-from benchmark.world import World, join, local_counter
+from benchmark.world import join
 from tables import claims, figures, gaps
 from tables.aggregate import dataset_titles
 
@@ -51,7 +46,7 @@ def run(options: argparse.Namespace, *, began: float) -> int:
         print(describe(plan), flush=True)
     if options.calibrate:
         before = time.perf_counter() - began
-        print(describe_forecast(calibrate(plan, processes=_processes(plan, options.processes), before=before)))
+        print(describe_forecast(calibrate(plan, processes=processes_of(plan, options.processes), before=before)))
         return 0
     if options.plan:
         print(describe_cost(plan))
@@ -91,65 +86,24 @@ def diagnose(options: argparse.Namespace) -> int:
     return 0 if found.starts else 1
 
 
-def execute(
-    plan: Plan, world: World | None, *, processes: int | None, on_record: Callable[[Path], None] = lambda path: None
-) -> None:
-    """Do what is missing: here, or in processes side by side, or together with those that a launcher started.
-
-    Args:
-        on_record: told of each record that this process or one that it starts has written.
-    Raises:
-        Terminated: this process was asked to end.
-        StoreLostError: the process of rank 0 is gone.
-    """
-    wanted = processes or 1 if world else _processes(plan, processes)
-    progress = Progress(len(plan.missing), name=f"rank {world.rank}" if world else "", on_record=on_record)
-    try:
-        if world is not None:
-            # the work is a child's: one that dies, for want of memory say, does not make the launcher end all others
-            if plan.missing:
-                run_side_by_side(plan, world.counter, progress, processes=wanted)
-            if dead := world.wait_for_all(poll=stopping.check):
-                print(f"error: rank {', '.join(map(str, dead))} is gone without a word.", file=sys.stderr)
-        elif wanted > 1:
-            with local_counter() as counter:
-                run_side_by_side(plan, counter, progress, processes=wanted)
-        else:
-            run_here(plan, OneByOne(), progress)
-    finally:
-        progress.close()
-
-
 def finish_tracking(plan: Plan, trackers: Trackers) -> int:
     """Tell trackers what they were not told yet, and the user where to look; 1 if some of it stays untold."""
     request = plan.request
     done = [spec for spec in plan.specs if records.is_done(spec, request.out)]
-    untold = trackers.untold(done)
+    problems = trackers.finish(done)
     for name in request.track:
-        print(f"Tracker {name}: {len(done) - untold.get(name, 0)} runs. {where_to_look(name, request.out)}".rstrip())
-    for name, count in untold.items():
-        print(
-            f"error: {count} of {len(done)} runs were not told to {name} ({trackers.lost[name]}). They are recorded; "
-            "the same command tells them.",
-            file=sys.stderr,
-        )
-    return 1 if untold else 0
-
-
-def _processes(plan: Plan, wanted: int | None) -> int:
-    """How many processes this one starts, 1 for none: as many as asked for, or as fit, but none without work."""
-    missing = set(plan.missing)
-    units = sum(not missing.isdisjoint(unit) for unit in units_of(plan))
-    return max(1, min(units, wanted or (1 if is_small(plan) else default_processes(plan.request.device))))
+        if name not in trackers.lost:
+            print(f"Tracker {name}: {len(done)} runs. {where_to_look(name, request.out)}".rstrip())
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if problems else 0
 
 
 def finish(plan: Plan, *, std: bool) -> int:
     """Render what is recorded, say what failed; 1 if anything did."""
     request = plan.request
-    left = set(records.missing(plan.specs, request.out))
-    elsewhere = set(under_way(sorted(left, key=RunSpec.label), request.out)) if left else set()
-    left = set(records.missing(left - elsewhere, request.out))  # asked again: what was under way may be done by now
-    done = [_recorded(plan, spec) for spec in plan.specs if spec not in left | elsewhere]
+    outcome = outcome_of(plan)
+    done = outcome.records
     if done:
         paths = tables.writers.write(
             done,
@@ -162,23 +116,13 @@ def finish(plan: Plan, *, std: bool) -> int:
         )
         print("Tables: " + (", ".join(map(str, paths)) or "none"))
         print("Report: " + ", ".join(map(str, write_report(plan, done, std=std))))
-    if elsewhere:
-        print(f"note: {len(elsewhere)} runs are under way in another process; the tables are without them.")
-    if left:
-        lost = sum(not records.failure_path(spec, request.out).is_file() for spec in left)
-        told = f"{len(left)} of {len(plan.specs)} runs failed; tracebacks are in {request.out / 'failed'}."
-        if lost:
-            told += f" {lost} of them left none: their process was ended, for want of memory perhaps."
-        print(f"error: {told} The same command runs them again.", file=sys.stderr)
+    if outcome.elsewhere:
+        print(f"note: {outcome.elsewhere} runs are under way in another process; the tables are without them.")
+    if outcome.failed:
+        print(f"error: {outcome.failed} The same command runs them again.", file=sys.stderr)
     for problem in plan.broken.values():
         print(f"error: left out: {problem}", file=sys.stderr)
-    return 1 if left or plan.broken else 0
-
-
-def _recorded(plan: Plan, spec: RunSpec) -> RunRecord:
-    """The record of a run of this plan; an equal spec is an equal run, whatever settings once led to it."""
-    overrides = dict(plan.request.overrides.get(spec.method, {}))
-    return replace(records.load(spec.record_path(plan.request.out)), overrides=overrides)
+    return 1 if outcome.failed or plan.broken else 0
 
 
 def write_report(plan: Plan, done: list[RunRecord], *, std: bool) -> list[Path]:

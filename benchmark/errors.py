@@ -41,6 +41,18 @@ class DivergedError(BenchmarkError):
         self.about, self.last_good = dict(about or {}), dict(last_good or {})
 
 
+class RunsFailedError(BenchmarkError):
+    """Some runs of a grid failed; the others are recorded.
+
+    Attributes:
+        frame: what was recorded, as `benchmark.run` returns it.
+    """
+
+    def __init__(self, message: str, frame: object):
+        super().__init__(message)
+        self.frame = frame
+
+
 class StoreLostError(BenchmarkError):
     """The process that counts for all processes of a command is gone."""
 

@@ -75,6 +75,10 @@ class Progress:
         if record is not None:
             self._on_record(record)
 
+    def note(self, text: str) -> None:
+        """Something that is no run, above the bars."""
+        tqdm.write(text, file=self._stream)
+
     def close(self) -> None:
         """Leave the terminal clean."""
         for bar in [*self._runs.values(), self._grid]:

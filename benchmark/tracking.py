@@ -84,14 +84,19 @@ class Trackers:
             else:
                 write_whole(self._mark(record.spec, name), _version(record).encode())
 
-    def untold(self, specs: Iterable[RunSpec]) -> dict[str, int]:
-        """Tell whichever recorded runs nobody told yet; returns how many each tracker still lacks, if any."""
-        paths = [spec.record_path(self._results) for spec in specs]
+    def finish(self, specs: Iterable[RunSpec]) -> list[str]:
+        """Tell whichever of some recorded runs nobody told yet; returns what could not be told, in words."""
+        paths = [spec.record_path(self._results) for spec in specs] if self._names else []
         for path in paths:
             self.tell(path)
-        recorded = [load(path) for path in paths] if self._names else []
-        counts = {name: sum(not self._is_told(record, name) for record in recorded) for name in self._names}
-        return {name: count for name, count in counts.items() if count}
+        recorded = [load(path) for path in paths]
+        untold = {name: sum(not self._is_told(record, name) for record in recorded) for name in self.lost}
+        return [
+            f"{count} of {len(paths)} runs were not told to {name} ({self.lost[name]}). They are recorded; the same "
+            "command tells them."
+            for name, count in untold.items()
+            if count
+        ]
 
     def _mark(self, spec: RunSpec, name: str) -> Path:
         return spec.record_path(self._results / TRACKING / TOLD / name).with_suffix("")

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -55,7 +56,7 @@ def run_side_by_side(plan: Plan, counter: Counter, progress: Progress, *, proces
         # a pipe for each: what several share, one of them could hold locked when it is killed
         ear, mouth = context.Pipe()
         worker = context.Process(target=_work, args=(mouth, counter, 1 / processes), daemon=True)
-        with _ctrl_c_waits():  # a process that is just importing would answer it with a traceback
+        with _ctrl_c_waits(), _without_main():  # a process that is just importing would answer it with a traceback
             worker.start()
         mouth.close()  # here; so that the pipe ends with the process
         workers.append(worker)
@@ -140,6 +141,17 @@ def _ctrl_c_waits() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not run the caller's script again, as Python's would, with all that it does."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class _Reporter:

@@ -20,6 +20,8 @@ TRANSFERS = ("cross_dataset", "domain_generalization")  # protocols whose table 
 SAME_FOR_ALL = ("suite", "protocol", "backbone", "checkpoint", "precision")
 SAME_FOR_A_CELL = ("template", "options", "training", "targets")  # a recipe may depend on dataset and shots
 
+COLUMNS = ("protocol", "method", "dataset", "shots", "seed", "class_set", "accuracy", "correct", "total", "record")
+
 Key = tuple[str, str, str]  # method, dataset or AVERAGE, column
 Place = Callable[[RunSpec, str], tuple[str, str]]  # a run's class set -> dataset and column
 
@@ -113,20 +115,24 @@ def to_percent(score: Score) -> float:
 
 
 def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """One row a run and class set: method, dataset, shots, class_set, seed, accuracy in percent, unrounded."""
+    """One row a run and class set: COLUMNS; accuracy in percent, unrounded, and the record's path below results."""
     rows = [
-        {
-            "method": record.spec.method,
-            "dataset": record.spec.dataset,
-            "shots": record.spec.shots,
-            "class_set": class_set,
-            "seed": record.spec.seed,
-            "accuracy": to_percent(score),
-        }
+        (
+            record.spec.protocol,
+            record.spec.method,
+            record.spec.dataset,
+            record.spec.shots,
+            record.spec.seed,
+            class_set,
+            to_percent(score),
+            score.correct,
+            score.total,
+            record.spec.record_path(Path()).as_posix(),
+        )
         for record in records
         for class_set, score in record.scores.items()
     ]
-    return pd.DataFrame(rows, columns=["method", "dataset", "shots", "class_set", "seed", "accuracy"])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def values_over_seeds(values: Sequence[float], planned: int) -> Value:

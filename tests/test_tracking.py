@@ -127,7 +127,7 @@ def test_run_is_told_as_one_named_by_its_record(listener, trackers, tmp_path):
 def test_run_is_told_once_by_many_commands_and_again_when_it_was_done_again(listener, trackers, tmp_path):
     path = save(record_of(), tmp_path)
     for _ in range(2):
-        assert trackers("wandb").untold([record_of().spec]) == {}
+        assert trackers("wandb").finish([record_of().spec]) == []
     assert len([what for what, *_ in listener.heard if what == "made"]) == 1
     path.unlink()
     trackers("wandb").tell(save(record_of(finished="2026-11-26T10:00:00+00:00"), tmp_path))
@@ -143,9 +143,10 @@ def test_tracker_that_fails_is_left_alone_and_told_later(listener, trackers, tmp
         asked.tell(path)
     assert asked.said == ["error: wandb failed, and is left alone for now: ConnectionError: no route to host"]
     specs = [record_of(seed=seed).spec for seed in (1, 2)]
-    assert asked.untold(specs) == {"wandb": 2}
+    (problem,) = asked.finish(specs)
+    assert problem.startswith("2 of 2 runs were not told to wandb (ConnectionError: no route to host).")
     monkeypatch.setattr(Listener, "fails", "")
-    assert trackers("wandb", "tensorboard").untold(specs) == {}
+    assert trackers("wandb", "tensorboard").finish(specs) == []
 
 
 def test_marks_and_files_of_trackers_are_no_records(listener, trackers, tmp_path):

@@ -78,9 +78,11 @@ def test_protocols_are_not_mixed(record, few):
 
 def test_frame_holds_unrounded_percentages(few):
     frame = to_frame([few("coop", "dtd", 100 / 3, total=3, shots=2)])
-    assert frame.iloc[0].to_dict() == {
-        "method": "coop", "dataset": "dtd", "shots": 2, "class_set": "all", "seed": 1, "accuracy": 100 / 3,
+    assert frame.iloc[0].drop("record").to_dict() == {
+        "protocol": "few_shot", "method": "coop", "dataset": "dtd", "shots": 2, "seed": 1, "class_set": "all",
+        "accuracy": 100 / 3, "correct": 1, "total": 3,
     }  # fmt: skip
+    assert frame.record[0].endswith(".json")
 
 
 def test_titles_of_methods_are_those_of_their_recipes_and_strangers_have_their_names():
