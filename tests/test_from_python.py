@@ -1,4 +1,4 @@
-"""`run` from Python: the same request as the command line's, the same records, a frame of them, errors as exceptions."""
+"""`run` from Python: the same request as the command line's, the same records, a frame of them, errors to catch."""
 
 import shutil
 import subprocess

@@ -90,6 +90,7 @@ LAYERS = {
     "benchmark/fetch.py": 15,
     "benchmark/execute.py": 14,
     "benchmark/from_python.py": 15,
+    "benchmark/__init__.py": 16,
     "benchmark/commands.py": 15,
     "benchmark/speed/": 16,
     "benchmark/speed/geometry.py": 12,
