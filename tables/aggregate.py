@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 METHOD_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # the paper's
 AVERAGE = "average"  # stands where a dataset's name would; the published files call it so too
 TRANSFERS = ("cross_dataset", "domain_generalization")  # protocols whose table has one source
-SAME_FOR_ALL = ("suite", "protocol", "backbone", "checkpoint", "precision")
+SAME_FOR_ALL = ("suite", "backbone", "checkpoint", "precision")
 SAME_FOR_A_CELL = ("template", "options", "training", "targets")  # a recipe may depend on dataset and shots
 
 COLUMNS = ("protocol", "method", "dataset", "shots", "seed", "class_set", "accuracy", "correct", "total", "record")
@@ -197,6 +197,16 @@ def in_order(methods: Iterable[str]) -> list[str]:
     return [m for m in METHOD_ORDER if m in found] + sorted(found - set(METHOD_ORDER))
 
 
+def check_alike(records: Sequence[RunRecord]) -> None:
+    """Refuse to show side by side, in whatever protocols, what another backbone or precision measured.
+
+    Raises:
+        RecordError: two records differ; both are named, with what differs.
+    """
+    for record in records:
+        _compare(records[0], record, SAME_FOR_ALL)
+
+
 def check_comparable(records: Sequence[RunRecord]) -> None:
     """Refuse to mix what was not measured alike; shots may differ in few_shot alone, sources nowhere.
 
@@ -204,9 +214,10 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
         RecordError: two records differ in what a table holds fixed; both are named, with what differs.
     """
     firsts: dict[tuple, RunRecord] = {}
+    check_alike(records)
     for record in records:
         spec = record.spec
-        _compare(records[0], record, SAME_FOR_ALL)
+        _compare(records[0], record, ("protocol",))
         if spec.protocol != "few_shot":
             _compare(records[0], record, ("shots",))
         if spec.protocol in TRANSFERS:
@@ -234,9 +245,10 @@ def _compare(one: RunRecord, other: RunRecord, names: Sequence[str], called: str
 
 
 def _refuse(one: RunRecord, other: RunRecord, what: str, first: object, second: object) -> None:
+    first, second = (dict(each) if isinstance(each, Mapping) else each for each in (first, second))
     differ = f"they differ in {what} ({first} and {second})" if first != second else f"they differ in {what}"
     raise RecordError(
-        f"{_name(one)} and {_name(other)} cannot stand in one table: {differ}. "
+        f"{_name(one)} and {_name(other)} cannot stand in one table or figure: {differ}. "
         "Delete the one you do not mean, keep them in different folders (--out), or name what to show "
         "(--methods, --datasets, --source)."
     )

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark.errors import RecordError
 from benchmark.records import RunRecord, write_whole
 from tables import curves, gains, seconds, targets
+from tables.aggregate import TRANSFERS, check_alike, check_comparable
 from tables.drawing import Drawing
 
 PAINTERS = {"base2new": gains.draw, "few_shot": curves.draw, "cross_dataset": targets.draw,
             "domain_generalization": targets.draw}  # fmt: skip
-SAME_FOR_ALL = ("suite", "backbone", "checkpoint", "precision")
 FORMATS = ("svg", "png")
 
 
@@ -27,12 +26,15 @@ def draw(records: Sequence[RunRecord], *, titles: Mapping[str, str] | None = Non
     Raises:
         RecordError: records that were not measured alike, or one run twice.
     """
-    _check(records)
+    check_alike(records)
     groups: dict[str, list[RunRecord]] = {name: [] for name in PAINTERS}
     for record in records:
         if record.spec.protocol in groups:
             groups[record.spec.protocol].append(record)
     groups = {protocol: own for protocol, own in groups.items() if own}
+    for own in groups.values():  # two sources are two figures
+        for source in {record.spec.dataset for record in own} if own[0].spec.protocol in TRANSFERS else {None}:
+            check_comparable([record for record in own if source in (None, record.spec.dataset)])
     context = {"titles": titles or {}, "note": note}
     drawings = [drawing for protocol, own in groups.items() for drawing in PAINTERS[protocol](own, **context)]
     return [*drawings, *seconds.draw(groups, **context)]
@@ -58,33 +60,3 @@ def write(
             paths.append(Path(out) / "figures" / f"{drawing.name}.{kind}")
             write_whole(paths[-1], content)
     return paths
-
-
-def _check(records: Sequence[RunRecord]) -> None:
-    """Refuse what would be averaged though it differs: settings that all share, shots, and a run of two recipes."""
-    seen: dict[object, RunRecord] = {}
-    for record in records:
-        spec = record.spec
-        for field in SAME_FOR_ALL:
-            _refuse_other(records[0], record, field)
-        if spec.protocol != "few_shot":
-            _refuse_other(seen.setdefault(spec.protocol, record), record, "shots")
-        run = (spec.protocol, spec.method, spec.dataset, spec.shots, spec.seed)
-        if (again := seen.setdefault(run, record)) is not record:
-            raise RecordError(f"{_name(again)} and {_name(record)} are the same run with other settings; {_REMEDY}")
-
-
-_REMEDY = "delete the one you do not mean, or keep them in different folders (--out)."
-
-
-def _refuse_other(one: RunRecord, other: RunRecord, field: str) -> None:
-    first, second = getattr(one.spec, field), getattr(other.spec, field)
-    if first != second:
-        raise RecordError(
-            f"{_name(one)} and {_name(other)} cannot stand in one figure: they differ in {field} ({first} and "
-            f"{second}); {_REMEDY}"
-        )
-
-
-def _name(record: RunRecord) -> str:
-    return record.spec.record_path("").as_posix()

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from tables import markup
 
 MANY_COLUMNS = 12  # more of them need smaller letters to fit a page
+PAGE_CHARACTERS = 130  # of a row; about as many fill the width of a page of two columns
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,19 @@ def to_markdown(grid: Grid) -> str:
 
 
 def to_latex(grid: Grid) -> str:
-    """A table* for booktabs."""
+    """A table* for booktabs; what would be wider than a page of two columns is made smaller."""
+    columns = zip(grid.columns, *([cell.text for cell in row] for row in grid.rows), strict=True)
+    wide = sum(max(map(len, column)) for column in columns) > PAGE_CHARACTERS
     spans = [rf"\multicolumn{{{span}}}{{c}}{{{markup.latex(heading)}}}" for heading, span in grid.groups]
     ends = list(accumulate((span for _, span in grid.groups), initial=1))
     rules = [rf"\cmidrule(lr){{{first + 1}-{last}}}" for first, last in pairwise(ends)]
     caption = markup.latex(f"{grid.caption} {grid.explained}".strip())
     lines = [
-        r"% needs \usepackage{booktabs}", r"\begin{table*}[t]", r"\centering",
+        r"% needs \usepackage{booktabs}" + (r" and \usepackage{graphicx}" if wide else ""), r"\begin{table*}[t]", r"\centering",
         *([r"\tiny", r"\setlength{\tabcolsep}{1.5pt}"] if len(grid.columns) > MANY_COLUMNS
           else [r"\scriptsize", r"\setlength{\tabcolsep}{2.5pt}"]),
         rf"\caption{{{caption}}}", rf"\label{{tab:{grid.name}}}",
+        *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
         rf"\begin{{tabular}}{{l{'r' * (len(grid.columns) - 1)}}}", r"\toprule",
         *([" & ".join(["", *spans]) + r" \\", "".join(rules)] if spans else []),
         " & ".join(map(markup.latex, grid.columns)) + r" \\", r"\midrule",
@@ -70,7 +74,8 @@ def to_latex(grid: Grid) -> str:
     for number, row in enumerate(grid.rows, start=1):
         lines.append(" & ".join(_emphasised(cell, markup.latex, r"\textbf{{{}}}") for cell in row) + r" \\")
         lines += [r"\midrule"] if number == grid.ruled < len(grid.rows) else []
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
+    end = r"\end{tabular}}" if wide else r"\end{tabular}"
+    return "\n".join([*lines, r"\bottomrule", end, r"\end{table*}"]) + "\n"
 
 
 def to_html(grid: Grid) -> str:

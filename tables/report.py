@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmark.config import RunSpec, Suite, load_suite
-from benchmark.errors import BenchmarkError, ConfigError, RecordError
+from benchmark.config import RunSpec
+from benchmark.errors import BenchmarkError, RecordError
 from benchmark.records import RunRecord, collect, write_whole
 from tables import claims, conduct, figures
 from tables.aggregate import dataset_titles
 from tables.gaps import Failure, Run, failures_below, missing
 from tables.grid import Cell, Grid
 from tables.page import Page, Picture, Section, to_html, to_markdown
+from tables.selection import add_options, first_of, select, suite_of
 from tables.statistics import outliers
 from tables.writers import GRIDS
 
@@ -201,18 +202,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--from", dest="folder", type=Path, required=True, metavar="FOLDER", help="results of one "
         "suite, e.g. results/synthetic")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the report goes (default: FOLDER)")
+    add_options(parser)
     parser.add_argument("--std", action="store_true", help="tables with the standard deviation over seeds")
     options = parser.parse_args(arguments)
     try:
         records, problems = collect(options.folder)
         if not records:
-            raise RecordError("\n".join([f"{options.folder}: holds no record. {RUN}", *problems]))
-        name = records[0].spec.suite
-        suite = _suite(name)
-        order = {dataset: place for place, dataset in enumerate(suite.datasets if suite else ())}
-        failures, unread = failures_below(options.folder.resolve().parent, name)
+            raise RecordError("\n".join([f"{options.folder}: holds no record. {RUN}", *first_of(problems)]))
+        suite = suite_of(records)
+        failures, unread = failures_below(options.folder.resolve().parent, records[0].spec.suite)
         paths = write(
-            sorted(records, key=lambda r: (order.get(r.spec.dataset, len(order)), r.spec.dataset, r.spec.seed)),
+            select(records, options, suite),
             options.out or options.folder,
             failures=failures,
             left_out=problems + unread,
@@ -226,14 +226,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     sys.stdout.write("Written: " + ", ".join(map(str, paths)) + "\n")
     return 0
-
-
-def _suite(name: str) -> Suite | None:
-    """The suite that records name; a user's own file is not known here, and then nothing is added."""
-    try:
-        return load_suite(name)
-    except ConfigError:
-        return None
 
 
 if __name__ == "__main__":

@@ -277,3 +277,24 @@ def test_tables_explained_alike_are_explained_once(content):
     grids = [dataclasses.replace(table(f"few{i}"), explained="Read it so.") for i in range(5)]
     made = compose(dataclasses.replace(content(), tables={"few_shot": grids}))
     assert page.to_html(made).count("Read it so.") == page.to_markdown(made).count("Read it so.") == 1
+
+
+def test_report_of_a_part_shows_that_part(stored):
+    assert (
+        main(["--from", str(stored), "--methods", "coop", "--datasets", "eurosat", "--out", str(stored / "part")]) == 0
+    )
+    text = (stored / "part" / "report.md").read_text()
+    assert "EuroSAT" in text
+    assert "DTD" not in text.split("How it was run")[0]
+    assert main(["--from", str(stored), "--methods", "cop"]) == 2
+
+
+def test_many_files_of_another_version_are_told_in_a_few_lines(stored, capsys):
+    for number in range(20):
+        (stored / f"old-{number:02}.json").write_text('{"schema": 1}')
+    for path in (stored / "base2new").rglob("*.json"):
+        path.unlink()
+    assert main(["--from", str(stored)]) == 2
+    told = capsys.readouterr().err
+    assert "and 15 more files" in told
+    assert len(told.splitlines()) == 7

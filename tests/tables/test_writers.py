@@ -194,7 +194,7 @@ def test_names_of_grids_are_unique_and_can_be_labels(hostile):
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed; the structure is tested above")
-def test_latex_compiles_with_booktabs(everything, few, tmp_path):
+def test_latex_compiles_with_booktabs_and_graphicx(everything, few, tmp_path):
     many = [few("coop", name, 50, shots=1) for name in ("imagenet", *map("d{}".format, range(40)))]
     paths = write(
         [*everything, *many],
@@ -206,7 +206,7 @@ def test_latex_compiles_with_booktabs(everything, few, tmp_path):
         titles={"dtd": HOSTILE, "d1": "[2pt] begins like an option"},
         extras=ALL,
     )
-    document = "\\documentclass[twocolumn]{article}\\usepackage{booktabs}\\begin{document}"
+    document = "\\documentclass[twocolumn]{article}\\usepackage{booktabs,graphicx}\\begin{document}"
     body = "".join(f"\\input{{{path.name}}}\\clearpage\n" for path in paths)
     (tmp_path / "table.tex").write_text(f"{document}\n{body}\n\\end{{document}}")
     done = subprocess.run(
@@ -216,3 +216,23 @@ def test_latex_compiles_with_booktabs(everything, few, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("std", [False, True])
+def test_papers_table_is_no_wider_than_a_page_of_two_columns(record, tmp_path, std):
+    methods = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")
+    names = ("imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft")
+    made = [
+        record(method, name, 50 + seed + len(method), 40 - seed, seed=seed)
+        for method in methods for name in names for seed in (1, 2, 3)
+    ]  # fmt: skip
+    write(made, tmp_path, formats=["latex"], std=std)
+    document = "\\documentclass[twocolumn]{article}\\usepackage{booktabs,graphicx}\\textwidth=496pt"
+    text = f"{document}\\begin{{document}}\\input{{base2new.tex}}\\end{{document}}"
+    (tmp_path / "page.tex").write_text(text)
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"], cwd=tmp_path,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+    assert ("resizebox" in (tmp_path / "base2new.tex").read_text()) == std
