@@ -62,7 +62,8 @@ def to_latex(grid: Grid) -> str:
     rules = [rf"\cmidrule(lr){{{first + 1}-{last}}}" for first, last in pairwise(ends)]
     caption = markup.latex(f"{grid.caption} {grid.explained}".strip())
     lines = [
-        r"% needs \usepackage{booktabs}" + (r" and \usepackage{graphicx}" if wide else ""), r"\begin{table*}[t]", r"\centering",
+        r"% needs \usepackage{booktabs}" + (r" and \usepackage{graphicx}" if wide else ""),
+        r"\begin{table*}[t]", r"\centering",
         *([r"\tiny", r"\setlength{\tabcolsep}{1.5pt}"] if len(grid.columns) > MANY_COLUMNS
           else [r"\scriptsize", r"\setlength{\tabcolsep}{2.5pt}"]),
         rf"\caption{{{caption}}}", rf"\label{{tab:{grid.name}}}",
