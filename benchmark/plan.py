@@ -236,7 +236,7 @@ def _few_steps(plan: Plan) -> list[str]:
     few: dict[tuple[str, str], list[str]] = {}
     for (protocol, method, dataset, shots), spec in one_seed.items():
         if (steps := steps_of(plan, spec)) <= FEW_STEPS:
-            few.setdefault((protocol, method), []).append(f"{steps} on {dataset} at {shots} shots")
+            few.setdefault((protocol, method), []).append(f"{steps} on {dataset} at {shots} shot{'s' * (shots != 1)}")
     return [
         f"{method} in {protocol} trains {FEW_STEPS} steps or fewer in all: {', '.join(found)}."
         for (protocol, method), found in few.items()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
 
@@ -224,7 +224,16 @@ def _compare(one: RunRecord, other: RunRecord, names: Sequence[str], called: str
     for name in names:
         first, second = getattr(one.spec, name), getattr(other.spec, name)
         if first != second:
-            _refuse(one, other, called or name, first, second)
+            _refuse(one, other, called or name, *_unlike(first, second))
+
+
+def _unlike(first: object, second: object) -> tuple[object, object]:
+    """Two values; of two trainings or two mappings only the keys that they do not agree on, as text."""
+    pair = [asdict(value) if is_dataclass(value) else value for value in (first, second)]
+    if not all(isinstance(value, Mapping) for value in pair):
+        return first, second
+    keys = [key for key in {**pair[0], **pair[1]} if pair[0].get(key) != pair[1].get(key)]
+    return tuple(", ".join(f"{key}={value.get(key)}" for key in keys) for value in pair)
 
 
 def _refuse(one: RunRecord, other: RunRecord, what: str, first: object, second: object) -> None:

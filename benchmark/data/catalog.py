@@ -115,7 +115,8 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     missing = [path for path in (folder, images) if not path.is_dir()]
     if missing:
         raise DataError(
-            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md)."
+            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md), or see "
+            f"--download {name}."
         )
     listing = READERS[entry.layout](folder, images, entry.split)
     check_listing(

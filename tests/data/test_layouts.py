@@ -253,7 +253,7 @@ def test_folder_without_a_name_and_missing_class_list_are_refused(imagenet):
     write_images(imagenet / "imagenet" / "images" / "val", ["n04/x.jpg"])
     assert "folder 'n04' is not in classnames.txt" in problems_of(imagenet, "imagenet")
     (imagenet / "imagenet" / "classnames.txt").unlink()
-    assert "classnames.txt: is missing" in problems_of(imagenet, "imagenet")
+    assert "classnames.txt: missing" in problems_of(imagenet, "imagenet")
 
 
 def test_catalogue_holds_the_papers_datasets_and_a_mirror_of_each():
