@@ -97,7 +97,7 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
     problems += _refuse_incapable(plan)
     problems += _misfits(plan, loader)
     if not plan.specs:
-        problems += plan.broken.values()
+        problems += [*plan.broken.values(), *plan.refused]
     if problems:
         raise ConfigError(listed("this request", sorted(set(problems))))
     plan.warnings = list(dict.fromkeys(plan.warnings))
