@@ -165,11 +165,12 @@ def _is_entry(entry: object) -> bool:
 
 def _class_names(folder: Path) -> dict[str, str]:
     """Synset to name; a variant without the file takes ImageNet's beside it."""
-    places = dict.fromkeys((folder / CLASS_NAMES, folder.parent / "imagenet" / CLASS_NAMES))
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
+    own, path = folder / CLASS_NAMES, folder.parent / "imagenet" / CLASS_NAMES
+    path = own if own.is_file() else path
+    if not path.is_file():
+        nor = "" if path == own else f" (nor is it in {path.parent})"
         raise DataError(
-            f"{' and '.join(map(str, places))}: missing. It is part of CoOp's ImageNet preparation, 1000 lines "
+            f"{own}: is missing{nor}. It is part of CoOp's ImageNet preparation, 1000 lines "
             '"nXXXXXXXX name". Copy it from there, or see --download imagenet --classnames (docs/data.md).'
         )
     pairs = [line.strip().split(" ", 1) for line in _lines(path, _read_bytes(path)) if line.strip()]
