@@ -31,11 +31,12 @@ BLOCK = re.compile(r"(?ms)(?:^<!-- (?P<marker>[^\n]+) -->\n)?^```(?P<language>\w
 SECONDS = 300  # a block that takes longer hangs
 
 
-def run_page(page: Path, folder: Path, *, run: Callable[[str, Path], tuple[int, str]] | None = None) -> str:
+def run_page(page: Path, folder: Path, *, run: Callable[[str, Path, int], str] | None = None) -> str:
     """Do what a page says, block by block, in a copy of this checkout made in an empty folder.
 
     Args:
-        run: does the commands of a block in a folder, and gives exit code and print. With one there is no copy.
+        run: does the commands of a block in a folder, holds them to their exit code and gives what they print. With
+            one there is no copy.
     Returns:
         All that its commands printed.
     Raises:
@@ -54,9 +55,7 @@ def run_page(page: Path, folder: Path, *, run: Callable[[str, Path], tuple[int, 
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif kind == "run":
-            code, last = (run or by_bash)(text, folder)
-            wanted = int(detail.removeprefix("exit ") or 0)
-            assert code == wanted, f"{page.name}: exit code {code}, not {wanted}, of\n{text}\n{last}"
+            last = (run or _run)(text, folder, int(detail.removeprefix("exit ") or 0))
             printed.append(last)
         elif kind == "message":
             unsaid = [line for line in text.splitlines() if not _is_said(line)]
@@ -77,33 +76,32 @@ def _copy_checkout(folder: Path) -> None:
             shutil.copy(ROOT / name, folder / name)
 
 
-def by_bash(commands: str, folder: Path) -> tuple[int, str]:
-    """Exit code and print of some commands, both streams as they come; `python` is the one that runs the tests."""
+def _run(commands: str, folder: Path, code: int) -> str:
+    """What some commands print, both streams as they come; `python` is the one that runs the tests."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, env=os.environ | {"PATH": programs}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, encoding="utf-8",
     )  # fmt: skip
-    return done.returncode, done.stdout
+    assert done.returncode == code, f"exit code {done.returncode}, not {code}, of\n{commands}\n{done.stdout}"
+    return done.stdout
 
 
-def in_this_process(commands: str, folder: Path) -> tuple[int, str]:
-    """As by_bash; what is a command of this project by itself runs here, where torch is loaded already."""
-    code, printed = 0, []
-    for line in commands.splitlines():
-        if code:
-            break
-        words = shlex.split(line)
+def in_this_process(commands: str, folder: Path, code: int) -> str:
+    """As _run, line by line; what is a command of this project by itself runs here, where torch is loaded already."""
+    lines, printed = commands.splitlines(), []
+    for number, line in enumerate(lines, start=1):
+        wanted, words = code if number == len(lines) else 0, shlex.split(line)
         main = {"run_all.py": run_all.main, "-m": tables.__main__.main}.get(words[1]) if words[0] == "python" else None
         if main is None:
-            code, text = by_bash(line, folder)
-        else:
-            with contextlib.chdir(folder), io.StringIO() as stream:
-                with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
-                    code = main(words[3 if words[1] == "-m" else 2 :])
-                text = stream.getvalue()
-        printed.append(text)
-    return code, "".join(printed)
+            printed.append(_run(line, folder, wanted))
+            continue
+        with contextlib.chdir(folder), io.StringIO() as stream:
+            with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+                ended = main(words[3 if words[1] == "-m" else 2 :])
+            printed.append(stream.getvalue())
+        assert ended == wanted, f"exit code {ended}, not {wanted}, of\n{line}\n{printed[-1]}"
+    return "".join(printed)
 
 
 def _is_said(message: str) -> bool:

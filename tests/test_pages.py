@@ -55,10 +55,13 @@ def test_message_of_the_source_is_known_by_its_fixed_words(follow):
     assert follow(block("<!-- run -->", "true") + text) == ""
 
 
-def test_commands_of_the_project_run_in_this_process_up_to_the_first_that_fails(tmp_path, monkeypatch):
+def test_commands_of_the_project_run_in_this_process_and_only_the_last_may_fail(tmp_path, monkeypatch):
     monkeypatch.setattr(pages.run_all, "main", lambda words: print(Path.cwd().name, *words) or len(words) - 1)
-    commands = "echo one\npython run_all.py --plan\npython run_all.py --seeds '1 2'\necho never"
-    assert in_this_process(commands, tmp_path) == (1, f"one\n{tmp_path.name} --plan\n{tmp_path.name} --seeds 1 2\n")
+    commands = "echo one\npython run_all.py --plan\npython run_all.py --seeds '1 2'"
+    assert in_this_process(commands, tmp_path, 1) == f"one\n{tmp_path.name} --plan\n{tmp_path.name} --seeds 1 2\n"
+    for code, more in ((0, ""), (1, "\necho late"), (2, "")):
+        with pytest.raises(AssertionError, match="exit code 1, not"):
+            in_this_process(commands + more, tmp_path, code)
 
 
 def test_failure_that_a_page_announces_is_none(follow):
