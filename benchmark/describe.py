@@ -50,7 +50,7 @@ def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
         where = f"trained on {', '.join(sorted(trained))}, scored on it and {len(scored)} others"
     shots = ", ".join(map(str, request.shots_of(PROTOCOLS[protocol])))
     head = (
-        f"{protocol} on suite '{request.suite.name}': {where}, {shots} shots, "
+        f"{protocol} on suite '{request.suite.name}': {where}, {shots} shot{'s' * (shots != '1')}, "
         f"seeds {', '.join(map(str, request.seeds))}, backbone {request.backbone}, {request.precision}"
     )
     headers = ["method", "runs", "done", "to run", "trainings", "steps"]

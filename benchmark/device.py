@@ -40,9 +40,8 @@ def choose_device(device: str | None, precision: str, *, local_rank: int = 0) ->
             kind = torch.device(device).type
         except RuntimeError as error:
             raise ConfigError(f"--device {device}: not a device. Allowed: cpu, cuda, cuda:N, mps.") from error
-        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        if not there.get(kind, False):
-            raise ConfigError(f"--device {device}: this machine (or this build of torch) has none. Leave --device out.")
+        if told := _why_not(torch.device(device)):
+            raise ConfigError(f"--device {device}: {told}")
     elif torch.cuda.is_available():
         device = kind = "cuda"
     else:
@@ -56,6 +55,18 @@ def choose_device(device: str | None, precision: str, *, local_rank: int = 0) ->
     if precision == "tf32" and kind != "cuda":
         raise ConfigError("--precision tf32 needs a CUDA GPU; nothing else computes in it. Take fp32.")
     return device
+
+
+def _why_not(device: torch.device) -> str | None:
+    """Why nothing can be computed on a device here, and what to do; None if it can."""
+    if device.type == "cuda" and not torch.backends.cuda.is_built():
+        return f"torch {torch.__version__} was built without CUDA. Install a build with it, or leave --device out."
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "torch sees no GPU. Look at nvidia-smi and CUDA_VISIBLE_DEVICES, or leave --device out."
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        return f"torch sees {count} of them, counted from 0; CUDA_VISIBLE_DEVICES may hide others. Give a lower number."
+    there = device.type in ("cpu", "cuda") or (device.type == "mps" and torch.backends.mps.is_available())
+    return None if there else "this machine (or this build of torch) has none. Leave --device out."
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:

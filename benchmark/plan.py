@@ -97,7 +97,7 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
     problems += _refuse_incapable(plan)
     problems += _misfits(plan, loader)
     if not plan.specs:
-        problems += plan.broken.values()
+        problems += [*plan.broken.values(), *plan.refused]
     if problems:
         raise ConfigError(listed("this request", sorted(set(problems))))
     plan.warnings = list(dict.fromkeys(plan.warnings))
@@ -236,7 +236,7 @@ def _few_steps(plan: Plan) -> list[str]:
     few: dict[tuple[str, str], list[str]] = {}
     for (protocol, method, dataset, shots), spec in one_seed.items():
         if (steps := steps_of(plan, spec)) <= FEW_STEPS:
-            few.setdefault((protocol, method), []).append(f"{steps} on {dataset} at {shots} shots")
+            few.setdefault((protocol, method), []).append(f"{steps} on {dataset} at {shots} shot{'s' * (shots != 1)}")
     return [
         f"{method} in {protocol} trains {FEW_STEPS} steps or fewer in all: {', '.join(found)}."
         for (protocol, method), found in few.items()

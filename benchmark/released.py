@@ -171,11 +171,17 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
 def _refusal(path: Path, reason: str) -> str:
     """What to tell of a pickle that wants more than tensors; torch's own advice would run it."""
     found = re.search(r"GLOBAL ([\w.]+)", reason)
-    what = f"it names {found[1]}" if found else " ".join(reason.split())[:120]
+    if found is None:
+        stated = reason.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        return (
+            f"{path}: is no file of torch, or holds more than tensors ({stated}); nothing of it was run. Give a "
+            "checkpoint as CoOp's code saves it, or a file of --export."
+        )
     code = "s = torch.load('OLD', map_location='cpu', weights_only=False); torch.save(s['state_dict'], 'NEW')"
     return (
-        f"{path}: is refused, since it holds more than tensors ({what}); nothing of it was run. If you trust whoever "
-        f'made it, keep its tensors alone, which runs what it holds: python -c "import torch; {code}". Then load NEW.'
+        f"{path}: is refused, since it holds more than tensors (it names {found[1]}); nothing of it was run. If you "
+        f'trust whoever made it, keep its tensors alone, which runs what it holds: python -c "import torch; {code}". '
+        "Then load NEW."
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
 
@@ -67,6 +67,11 @@ def commits(records: Iterable[RunRecord]) -> list[str]:
     """The commits that runs come from; one with changes says so."""
     found = [record.provenance.get("git") or {} for record in records]
     return sorted({f"{git.get('commit') or 'unknown'}{'+changes' if git.get('dirty') else ''}" for git in found})
+
+
+def number_of_runs(records: Sequence[RunRecord]) -> str:
+    """As captions say it."""
+    return f"{len(records)} run{'s' * (len(records) != 1)}"
 
 
 def dataset_titles() -> dict[str, str]:
@@ -241,7 +246,16 @@ def _compare(one: RunRecord, other: RunRecord, names: Sequence[str], called: str
     for name in names:
         first, second = getattr(one.spec, name), getattr(other.spec, name)
         if first != second:
-            _refuse(one, other, called or name, first, second)
+            _refuse(one, other, called or name, *_unlike(first, second))
+
+
+def _unlike(first: object, second: object) -> tuple[object, object]:
+    """Two values; of two trainings or two mappings only the keys that they do not agree on, as text."""
+    pair = [asdict(value) if is_dataclass(value) else value for value in (first, second)]
+    if not all(isinstance(value, Mapping) for value in pair):
+        return first, second
+    keys = [key for key in {**pair[0], **pair[1]} if pair[0].get(key) != pair[1].get(key)]
+    return tuple(", ".join(f"{key}={value.get(key)}" for key in keys) for value in pair)
 
 
 def _refuse(one: RunRecord, other: RunRecord, what: str, first: object, second: object) -> None:

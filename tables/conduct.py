@@ -9,7 +9,7 @@ from dataclasses import asdict
 from benchmark.config import RunSpec, load_suite
 from benchmark.errors import ConfigError
 from benchmark.records import RunRecord
-from tables.aggregate import commits, dataset_titles, in_order, loaded_note, method_title
+from tables.aggregate import commits, dataset_titles, in_order, loaded_note, method_title, number_of_runs
 from tables.claim_rules import real_datasets
 from tables.grid import Cell, Grid
 
@@ -23,7 +23,7 @@ def headline(records: Sequence[RunRecord]) -> str:
     return (
         f"Suite {_each(r.spec.suite for r in records)}: backbone {_each(r.spec.backbone for r in records)}, "
         f"{_each(r.spec.precision for r in records)}, seeds {_each(r.spec.seed for r in records)}, "
-        f"{len(records)} runs, commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
+        f"{number_of_runs(records)}, commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
         f" {loaded_note(records)}"
     ).rstrip()
 

@@ -9,7 +9,16 @@ from benchmark.config import RunSpec
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records import RunRecord
 from tables import cells
-from tables.aggregate import TRANSFERS, Place, Sheet, check_comparable, commits, loaded_note, method_title
+from tables.aggregate import (
+    TRANSFERS,
+    Place,
+    Sheet,
+    check_comparable,
+    commits,
+    loaded_note,
+    method_title,
+    number_of_runs,
+)
 from tables.arrange import Heading, seeds_by_columns
 from tables.cells import CellOf
 from tables.grid import Grid
@@ -160,6 +169,6 @@ def _facts(records: Sequence[RunRecord], note: str, titles: Mapping[str, str]) -
     source = f"trained on {titles.get(spec.dataset, spec.dataset)}, " if spec.protocol in TRANSFERS else ""
     return (
         f"suite {spec.suite}: {source}backbone {spec.backbone}, {spec.precision}, {', '.join(map(str, shots))} "
-        f"shot{'s' * (shots != [1])}, seeds {', '.join(map(str, seeds))}, {len(records)} runs, commit "
-        f"{', '.join(commits(records))}, {datetime.date.today().isoformat()}."
+        f"shot{'s' * (shots != [1])}, seeds {', '.join(map(str, seeds))}, {number_of_runs(records)}, "
+        f"commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
     ) + "".join(f" {sentence}" for sentence in (loaded_note(records), note) if sentence)

@@ -5,15 +5,25 @@ A marker on the line before a fenced block says what becomes of it:
     <!-- run -->            the block is run by bash, which must succeed
     <!-- run: exit 2 -->    the same, and it must end with this code
     <!-- output -->         every line of the block must stand in what the last run block printed
+    <!-- message -->        the fixed words of every line must stand in the texts of one source file, "..." for the rest
 A bash block without a marker is refused, so that no command of a page goes untried.
 """
 
+import ast
+import contextlib
+import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+
+import run_all
+import tables.__main__
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("benchmark", "methods", "tables", "tests", "run_all.py", "pytest.ini")  # what a reader's commands need
@@ -21,15 +31,19 @@ BLOCK = re.compile(r"(?ms)(?:^<!-- (?P<marker>[^\n]+) -->\n)?^```(?P<language>\w
 SECONDS = 300  # a block that takes longer hangs
 
 
-def run_page(page: Path, folder: Path) -> str:
+def run_page(page: Path, folder: Path, *, run: Callable[[str, Path, int], str] | None = None) -> str:
     """Do what a page says, block by block, in a copy of this checkout made in an empty folder.
 
+    Args:
+        run: does the commands of a block in a folder, holds them to their exit code and gives what they print. With
+            one there is no copy.
     Returns:
         All that its commands printed.
     Raises:
         AssertionError: a block that is not marked, ends otherwise than the page says, or prints something else.
     """
-    _copy_checkout(folder)
+    if run is None:
+        _copy_checkout(folder)
     printed, last = [], ""
     blocks = list(BLOCK.finditer(page.read_text(encoding="utf-8")))
     assert any((block["marker"] or "").startswith("run") for block in blocks), f"{page.name}: no command is marked"
@@ -41,8 +55,11 @@ def run_page(page: Path, folder: Path) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif kind == "run":
-            last = _run(text, folder, int(detail.removeprefix("exit ") or 0))
+            last = (run or _run)(text, folder, int(detail.removeprefix("exit ") or 0))
             printed.append(last)
+        elif kind == "message":
+            unsaid = [line for line in text.splitlines() if not _is_said(line)]
+            assert not unsaid, f"{page.name}: no source file says: {unsaid}"
         elif kind == "output":
             lost = [line for line in text.splitlines() if line.strip() not in last]
             assert not lost, f"{page.name}: not printed: {lost}; printed was:\n{last}"
@@ -68,3 +85,37 @@ def _run(commands: str, folder: Path, code: int) -> str:
     )  # fmt: skip
     assert done.returncode == code, f"exit code {done.returncode}, not {code}, of\n{commands}\n{done.stdout}"
     return done.stdout
+
+
+def in_this_process(commands: str, folder: Path, code: int) -> str:
+    """As _run, line by line; what is a command of this project by itself runs here, where torch is loaded already."""
+    lines, printed = commands.splitlines(), []
+    for number, line in enumerate(lines, start=1):
+        wanted, words = code if number == len(lines) else 0, shlex.split(line)
+        main = {"run_all.py": run_all.main, "-m": tables.__main__.main}.get(words[1]) if words[0] == "python" else None
+        if main is None:
+            printed.append(_run(line, folder, wanted))
+            continue
+        with contextlib.chdir(folder), io.StringIO() as stream:
+            with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+                ended = main(words[3 if words[1] == "-m" else 2 :])
+            printed.append(stream.getvalue())
+        assert ended == wanted, f"exit code {ended}, not {wanted}, of\n{line}\n{printed[-1]}"
+    return "".join(printed)
+
+
+def _is_said(message: str) -> bool:
+    """Whether the words of a message between its "..." stand in the texts of one source file."""
+    parts = [part.strip(" .:;,()'") for part in message.split("...")]
+    return any(all(any(part in text for text in texts) for part in parts) for texts in _texts())
+
+
+@cache
+def _texts() -> list[list[str]]:
+    """The texts in each source file, those of an f-string in pieces."""
+    files = [ROOT / "run_all.py", *(ROOT / "benchmark").rglob("*.py"), *(ROOT / "tables").rglob("*.py")]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    return [
+        [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        for tree in trees
+    ]

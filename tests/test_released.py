@@ -100,6 +100,12 @@ def test_program_in_a_checkpoint_is_named_and_never_run(saved, tmp_path, where, 
     assert str(ran) not in capsys.readouterr().out
 
 
+def test_file_that_is_no_checkpoint_is_refused_without_the_advice_to_run_it(tmp_path):
+    (tmp_path / "split.json").write_text('{"train": []}')
+    with pytest.raises(ConfigError, match=r"is no file of torch, or holds more than tensors \(Unsupported operand"):
+        read_released(tmp_path / "split.json")
+
+
 def test_advice_for_a_refused_file_makes_one_that_is_read(saved, tmp_path, monkeypatch):
     path = saved(scheduler=Attack(os.getenv, "HOME"))
     with pytest.raises(ConfigError) as caught:

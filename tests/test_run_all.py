@@ -161,6 +161,11 @@ def test_method_that_cannot_transfer_is_refused_and_the_rest_runs(call, capsys):
     assert "total           1" in out
 
 
+def test_request_of_which_nothing_is_left_is_refused(call, capsys):
+    assert call("--methods", "tip_adapter") == 2
+    assert "error: this request: tip_adapter, as configured, learns for" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -31,6 +31,13 @@ SMALL_FILES = (
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
     "adapter_config.json", f"*{INDEX}",
 )  # fmt: skip
+OPENAI = {  # what OpenAI's code calls a model, in small letters and with "-" for "/" -> the same weights on the hub
+    "vit-b-32": "openai/clip-vit-base-patch32",
+    "vit-b-16": "openai/clip-vit-base-patch16",
+    "vit-l-14": "openai/clip-vit-large-patch14",
+    "vit-l-14@336px": "openai/clip-vit-large-patch14-336",
+}
+RESNETS = ("rn50", "rn101", "rn50x4", "rn50x16", "rn50x64")
 
 
 def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
@@ -48,8 +55,11 @@ def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
         read_config(local, name)
         check_complete(local, name)
         return local
+    if told := _other_name(name):
+        raise ConfigError(f"Backbone '{name}': {told}")
     if local.exists() or name.startswith((".", "/", "~")):
-        raise ConfigError(f"Backbone '{name}': there is no such folder. Give a folder with config.json or a hub id.")
+        found = "this is a file" if local.exists() else "there is no such folder"
+        raise ConfigError(f"Backbone '{name}': {found}. Give a folder with config.json or a hub id.")
     try:
         folder = _from_hub(name, fetch=fetch)
     except LocalEntryNotFoundError as error:
@@ -65,6 +75,18 @@ def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
         return None
     check_complete(folder, name)
     return folder
+
+
+def _other_name(name: str) -> str | None:
+    """What to give instead of a name or a file of OpenAI's code, and of what can be no hub id."""
+    theirs = (Path(name).stem if name.endswith(".pt") else name).lower().replace("/", "-").removesuffix("-quickgelu")
+    if theirs in OPENAI:
+        return f"OpenAI's code calls it so; its hub id is {OPENAI[theirs]}. Give that."
+    if theirs in RESNETS:
+        return f"this is a ResNet, and only vision transformers fit here. Give {OPENAI['vit-b-16']}, say."
+    if "/" not in name and not Path(name).exists():
+        return "there is no such folder, and a hub id is OWNER/NAME. Give one of the two (docs/backbones.md)."
+    return None
 
 
 def _from_hub(name: str, *, fetch: bool) -> Path:

@@ -114,9 +114,10 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     folder, images = folders_of(entry, root)
     missing = [path for path in (folder, images) if not path.is_dir()]
     if missing:
-        raise DataError(
-            f"{name}: there is no folder {missing[0]}. Put the dataset there in CoOp's layout (docs/data.md)."
-        )
+        advice = f"Put the dataset there in CoOp's layout (docs/data.md), or see --download {name}."
+        if folder.parent.name == entry.folder:
+            advice = f"The data folder is the one that holds {entry.folder}: give {folder.parent.parent}."
+        raise DataError(f"{name}: there is no folder {missing[0]}. {advice}")
     listing = READERS[entry.layout](folder, images, entry.split)
     check_listing(
         listing,

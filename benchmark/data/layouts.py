@@ -165,13 +165,13 @@ def _is_entry(entry: object) -> bool:
 
 def _class_names(folder: Path) -> dict[str, str]:
     """Synset to name; a variant without the file takes ImageNet's beside it."""
-    path = folder / CLASS_NAMES
+    own, path = folder / CLASS_NAMES, folder.parent / "imagenet" / CLASS_NAMES
+    path = own if own.is_file() else path
     if not path.is_file():
-        path = folder.parent / "imagenet" / CLASS_NAMES
-    if not path.is_file():
+        nor = "" if path == own else f" (nor is it in {path.parent})"
         raise DataError(
-            f"{folder / CLASS_NAMES}: is missing (nor is it in {path.parent}). It is part of CoOp's ImageNet "
-            'preparation, 1000 lines "nXXXXXXXX name"; see docs/data.md.'
+            f"{own}: is missing{nor}. It is part of CoOp's ImageNet preparation, 1000 lines "
+            '"nXXXXXXXX name". Copy it from there, or see --download imagenet --classnames (docs/data.md).'
         )
     pairs = [line.strip().split(" ", 1) for line in _lines(path, _read_bytes(path)) if line.strip()]
     wrong = [pair for pair in pairs if len(pair) != 2]

@@ -112,6 +112,29 @@ def test_missing_folder_is_refused(tmp_path):
         locate_checkpoint(tmp_path / "nowhere", fetch=False)
 
 
+@pytest.mark.parametrize(
+    "name, advice",
+    [
+        ("ViT-B/16", "its hub id is openai/clip-vit-base-patch16"),
+        ("ViT-L-14-quickgelu", "its hub id is openai/clip-vit-large-patch14"),
+        ("~/.cache/clip/ViT-B-32.pt", "its hub id is openai/clip-vit-base-patch32"),
+        ("RN50", "only vision transformers"),
+        ("ViT-H-14", "a hub id is OWNER/NAME"),
+    ],
+)
+def test_names_of_other_code_are_refused_with_what_to_give_instead(name, advice):
+    with pytest.raises(ConfigError) as refused:
+        locate_checkpoint(name, fetch=False)
+    assert f"Backbone '{name}'" in str(refused.value)
+    assert advice in str(refused.value)
+
+
+def test_file_is_refused_as_one(tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"")
+    with pytest.raises(ConfigError, match="this is a file"):
+        locate_checkpoint(tmp_path / "weights.pt", fetch=False)
+
+
 def test_hub_id_outside_the_cache_is_not_fetched_by_a_plan(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert locate_checkpoint("somebody/some-clip-that-is-not-there", fetch=False) is None

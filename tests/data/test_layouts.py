@@ -155,6 +155,11 @@ def test_many_problems_are_counted_not_all_shown(pets):
     assert "more" in message
 
 
+def test_dataset_given_as_the_data_folder_is_told_the_folder_above(pets):
+    root = pets(good_split())
+    assert f"give {root}." in problems_of(root / "oxford_pets")
+
+
 def test_missing_folder_and_split_file_say_where_they_belong(tmp_path, pets):
     assert "there is no folder" in problems_of(tmp_path / "nowhere")
     root = pets(good_split())
@@ -253,7 +258,7 @@ def test_folder_without_a_name_and_missing_class_list_are_refused(imagenet):
     write_images(imagenet / "imagenet" / "images" / "val", ["n04/x.jpg"])
     assert "folder 'n04' is not in classnames.txt" in problems_of(imagenet, "imagenet")
     (imagenet / "imagenet" / "classnames.txt").unlink()
-    assert "classnames.txt: is missing" in problems_of(imagenet, "imagenet")
+    assert "classnames.txt: is missing. It is part" in problems_of(imagenet, "imagenet")
 
 
 def test_catalogue_holds_the_papers_datasets_and_a_mirror_of_each():

@@ -51,6 +51,11 @@ def test_few_shot_seeds_of_one_shot_count_have_one_recipe(few):
     )
 
 
+def test_refusal_names_only_the_settings_that_differ(few):
+    one, other = (few("coop", "dtd", 50, shots=4, seed=s, training=Training(epochs=s, batch_size=32)) for s in (1, 2))
+    assert "they differ in training (epochs=1 and epochs=2)." in refused([one, other])
+
+
 def test_sources_are_not_mixed(transfer):
     pair = [transfer("coop", {"imagenet": 50, "dtd": 50}), transfer("copl", {"caltech101": 50, "dtd": 50})]
     assert "source (imagenet and caltech101)" in refused(pair)

@@ -1,0 +1,41 @@
+"""Devices by name: those that are not here are refused with the reason."""
+
+import pytest
+import torch
+
+from benchmark.device import choose_device
+from benchmark.errors import ConfigError
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """gpus(count, built=True) lets torch see so many, in a build with CUDA or without."""
+
+    def see(count, *, built=True):
+        monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: built)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return see
+
+
+@pytest.mark.parametrize(
+    "device, count, built, reason",
+    [
+        ("cuda", 0, False, "built without CUDA"),
+        ("cuda:0", 0, True, "torch sees no GPU"),
+        ("cuda:2", 2, True, "torch sees 2 of them, counted from 0"),
+        ("xpu", 2, True, "has none"),
+        ("gpu", 2, True, "not a device"),
+    ],
+)
+def test_device_that_is_not_here_is_refused_with_the_reason(gpus, device, count, built, reason):
+    gpus(count, built=built)
+    with pytest.raises(ConfigError, match=reason):
+        choose_device(device, "fp32")
+
+
+def test_gpu_that_is_here_is_taken_by_its_number(gpus):
+    gpus(2)
+    assert choose_device("cuda:1", "fp32") == "cuda:1"
+    assert choose_device(None, "fp32", local_rank=3) == "cuda:1"
