@@ -82,6 +82,7 @@ class Tar:
     """
 
     def __init__(self, file: BinaryIO, size: int):
+        self.size = size
         self.stream = _Bounded(file, limit=MOST_RATIO * size + MARGIN)
         self.opened = tarfile.TarFile(fileobj=self.stream)
 

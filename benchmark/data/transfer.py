@@ -82,7 +82,7 @@ def fetch(archive: Archive, folder: Path, *, say: Say) -> Path:
             with tqdm(desc=archive.name, total=archive.size, unit="B", unit_scale=True, disable=_is_quiet()) as bar:
                 patiently(
                     lambda: _get(archive, path, bar),
-                    what=archive.address,
+                    what=f"{archive.name} of the hub" if archive.inside else archive.address,
                     say=say,
                     reached=lambda: size_of(path),
                     on_hub=bool(archive.inside),
