@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ import run_all
 from benchmark.data import transfer as client
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download import WORK
-from tests.data.hub import Hub, serve, zip_folder
+from tests.data.hub import Hub, serve, tar_folder, zip_folder
 
 PARTS = ("train", "val", "test")
+SPLIT = load_catalog()["dtd"].split
 
 
 def make_dataset(folder: Path, name: str) -> Path:
@@ -87,6 +89,34 @@ def authors(hub, monkeypatch):
         hub.published[file] = content
         address = f"{at or hub.url}/authors/{file}"
         monkeypatch.setitem(elsewhere, address, md5 or hashlib.md5(content).hexdigest())
+        return address
+
+    return publish
+
+
+@pytest.fixture
+def pictures(authors, tmp_path):
+    """pictures(): the authors' archive of textures is on their server, without CoOp's list; its address."""
+
+    def publish(file="dtd-r1.0.1.tar.gz", **more):
+        folder = make_dataset(tmp_path / "made" / "dtd", "dtd")
+        (tmp_path / SPLIT).write_bytes((folder / SPLIT).read_bytes())
+        (folder / SPLIT).unlink()
+        (folder / "imdb").mkdir()
+        (folder / "imdb" / "imdb.mat").write_bytes(b"of no use here")
+        return authors("dtd", file, tar_folder(folder, tmp_path / "theirs" / file, top="dtd/"), **more)
+
+    return publish
+
+
+@pytest.fixture
+def in_place(pictures, data, tmp_path):
+    """in_place(): the same, and the list lies alone where the dataset belongs."""
+
+    def publish(**more):
+        address = pictures(**more)
+        (data / "dtd").mkdir(parents=True)
+        shutil.copy(tmp_path / SPLIT, data / "dtd" / SPLIT)
         return address
 
     return publish

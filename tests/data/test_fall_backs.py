@@ -11,38 +11,8 @@ import run_all
 from benchmark.data import download
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download import is_absent, why_incomplete
-from tests.data.conftest import left_behind, make_dataset
+from tests.data.conftest import SPLIT, left_behind, make_dataset
 from tests.data.hub import tar_folder, zip_folder
-
-SPLIT = load_catalog()["dtd"].split
-
-
-@pytest.fixture
-def pictures(authors, tmp_path):
-    """pictures(): the authors' archive of textures is on their server, without CoOp's list; its address."""
-
-    def publish(file="dtd-r1.0.1.tar.gz", **more):
-        folder = make_dataset(tmp_path / "made" / "dtd", "dtd")
-        (tmp_path / SPLIT).write_bytes((folder / SPLIT).read_bytes())
-        (folder / SPLIT).unlink()
-        (folder / "imdb").mkdir()
-        (folder / "imdb" / "imdb.mat").write_bytes(b"of no use here")
-        return authors("dtd", file, tar_folder(folder, tmp_path / "theirs" / file, top="dtd/"), **more)
-
-    return publish
-
-
-@pytest.fixture
-def in_place(pictures, data, tmp_path):
-    """in_place(): the same, and the list lies alone where the dataset belongs."""
-
-    def publish(**more):
-        address = pictures(**more)
-        (data / "dtd").mkdir(parents=True)
-        shutil.copy(tmp_path / SPLIT, data / "dtd" / SPLIT)
-        return address
-
-    return publish
 
 
 def test_list_alone_is_an_absent_dataset_and_anything_beside_it_is_not(data):
@@ -89,18 +59,6 @@ def test_address_that_leads_on_to_another_is_followed(hub, in_place, data, fetch
     monkeypatch.setitem(elsewhere, address.replace("/dtd-", "/moved-dtd-"), elsewhere[address])
     monkeypatch.delitem(elsewhere, address)
     assert fetch("dtd") == 0
-
-
-@pytest.mark.parametrize("inside", ["", "dtd"])
-def test_list_is_taken_from_the_folder_that_is_named(hub, pictures, data, fetch, tmp_path, inside):
-    pictures()
-    (tmp_path / "lists" / inside).mkdir(parents=True)
-    kept = shutil.copy(tmp_path / SPLIT, tmp_path / "lists" / inside / SPLIT)
-    assert fetch("dtd", "--from", tmp_path / "lists") == 0
-    assert why_incomplete("dtd", data) is None
-    assert (data / "dtd" / SPLIT).read_bytes() == (tmp_path / SPLIT).read_bytes()
-    assert kept.is_file()
-    assert [path for _, path, _ in hub.requests if "/api/" in path] == [], "the hub is not asked"
 
 
 def test_missing_lists_are_one_message_before_a_byte_is_fetched(hub, pictures, data, fetch, tmp_path, capsys):
@@ -247,53 +205,6 @@ def test_plan_shows_the_fall_back_and_writes_nothing(in_place, data, fetch, caps
     assert fetch("dtd", "--plan") == 0
     assert address in capsys.readouterr().out
     assert [path.name for path in data.rglob("*")] == ["dtd", SPLIT]
-
-
-def test_folders_archive_of_the_authors_is_taken_and_stays(hub, in_place, data, fetch, tmp_path):
-    in_place()
-    kept = tmp_path / "theirs" / "dtd-r1.0.1.tar.gz"
-    assert fetch("dtd", "--from", kept.parent) == 0
-    assert kept.is_file()
-    assert hub.requests == []
-    record = json.loads((data / download.RECORD).read_text())["dtd"]
-    assert (record["folder"], record["file"]) == (str(kept.parent), kept.name)
-    assert record["md5"] == hashlib.md5(kept.read_bytes()).hexdigest()
-
-
-def test_folders_archive_of_the_authors_with_a_wrong_md5_is_refused_and_stays(in_place, data, fetch, tmp_path, capsys):
-    in_place()
-    kept = tmp_path / "theirs" / "dtd-r1.0.1.tar.gz"
-    kept.write_bytes(kept.read_bytes()[:-1])
-    assert fetch("dtd", "--from", kept.parent) == 2
-    assert f"Put another copy in the place of {kept}." in capsys.readouterr().err
-    assert kept.is_file()
-    assert is_absent("dtd", data)
-
-
-def test_folders_archive_of_the_authors_without_its_list_is_told(hub, pictures, fetch, tmp_path, capsys):
-    pictures()
-    assert fetch("dtd", "--from", tmp_path / "theirs") == 2
-    said = capsys.readouterr().err
-    assert "theirs holds dtd-r1.0.1.tar.gz. The authors' archives can be taken" in said
-    assert f"{SPLIT} is missing" in said
-    assert hub.requests == []
-
-
-def test_zip_called_as_the_authors_is_whole_unless_it_has_their_md5(authors, archive, data, fetch, tmp_path):
-    """The hub's zip and the authors' of Caltech101 and EuroSAT have the same name."""
-    whole = archive("eurosat")
-    split = load_catalog()["eurosat"].split
-    folder = tmp_path / "made" / "eurosat"
-    theirs = zip_folder(folder / "2750", tmp_path / "theirs" / "EuroSAT.zip", top="2750/")
-    authors("eurosat", "EuroSAT.zip", theirs)
-    (tmp_path / "theirs" / split).write_bytes((folder / split).read_bytes())
-    assert fetch("eurosat", "--from", tmp_path / "theirs") == 0
-    assert "md5" in json.loads((data / download.RECORD).read_text())["eurosat"]
-    shutil.rmtree(data / "eurosat")
-    (tmp_path / "theirs" / "EuroSAT.zip").write_bytes(whole)
-    (tmp_path / "theirs" / split).unlink()
-    assert fetch("eurosat", "--from", tmp_path / "theirs") == 0
-    assert "sha256" in json.loads((data / download.RECORD).read_text())["eurosat"]
 
 
 def test_list_that_names_other_pictures_leaves_the_archive_for_the_next_call(hub, in_place, data, fetch, capsys):
