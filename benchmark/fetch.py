@@ -124,7 +124,8 @@ def _put_or_fall_back(name: str, offer: Offer, data: Path, folder: Path | None) 
         of_hub = offer.source.revision is not None  # neither a user's folder nor the authors
         if not of_hub or size_of(offer.archive.growing(data / WORK)):  # what came already is gone on from
             raise
-        others, problems = fall_back({name: str(error)}, data, folder=folder, say=_say)
+        reason = error if isinstance(error, SourceError) else SourceError(str(error))
+        others, problems = fall_back({name: reason}, data, folder=folder, say=_say)
         if problems:
             raise DataError(problems[name]) from error
         _show(others, data)

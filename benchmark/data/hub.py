@@ -62,7 +62,7 @@ def list_hub(repository: str, *, say: Say) -> Source:
     except OfflineModeIsEnabled as error:
         return _list_cache(repository, error)
     except (ValueError, TypeError, KeyError) as error:
-        raise SourceError(f"{api.endpoint}: answers with no list of {repository} ({error}). Is it a hub?") from error
+        raise SourceError(f"{api.endpoint}: answers with no list of {repository} ({error}).", "Is it a hub?") from error
     files = [file for file in info.siblings or () if file.rfilename.lower().endswith(SUFFIX) and file.size is not None]
     if not files or not info.sha:
         raise SourceError(f"{api.endpoint}: {repository} holds no {SUFFIX} file any more.")

@@ -47,7 +47,7 @@ def find_offers(
     try:
         source = list_folder(folder) if folder else list_hub(REPOSITORY, say=say)
     except SourceError as error:
-        offers, problems, reasons = {}, {}, dict.fromkeys(names, str(error))
+        offers, problems, reasons = {}, {}, dict.fromkeys(names, error)
     else:
         offers, problems, reasons = match(names, source)
         theirs = {name: offer for name, offer in offers.items() if offer.archive.md5}
@@ -60,7 +60,7 @@ def find_offers(
     return {name: found[name] for name in names if name in found and name not in problems}, problems
 
 
-def match(names: Iterable[str], source: Source) -> tuple[dict[str, Offer], dict[str, str], dict[str, str]]:
+def match(names: Iterable[str], source: Source) -> tuple[dict[str, Offer], dict[str, str], dict[str, SourceError]]:
     """The archive of each dataset in a source; why none of several is taken; and what else is there where none is.
 
     An archive is a dataset's if it is called as its folder, its name or an alias of the catalogue, whatever the case,
@@ -85,7 +85,8 @@ def match(names: Iterable[str], source: Source) -> tuple[dict[str, Offer], dict[
         elif fitting or theirs:
             found[name] = Offer(archive=(fitting or theirs)[0], source=source)
         else:
-            lacking[name] = f"{source.name} holds no archive of it. It holds {held}."
+            remedy = "Lay it out by hand (docs/data.md), or give --from FOLDER."
+            lacking[name] = SourceError(f"{source.name} holds no archive of it. It holds {held}.", remedy)
     return found, several, lacking
 
 
@@ -103,7 +104,7 @@ def _as_theirs(archive: Archive, entry: CatalogEntry, source: Source) -> Archive
 
 
 def fall_back(
-    reasons: Mapping[str, str], data: Path, *, folder: Path | None, say: Say
+    reasons: Mapping[str, SourceError], data: Path, *, folder: Path | None, say: Say
 ) -> tuple[dict[str, Offer], dict[str, str]]:
     """Offers of the authors' own archives, and why there are none, in words.
 
@@ -112,16 +113,13 @@ def fall_back(
         say: is told that they are taken instead.
     """
     catalog = load_catalog()
-    problems = {
-        name: f"{reason} No other source is known. Lay it out by hand (docs/data.md), or give --from FOLDER."
-        for name, reason in reasons.items()
-        if not catalog[name].elsewhere
-    }
+    offline = constants.is_offline_mode()
+    why = (
+        "Offline mode (HF_HUB_OFFLINE) is on, so no other source is asked." if offline else "No other source is known."
+    )
+    problems = {name: f"{reason} {why}" for name, reason in reasons.items() if offline or not catalog[name].elsewhere}
     left = {name: reason for name, reason in reasons.items() if name not in problems}
-    if left and constants.is_offline_mode():
-        told = "Offline mode (HF_HUB_OFFLINE) is on, so no other source is asked."
-        return {}, problems | {name: f"{reason} {told}" for name, reason in left.items()}
-    splits, lacking = find_lists(left, data, folder)
+    splits, lacking = find_lists({name: str(reason) for name, reason in left.items()}, data, folder)
     offers: dict[str, Offer] = {}
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         answers = pool.map(lambda name: _ask(catalog[name], say), splits)
@@ -129,9 +127,9 @@ def fall_back(
             if isinstance(answer, Archive):
                 offers[name] = Offer(archive=answer, source=AUTHORS, split=splits[name])
             else:
-                problems[name] = f"{reasons[name]} Nor can its authors' archive be had: {answer}"
-    for reason in dict.fromkeys(reasons[name] for name in offers):
-        taken = ", ".join(name for name in offers if reasons[name] == reason)
+                problems[name] = f"{left[name]} Nor can its authors' archive be had: {answer}"
+    for reason in dict.fromkeys(left[name].problem for name in offers):
+        taken = ", ".join(name for name in offers if left[name].problem == reason)
         say(f"{reason} The authors' archives are taken instead: {taken}.")
     return offers, problems | lacking
 
@@ -164,7 +162,7 @@ def find_lists(
             f"{LISTS_AT} links them. Put each there, or all into one folder and add --from FOLDER; then give the same "
             "command again."
         )
-        where = f"{reason} The authors' archives can be taken, but they lack CoOp's lists, which must be there first"
+        where = f"{reason} The authors' archives can be taken once CoOp's lists are there"
         problems |= dict.fromkeys(lists, listed(where, [f"{path} is missing" for path in lists.values()], remedy))
     return splits, problems
 
@@ -188,7 +186,7 @@ def _ask(entry: CatalogEntry, say: Say) -> Archive | str:
         try:
             size = size_at(address, say=say)
         except SourceError as error:
-            problems.append(str(error))
+            problems.append(error.problem)
         else:
             return Archive(name=_file_name(address), size=size, md5=md5, content=md5, address=address)
     return " ".join(problems)

@@ -33,7 +33,15 @@ Say = Callable[[str], None]
 
 
 class SourceError(DataError):
-    """A source does not give what was asked of it; another one may."""
+    """A source does not give what was asked of it; another one may.
+
+    Attributes:
+        problem: a sentence that leaves out what to do about it.
+    """
+
+    def __init__(self, problem: str, remedy: str = ""):
+        super().__init__(f"{problem} {remedy}".rstrip())
+        self.problem = problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +124,7 @@ def size_at(address: str, *, say: Say) -> int:
 
     length = patiently(ask, what=address, say=say, first=True, on_hub=False)
     if not length.isdigit():
-        raise SourceError(f"{address} does not say how large it is. Fetch it by other means, and give --from FOLDER.")
+        raise SourceError(f"{address} does not say how large it is.", "Fetch it by other means and give --from FOLDER.")
     return int(length)
 
 
@@ -141,8 +149,8 @@ def _check(archive: Archive, path: Path) -> None:
         if path != archive.path:
             shutil.rmtree(path.parent)
         raise SourceError(
-            f"{archive.name} is damaged or another file: {kind} {found[:16]}... where {wanted[:16]}... is known of it. "
-            + (f"Put another copy in the place of {path}." if path == archive.path else "It was deleted.")
+            f"{archive.name} is damaged or another file: {kind} {found[:16]}... where {wanted[:16]}... is known of it.",
+            f"Put another copy in the place of {path}." if path == archive.path else "It was deleted.",
         )
 
 
@@ -215,7 +223,8 @@ def patiently(
             wait = _wait_for(error, failed)
             most = FIRST_TRIES if first and not isinstance(error, HfHubHTTPError) else TRIES
             if wait is None or wait > LONGEST_WAIT or failed >= most:
-                raise SourceError(f"{what} {_explain(error, wait, on_hub=on_hub)}") from error
+                remedy = _remedy(error, wait, on_hub=on_hub)
+                raise SourceError(f"{what} {_short(error)}.", remedy if first else f"{remedy} {GO_ON}") from error
             say(f"{what} {_short(error)}; trying again in {wait} s.")
         for _ in range(wait):
             stopping.check()
@@ -242,27 +251,24 @@ def _short(error: HTTPError) -> str:
     if not isinstance(error, HfHubHTTPError):
         return f"cannot be had ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
     status = error.response.status_code
-    return "is held back: too many requests (429)" if status == 429 else f"is answered with an error ({status})"
+    if status == 429:
+        return "is held back: too many requests (429)"
+    answers = {401: "is refused", 403: "is refused", 404: "is not there", 410: "is not there"}
+    return f"{answers.get(status, 'is answered with an error')} ({status})"
 
 
-def _explain(error: HTTPError, wait: int | None, *, on_hub: bool) -> str:
-    """What went wrong and what to do."""
+def _remedy(error: HTTPError, wait: int | None, *, on_hub: bool) -> str:
+    """What to do about it."""
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    folder = "give --from FOLDER" if on_hub else "fetch it by other means and give --from FOLDER"
-    if status in (401, 403):
-        login = "log in with `hf auth login` or set HF_TOKEN, or " if on_hub else ""
-        return _sentences(f"is refused ({status})", login + folder)
-    if status in (404, 410):
-        return _sentences(f"is not there ({status})", ("look at HF_ENDPOINT, or " if on_hub else "") + folder)
     if status == 429 and wait is not None and wait > LONGEST_WAIT:
-        token = "; a token (HF_TOKEN) may help" if on_hub else ""
-        return f"{_short(error)[:-6]}, and {wait} s are to be waited. Come back then{token}."
-    mirror = ", or set HF_ENDPOINT to a mirror" if on_hub else ""
-    return f"{_sentences(_short(error), f'connect or wait{mirror}; or {folder}')} {GO_ON}"
-
-
-def _sentences(problem: str, remedy: str) -> str:
-    return f"{problem}. {remedy[0].upper()}{remedy[1:]}."
+        return f"{wait} s are to be waited: come back then{'; a token (HF_TOKEN) may help' if on_hub else ''}."
+    if not on_hub:
+        return "Connect or wait; or fetch it by other means and give --from FOLDER."
+    if status in (401, 403):
+        return "Log in with `hf auth login` or set HF_TOKEN, or give --from FOLDER."
+    if status in (404, 410):
+        return "Look at HF_ENDPOINT, or give --from FOLDER."
+    return "Connect, wait, or set HF_ENDPOINT to a mirror; or give --from FOLDER."
 
 
 def _is_quiet() -> bool:

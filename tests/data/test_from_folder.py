@@ -50,7 +50,7 @@ def test_folders_archive_of_the_authors_without_its_list_is_told(hub, pictures, 
     pictures()
     assert fetch("dtd", "--from", tmp_path / "theirs") == 2
     said = capsys.readouterr().err
-    assert "theirs holds dtd-r1.0.1.tar.gz. The authors' archives can be taken" in said
+    assert "theirs holds dtd-r1.0.1.tar.gz. The authors' archives can be taken once" in said
     assert f"{SPLIT} is missing" in said
     assert hub.requests == []
 

@@ -129,7 +129,7 @@ def test_wait_of_an_hour_is_told_not_waited(hub, archive, data, fetch, capsys, m
     hub.files = {"dtd.zip": archive("dtd")}
     hub.broken, hub.headers = {"": 429}, {"Retry-After": "3600"}
     assert fetch("dtd") == 2
-    assert "3600 s are to be waited" in capsys.readouterr().err
+    assert "3600 s are to be waited: come back then" in capsys.readouterr().err
 
 
 def test_hub_that_cannot_be_reached_is_one_message(data, fetch, capsys, monkeypatch):
