@@ -108,6 +108,7 @@ def fetch_all(names: list[str], options: argparse.Namespace, data: Path, failed:
     if options.plan:
         return
     for number, (name, offer) in enumerate(offers.items(), start=1):
+        print(f"[{number}/{len(offers)}] {name}: {offer.archive.name} ...", flush=True)  # a log file shows no bar
         try:
             _put_or_fall_back(name, offer, data, folder)
         except BenchmarkError as error:

@@ -21,6 +21,8 @@ def test_list_alone_is_an_absent_dataset_and_anything_beside_it_is_not(data):
     assert is_absent("dtd", data)
     (data / "dtd" / "notes.txt").write_text("a user's own")
     assert not is_absent("dtd", data)
+    (data / "eurosat" / load_catalog()["eurosat"].split).mkdir(parents=True)
+    assert not is_absent("eurosat", data)
 
 
 @pytest.mark.parametrize("gone", [404, 410, 401, 500, None])
