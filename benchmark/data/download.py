@@ -107,8 +107,9 @@ def install(name: str, archive: Path, data: Path, *, split: Path | None = None) 
             (root / IMAGENET).symlink_to((data / IMAGENET).resolve(), target_is_directory=True)
         if problem := why_incomplete(name, root):
             from_elsewhere = split is not None or entry.layout.startswith("image_folder")  # lists, or class names
+            remedy = f" Look at {split}, or fetch it again; the archive is kept." if split else ""
             raise (DataError if from_elsewhere else ArchiveError)(
-                f"{archive.name} is no whole dataset. {problem.replace(str(root), str(data))}"
+                f"{archive.name} is no whole dataset. {problem.replace(str(root), str(data))}{remedy}"
             )
         if hasattr(os, "sync"):
             os.sync()  # after a power cut, too, what has its name is whole

@@ -215,7 +215,9 @@ def test_list_that_names_other_pictures_leaves_the_archive_for_the_next_call(hub
     split["test"].append(["0/never_was.jpg", 0, "class 0"])
     (data / "dtd" / SPLIT).write_text(json.dumps(split))
     assert fetch("dtd") == 2
-    assert f"{data / 'dtd' / 'images' / '0' / 'never_was.jpg'} first" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{data / 'dtd' / 'images' / '0' / 'never_was.jpg'} first" in said
+    assert f"Look at {data / 'dtd' / SPLIT}" in said
     split["test"].pop()
     (data / "dtd" / SPLIT).write_text(json.dumps(split))
     before = len(hub.fetched())
