@@ -68,7 +68,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def _add_fetching(add: Callable) -> None:
     add("--download", nargs="+", metavar="NAME", help="fetch these datasets into --data, or 'all' but ImageNet; what "
         "is there stays; with --plan only sizes are shown")  # fmt: skip
-    add("--from", type=Path, metavar="FOLDER", dest="archives", help="take the archives from there, not from the hub")
+    add("--from", type=Path, metavar="FOLDER", dest="archives", help="take archives, or CoOp's lists, from "
+        "there, not from the hub")  # fmt: skip
     add("--imagenet", nargs="+", metavar="PATH", help="with --download imagenet: link this tree, which holds train/ "
         "and val/, or train=PATH val=PATH")  # fmt: skip
     add("--classnames", action="store_true", help="with --download imagenet: write its classnames.txt too, from a "

@@ -11,6 +11,7 @@ from benchmark.cache import cache_folder
 from benchmark.clip.checkpoint import weight_files
 from benchmark.clip.locate import bytes_on_hub
 from benchmark.data.catalog import load_catalog
+from benchmark.data.download import is_absent
 from benchmark.data.survey import How, Survey, survey_embedded, survey_known, survey_own
 from benchmark.data.synthetic.suite import DRAWN, suite_version
 from benchmark.errors import BenchmarkError, ConfigError
@@ -176,13 +177,9 @@ def _next_command(survey: Survey, request: Request) -> str | None:
     if survey.name == BY_HAND and survey.counts is not None:
         return command(["--doctor", "--datasets", survey.name, *data])
     fetch = command(["--download", survey.name, *data])
-    if survey.name == BY_HAND or not os.path.lexists(survey.folder) or _is_empty(survey.folder):
+    if survey.name == BY_HAND or is_absent(survey.name, request.data):
         return fetch
     return f"mv {shlex.quote(survey.folder)} {shlex.quote(_free_name(survey.folder))} && {fetch}"
-
-
-def _is_empty(folder: str) -> bool:
-    return os.path.isdir(folder) and not os.path.islink(folder) and not any(os.scandir(folder))
 
 
 def _free_name(folder: str) -> str:

@@ -14,20 +14,18 @@ from benchmark.data.catalog import load_catalog
 from benchmark.data.download import (
     ALL,
     IMAGENET,
-    REPOSITORY,
     WORK,
     choose,
-    elsewhere,
     install,
     is_absent,
-    match,
     need,
     read_record,
     why_incomplete,
     write_record,
 )
-from benchmark.data.hub import Archive, Source, fetch, list_folder, list_hub
-from benchmark.data.unpack import ArchiveError
+from benchmark.data.offers import AUTHORS, Offer, fall_back, find_offers
+from benchmark.data.packed import ArchiveError
+from benchmark.data.transfer import Archive, SourceError, fetch, size_of
 from benchmark.errors import BenchmarkError, ConfigError, DataError, listed
 
 
@@ -47,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
                 wanted.append(name)
             elif problem := why_incomplete(name, data):
                 place = data / load_catalog()[name].folder
-                _fail(name, f"{problem} Complete it, or move {place} away and it is fetched whole.", failed)
+                _fail([name], f"{problem} Complete it, or move {place} away and it is fetched whole.", failed)
             else:
                 print(f"{name}: is there, in {data / load_catalog()[name].folder}.")
         if wanted:
@@ -82,14 +80,14 @@ def prepare_imagenet(options: argparse.Namespace, data: Path, failed: dict[str, 
         if options.classnames and not options.plan:
             print(f"{IMAGENET}: class names are those of {imagenet.write_class_names(data)}.")
     except BenchmarkError as error:
-        _fail(IMAGENET, str(error), failed)
+        _fail([IMAGENET], str(error), failed)
         return
     if is_absent(IMAGENET, data):
         if not options.plan:
             failed[IMAGENET] = "is not there"
         print(imagenet.instructions(data))
     elif problem := why_incomplete(IMAGENET, data):
-        _fail(IMAGENET, f"{problem}\n{imagenet.instructions(data)}", failed)
+        _fail([IMAGENET], f"{problem}\n{imagenet.instructions(data)}", failed)
     else:
         print(f"{IMAGENET}: is there, in {data / load_catalog()[IMAGENET].folder}.")
 
@@ -100,37 +98,51 @@ def fetch_all(names: list[str], options: argparse.Namespace, data: Path, failed:
     Raises:
         DataError: nothing can be listed, or it does not fit on the disk.
     """
-    source = list_folder(options.archives.expanduser()) if options.archives else list_hub(REPOSITORY, say=_say)
-    found, problems = match(names, source)
-    for name, problem in problems.items():
-        _fail(name, problem, failed)
-    if not found:
+    folder = options.archives.expanduser() if options.archives else None
+    offers, problems = find_offers(names, data, folder=folder, say=_say)
+    for problem in dict.fromkeys(problems.values()):
+        _fail([name for name in problems if problems[name] == problem], problem, failed)
+    if not offers:
         return
-    _show(found, source, data)
+    _show(offers, data)
     if options.plan:
         return
-    for number, (name, archive) in enumerate(found.items(), start=1):
+    for number, (name, offer) in enumerate(offers.items(), start=1):
+        print(f"[{number}/{len(offers)}] {name}: {offer.archive.name} ...", flush=True)  # a log file shows no bar
         try:
-            _put(name, archive, source, data)
+            _put_or_fall_back(name, offer, data, folder)
         except BenchmarkError as error:
-            _fail(name, str(error), failed)
+            _fail([name], str(error), failed)
         else:
-            print(f"[{number}/{len(found)}] {name}: is in {data / load_catalog()[name].folder}.", flush=True)
+            print(f"[{number}/{len(offers)}] {name}: is in {data / load_catalog()[name].folder}.", flush=True)
 
 
-def _put(name: str, archive: Archive, source: Source, data: Path) -> None:
+def _put_or_fall_back(name: str, offer: Offer, data: Path, folder: Path | None) -> None:
+    """One dataset from its archive into its place; from its authors' where the hub's is gone or damaged."""
+    try:
+        _put(name, offer, data)
+    except (SourceError, ArchiveError) as error:
+        of_hub = offer.source.revision is not None  # neither a user's folder nor the authors
+        if not of_hub or size_of(offer.archive.growing(data / WORK)):  # what came already is gone on from
+            raise
+        reason = error if isinstance(error, SourceError) else SourceError(str(error))
+        others, problems = fall_back({name: reason}, data, folder=folder, say=_say)
+        if problems:
+            raise DataError(problems[name]) from error
+        _show(others, data)
+        _put(name, others[name], data)
+
+
+def _put(name: str, offer: Offer, data: Path) -> None:
     """One dataset from its archive into its place."""
+    file = fetch(offer.archive, data / WORK, say=_say)
     try:
-        file = fetch(archive, source, data / WORK, say=_say)
-    except DataError as error:
-        raise DataError(f"{error}{elsewhere(load_catalog()[name])}") from error
-    try:
-        install(name, file, data)
-        write_record(name, archive, source, file, data=data)
+        install(name, file, data, split=offer.split)
+        write_record(name, offer, file, data=data)
     except ArchiveError:
-        _throw_away(file, archive)
+        _throw_away(file, offer.archive)
         raise
-    _throw_away(file, archive)
+    _throw_away(file, offer.archive)
 
 
 def _throw_away(file: Path, archive: Archive) -> None:
@@ -139,15 +151,18 @@ def _throw_away(file: Path, archive: Archive) -> None:
         shutil.rmtree(file.parent)
 
 
-def _show(found: dict[str, Archive], source: Source, data: Path) -> None:
+def _show(offers: dict[str, Offer], data: Path) -> None:
     """Print what comes, from where and how large; refuse what does not fit."""
-    at = f", revision {source.revision[:12]}" if source.revision else ""
-    print(f"From {source.name}{at}:")
-    width = max(map(len, found))
-    for name, archive in found.items():
-        print(f"  {name:<{width}}  {_size(archive.size):>10}  {archive.name}{' (here)' if archive.path else ''}")
+    width = max(map(len, offers))
+    for source in dict.fromkeys(offer.source for offer in offers.values()):
+        at = f", revision {source.revision[:12]}" if source.revision else ""
+        print(f"From {source.name}{at}:")
+        for name, archive in ((name, offer.archive) for name, offer in offers.items() if offer.source == source):
+            what = archive.address if source is AUTHORS else archive.name
+            print(f"  {name:<{width}}  {_size(archive.size):>10}  {what}{' (here)' if archive.path else ''}")
     there = next(folder for folder in (data, *data.absolute().parents) if folder.is_dir())
-    needed, free = need(found.values(), data / WORK), shutil.disk_usage(there).free
+    needed = need((offer.archive for offer in offers.values()), data / WORK)
+    free = shutil.disk_usage(there).free
     print(
         f"{_size(needed.fetched)} to fetch; with what is unpacked about {_size(needed.peak)} of the disk, of which "
         f"{_size(free)} are free.",
@@ -171,9 +186,10 @@ def _alone(data: Path) -> contextlib.AbstractContextManager:
         raise DataError(f"{data}: cannot be written ({error.strerror}). Give a folder of yours by --data.") from error
 
 
-def _fail(name: str, problem: str, failed: dict[str, str]) -> None:
-    failed[name] = problem
-    print(f"error: {problem if problem.startswith(name) else f'{name}: {problem}'}", file=sys.stderr, flush=True)
+def _fail(names: list[str], problem: str, failed: dict[str, str]) -> None:
+    failed |= dict.fromkeys(names, problem)
+    where = "" if problem.startswith(names[0]) else f"{', '.join(names)}: "
+    print(f"error: {where}{problem}", file=sys.stderr, flush=True)
 
 
 def _say(text: str) -> None:

@@ -1,22 +1,21 @@
-"""Which datasets a data folder lacks, the archive of each, and putting one in place: whole or not at all."""
+"""Which datasets a data folder lacks, and putting one in place: whole or not at all."""
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmark.data.catalog import CatalogEntry, load_catalog, load_dataset
-from benchmark.data.hub import SUFFIX, Archive, Source, size_of
-from benchmark.data.unpack import ArchiveError, unpack
+from benchmark.data.catalog import load_catalog, load_dataset
+from benchmark.data.offers import AUTHORS, Offer
+from benchmark.data.packed import ArchiveError
+from benchmark.data.transfer import Archive, digest_of, size_of
+from benchmark.data.unpack import unpack
 from benchmark.errors import ConfigError, DataError, RecordError, did_you_mean
-from benchmark.provenance import sha256_file
 from benchmark.records import write_whole
 
-REPOSITORY = "zhengli97/prompt_learning_dataset"  # a model repository; one zip a dataset, CoOp's split files in it
 IMAGENET = "imagenet"  # may not be handed on, so nobody's repository holds it
 ALL = "all"
 RECORD = ".downloads.json"  # in the data folder: where each dataset is from
@@ -56,11 +55,12 @@ def choose(words: Iterable[str]) -> list[str]:
 
 
 def is_absent(name: str, data: Path) -> bool:
-    """Whether nothing lies where a dataset would; an empty folder is nothing."""
-    folder = data / load_catalog()[name].folder
+    """Whether nothing lies where a dataset would, or its split file alone, which waits for the authors' pictures."""
+    entry = load_catalog()[name]
+    folder = data / entry.folder
     if folder.is_symlink() or not folder.is_dir():
         return not os.path.lexists(folder)
-    return not any(folder.iterdir())
+    return all(path.name == entry.split and path.is_file() for path in folder.iterdir())
 
 
 def why_incomplete(name: str, data: Path) -> str | None:
@@ -78,37 +78,6 @@ def why_incomplete(name: str, data: Path) -> str | None:
     return f"{name}: {len(missing)} of {len(paths)} listed pictures are missing, {missing[0]} first."
 
 
-def match(names: Iterable[str], source: Source) -> tuple[dict[str, Archive], dict[str, str]]:
-    """The archive of each dataset, and for those that have none or several, why, in words.
-
-    An archive is a dataset's if it is called as its folder, its name or an alias of the catalogue, whatever the case,
-    dashes and underscores.
-    """
-    found, problems = {}, {}
-    for name in names:
-        entry = load_catalog()[name]
-        wanted = {_plain(known) for known in (name, entry.folder, *entry.aliases)}
-        fitting = [archive for archive in source.archives if _plain(archive.name[: -len(SUFFIX)]) in wanted]
-        if len(fitting) == 1:
-            found[name] = fitting[0]
-        elif fitting:
-            shown = ", ".join(archive.inside or archive.name for archive in fitting)
-            problems[name] = f"{name}: {source.name} holds several archives of it: {shown}. Keep one, and give --from."
-        else:
-            shown = ", ".join(archive.name for archive in source.archives)
-            problems[name] = f"{name}: {source.name} holds no archive of it. It holds {shown}.{elsewhere(entry)}"
-    return found, problems
-
-
-def elsewhere(entry: CatalogEntry) -> str:
-    """Where else pictures can be had, as the end of a message; empty where the catalogue knows of none."""
-    places = [f"{address} (MD5 {checksum})" for address, checksum in entry.elsewhere.items()]
-    if not places:
-        return ""
-    lists = f"; {entry.split} is linked in CoOp's DATASETS.md" if entry.split else ""
-    return f" Its pictures are also at {', '.join(places)}{lists}. Lay them out as in docs/data.md."
-
-
 def need(archives: Iterable[Archive], work: Path) -> Need:
     """What these archives, one after another, take of the disk that the data folder is on."""
     fetched = held = peak = 0
@@ -120,33 +89,50 @@ def need(archives: Iterable[Archive], work: Path) -> Need:
     return Need(fetched=fetched, peak=peak)
 
 
-def install(name: str, archive: Path, data: Path) -> None:
+def install(name: str, archive: Path, data: Path, *, split: Path | None = None) -> None:
     """Unpack an archive beside its place, see that the dataset can be read from there, and move it there in one step.
 
+    Args:
+        split: the split file, where the archive brings the pictures alone.
     Raises:
         ArchiveError: it is damaged, not to be trusted, or no whole dataset; the data folder is as it was.
-        DataError: something else is missing, space say; the data folder is as it was.
+        DataError: something else is missing, space or what a list names say; the data folder is as it was.
     """
     entry = load_catalog()[name]
     root = data / WORK / f"unpacking-{name}"
     try:
         shutil.rmtree(root, ignore_errors=True)
-        unpack(archive, entry, root / entry.folder)
+        unpack(archive, entry, root / entry.folder, split=split)
         if (data / IMAGENET).is_dir():  # shifted versions take class names from there
             (root / IMAGENET).symlink_to((data / IMAGENET).resolve(), target_is_directory=True)
         if problem := why_incomplete(name, root):
-            needs_names = entry.layout.startswith("image_folder")  # these may come from elsewhere
-            raise (DataError if needs_names else ArchiveError)(
-                f"{archive.name} is no whole dataset. {problem.replace(str(root), str(data))}"
+            from_elsewhere = split is not None or entry.layout.startswith("image_folder")  # lists, or class names
+            remedy = f" Look at {split}, or fetch it again; the archive is kept." if split else ""
+            raise (DataError if from_elsewhere else ArchiveError)(
+                f"{archive.name} is no whole dataset. {problem.replace(str(root), str(data))}{remedy}"
             )
         if hasattr(os, "sync"):
             os.sync()  # after a power cut, too, what has its name is whole
-        try:
-            os.rename(root / entry.folder, data / entry.folder)
-        except OSError as error:
-            raise DataError(f"{data / entry.folder}: cannot be put in place ({error.strerror}).") from error
+        _move(root / entry.folder, data / entry.folder, entry.split, last=entry.images)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _move(made: Path, place: Path, split: str, *, last: str) -> None:
+    """A dataset into its place in one step. A place that holds its split file keeps that; pictures come last."""
+    try:
+        if not (split and (place / split).is_file()):
+            os.rename(made, place)
+            return
+        if (place / split).read_bytes() != (made / split).read_bytes():
+            raise DataError(
+                f"{place / split}: is another list than the archive's. Move it away and give the same command again."
+            )
+        for path in sorted(made.iterdir(), key=lambda path: path.name == last):
+            if path.name != split:
+                os.rename(path, place / path.name)
+    except OSError as error:
+        raise DataError(f"{place}: cannot be put in place ({error.strerror}).") from error
 
 
 def read_record(data: Path) -> dict[str, dict]:
@@ -169,7 +155,7 @@ def read_record(data: Path) -> dict[str, dict]:
     return record
 
 
-def write_record(name: str, archive: Archive, source: Source, file: Path, *, data: Path) -> None:
+def write_record(name: str, offer: Offer, file: Path, *, data: Path) -> None:
     """Add where a dataset is from.
 
     Args:
@@ -177,11 +163,16 @@ def write_record(name: str, archive: Archive, source: Source, file: Path, *, dat
     Raises:
         DataError: it cannot be written.
     """
+    archive, source = offer.archive, offer.source
+    if source is AUTHORS:
+        origin = {"address": archive.address}
+    else:
+        origin = {"repository" if source.revision else "folder": source.name, "revision": source.revision}
+    checksum = {"md5": archive.md5} if archive.md5 else {"sha256": archive.sha256 or digest_of(file, "sha256")}
     entry = {
-        "repository" if source.revision else "folder": source.name,
-        "revision": source.revision,
+        **origin,
         "file": archive.inside or archive.name,
-        "sha256": archive.sha256 or sha256_file(file),
+        **checksum,
         "size": archive.size,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -190,7 +181,3 @@ def write_record(name: str, archive: Archive, source: Source, file: Path, *, dat
         write_whole(data / RECORD, content.encode())
     except RecordError as error:
         raise DataError(f"{name} is in place, but where it is from could not be noted. {error}") from error
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -146,6 +146,8 @@ READERS: dict[str, Callable[[Path, Path, str], Listing]] = {
 
 def leaves_folder(path: str) -> bool:
     """Whether a path of a split file, read by any system's rules, could point outside the image folder."""
+    if path and path[0] not in "/\\" and ".." not in path and ":" not in path and "\0" not in path:
+        return False  # as nearly all of a million paths; taking them apart is slow
     windows = PureWindowsPath(path)
     return (
         not path or path.startswith("/") or bool(windows.drive or windows.root) or ".." in windows.parts or "\0" in path

@@ -1,6 +1,8 @@
 """Fixtures of the data tests: a hub on the loopback address, and small datasets as the archives that it holds."""
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,14 @@ from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 from PIL import Image
 
-from benchmark.data import hub as client
+import run_all
+from benchmark.data import transfer as client
 from benchmark.data.catalog import load_catalog
-from tests.data.hub import Hub, serve, zip_folder
+from benchmark.data.download import WORK
+from tests.data.hub import Hub, serve, tar_folder, zip_folder
 
 PARTS = ("train", "val", "test")
+SPLIT = load_catalog()["dtd"].split
 
 
 def make_dataset(folder: Path, name: str) -> Path:
@@ -24,6 +29,23 @@ def make_dataset(folder: Path, name: str) -> Path:
         Image.effect_noise((16, 16), 50).save(folder / entry.images / path)  # noise: it does not shrink in a zip
     (folder / entry.split).write_text(json.dumps(split))
     return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The data folder, not there yet."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def fetch(data):
+    """fetch("dtd", "--from", folder): the command line with the data folder; the exit code."""
+    return lambda *words: run_all.main(["--data", str(data), "--download", *map(str, words)])
+
+
+def left_behind(data):
+    """What lies in the work folder beside its lock."""
+    return sorted(path.name for path in (data / WORK).iterdir() if path.name != "lock")
 
 
 @pytest.fixture
@@ -54,3 +76,47 @@ def archive(tmp_path):
         return zip_folder(folder, tmp_path / "zips" / f"{name}.zip", top=top)
 
     return pack
+
+
+@pytest.fixture
+def authors(hub, monkeypatch):
+    """authors("dtd", "dtd-r1.tar.gz", content): the fall-back that the catalogue knows of a dataset; its address."""
+
+    def publish(name: str, file: str, content: bytes, *, md5: str = "", at: str = "") -> str:
+        elsewhere = load_catalog()[name].elsewhere
+        for address in list(elsewhere):
+            monkeypatch.delitem(elsewhere, address)
+        hub.published[file] = content
+        address = f"{at or hub.url}/authors/{file}"
+        monkeypatch.setitem(elsewhere, address, md5 or hashlib.md5(content).hexdigest())
+        return address
+
+    return publish
+
+
+@pytest.fixture
+def pictures(authors, tmp_path):
+    """pictures(): the authors' archive of textures is on their server, without CoOp's list; its address."""
+
+    def publish(file="dtd-r1.0.1.tar.gz", **more):
+        folder = make_dataset(tmp_path / "made" / "dtd", "dtd")
+        (tmp_path / SPLIT).write_bytes((folder / SPLIT).read_bytes())
+        (folder / SPLIT).unlink()
+        (folder / "imdb").mkdir()
+        (folder / "imdb" / "imdb.mat").write_bytes(b"of no use here")
+        return authors("dtd", file, tar_folder(folder, tmp_path / "theirs" / file, top="dtd/"), **more)
+
+    return publish
+
+
+@pytest.fixture
+def in_place(pictures, data, tmp_path):
+    """in_place(): the same, and the list lies alone where the dataset belongs."""
+
+    def publish(**more):
+        address = pictures(**more)
+        (data / "dtd").mkdir(parents=True)
+        shutil.copy(tmp_path / SPLIT, data / "dtd" / SPLIT)
+        return address
+
+    return publish

@@ -1,11 +1,15 @@
 """A hub on the loopback address: the requests by which a model repository is listed and its files are fetched.
 
+It stands for the servers of datasets' authors too, whose files lie below /authors/.
+
 It answers as huggingface.co does, so far as a client can tell, and misbehaves where a test asks for it.
 """
 
+import contextlib
 import hashlib
 import json
 import re
+import tarfile
 import threading
 import zipfile
 from collections.abc import Mapping
@@ -14,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
 
-from benchmark.data.download import REPOSITORY
+from benchmark.data.hub import REPOSITORY
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -25,6 +29,7 @@ class Hub:
 
     Attributes:
         files: name to content.
+        published: the same of what lies below /authors/.
         broken: name to the HTTP status that fetching it is answered with; "" is the list of the repository.
         headers: added to such answers.
         patience: so many times a broken answer is given; then all is well.
@@ -36,6 +41,7 @@ class Hub:
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
+    published: dict[str, bytes] = field(default_factory=dict)
     broken: dict[str, int] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     patience: int = 1000
@@ -48,8 +54,8 @@ class Hub:
 
     def fetched(self) -> list[tuple[str, str | None]]:
         """The files that were asked for, each with its range."""
-        asked = [(path.rpartition("/")[2], range_) for method, path, range_ in self.requests if "/resolve/" in path]
-        return asked
+        files = ("/resolve/", "/authors/")
+        return [(path.rpartition("/")[2], part) for _, path, part in self.requests if any(at in path for at in files)]
 
     def listing(self) -> dict:
         """The answer to the question what the repository is and holds."""
@@ -78,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         """List, or send a file or the rest of it."""
-        if REPOSITORY in self.path:  # huggingface_hub asks for other things of its own
+        if REPOSITORY in self.path or "/authors/" in self.path:  # huggingface_hub asks for other things of its own
             self.hub.requests.append((self.command, self.path, self.headers.get("Range")))
             self.hub.tokens.append(self.headers.get("Authorization"))
         path = self.path.partition("?")[0]
@@ -86,11 +92,14 @@ class Handler(BaseHTTPRequestHandler):
             if not self._is_broken(""):
                 self._answer(200, json.dumps(self.hub.listing()).encode())
             return
-        found = re.fullmatch(rf"/{REPOSITORY}/resolve/{REVISION}/(.+)", path)
-        if found is None or found[1] not in self.hub.files:
+        found = re.fullmatch(rf"/{REPOSITORY}/resolve/{REVISION}/(.+)|/authors/(.+)", path)
+        name, held = (found[1] or found[2], self.hub.files if found[1] else self.hub.published) if found else ("", {})
+        if name.startswith("moved-"):
+            self._answer(302, b"", {"Location": f"{self.hub.url}/authors/{name.removeprefix('moved-')}"})
+        elif name not in held:
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
-        elif not self._is_broken(found[1]):
-            self._send_file(found[1])
+        elif not self._is_broken(name):
+            self._send_file(name, held[name])
 
     do_HEAD = do_GET
 
@@ -101,10 +110,11 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self.hub.broken[name], b"no", self.hub.headers)
         return True
 
-    def _send_file(self, name: str) -> None:
-        content = self.hub.files[name]
+    def _send_file(self, name: str, content: bytes) -> None:
         whole = len(content)
         headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": REVISION}
+        if name.endswith("gz"):
+            headers["Content-Encoding"] = "gzip"  # as some web servers say of such files; it must not be unpacked
         if name in self.hub.damaged:
             content = content[: whole // 2] + b"\0damage\0" + content[whole // 2 + 8 :]
         status, start = 200, 0
@@ -112,8 +122,12 @@ class Handler(BaseHTTPRequestHandler):
         if asked and not self.hub.no_ranges:
             status, start = 206, int(asked[1])
             headers["Content-Range"] = f"bytes {start}-{whole - 1}/{whole}"
-        cut = self.hub.cut_after.pop(name, None)
+        cut = self.hub.cut_after.pop(name, None) if self._is_more_than_a_question(name) else None
         self._answer(status, content[start:], headers, cut=cut)
+
+    def _is_more_than_a_question(self, name: str) -> bool:
+        """The first request for an authors' file asks for its size alone."""
+        return name not in self.hub.published or self.hub.fetched().count((name, None)) > 1
 
     def _answer(self, status: int, body: bytes, headers: Mapping = MappingProxyType({}), cut: int | None = None):
         self.send_response(status)
@@ -121,8 +135,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body[:cut])
+        with contextlib.suppress(ConnectionError):  # who asked for the size alone hangs up
+            self.wfile.write(body[:cut] if self.command == "GET" else b"")
         if cut is not None:
             self.close_connection = True
 
@@ -141,4 +155,13 @@ def zip_folder(folder: Path, path: Path, *, top: str = "") -> bytes:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
         for file in sorted(folder.rglob("*")):
             opened.write(file, f"{top}{file.relative_to(folder).as_posix()}")
+    return path.read_bytes()
+
+
+def tar_folder(folder: Path, path: Path, *, top: str = "") -> bytes:
+    """Pack a folder as a gzipped tar with its folders as entries; returns the bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as opened:
+        for file in sorted(folder.rglob("*")):
+            opened.add(file, f"{top}{file.relative_to(folder).as_posix()}", recursive=False)
     return path.read_bytes()

@@ -1,0 +1,75 @@
+"""A data folder with small textures in it, what the doctor says of it, and what it advises as options."""
+
+import io
+import json
+import os
+import shlex
+
+import pytest
+import torch
+from PIL import Image
+
+import run_all
+
+SIZE = (40, 40)
+
+
+def picture(kind="JPEG", size=SIZE):
+    """The bytes of a noisy picture."""
+    pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(0))
+    content = io.BytesIO()
+    Image.fromarray(pixels.to(torch.uint8).numpy()).save(content, kind)
+    return content.getvalue()
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder with textures in it: two classes, two pictures of each in train and test."""
+    images = tmp_path / "data" / "dtd" / "images"
+    split = {"train": [], "val": [], "test": []}
+    for part in ("train", "test"):
+        for label, name in enumerate(("dotted", "woven")):
+            for number in range(2):
+                path = f"{name}/{part}{number}.jpg"
+                (images / name).mkdir(parents=True, exist_ok=True)
+                (images / path).write_bytes(picture())
+                split[part].append([path, label, name])
+    (tmp_path / "data" / "dtd" / "split_zhou_DescribableTextures.json").write_text(json.dumps(split))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def doctor(data, tmp_path, capsys):
+    """doctor("--deep"): the exit code and the JSON of a look at a run on the textures, with the embedded backbone."""
+
+    def look(*arguments, backbone="embedded", datasets=("--datasets", "dtd")):
+        whole = ["--data", str(data), *datasets, "--backbone", backbone, "--out", str(tmp_path / "out"), *arguments]
+        code = run_all.main(["--doctor", "--json", *whole])
+        return code, json.loads(capsys.readouterr().out)
+
+    return look
+
+
+def textures(found):
+    return next(dataset for dataset in found["datasets"] if dataset["name"] == "dtd")
+
+
+def typed(line):
+    """The options of each command of a line; fails where run_all.py would not read it, or one is something else."""
+    options = []
+    for words in map(shlex.split, line.split(" && ")):
+        if words[0] == "mv":
+            assert os.path.exists(words[1]) and not os.path.exists(words[2])
+            continue
+        assert words[:2] == ["python", "run_all.py"]
+        options.append(run_all.parse(words[2:]))
+    return options
+
+
+def remove(data):
+    (data / "dtd/images/woven/test0.jpg").unlink()
+
+
+def cut(data):
+    path = data / "dtd/images/woven/test0.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
