@@ -9,7 +9,6 @@ import torch
 import run_all
 from benchmark.data.catalog import load_dataset
 from benchmark.data.splits import half
-from benchmark.data.synthetic.suite import materialise
 from benchmark.evaluate import SCORE_BATCH
 from benchmark.features import FeatureStore
 from benchmark.loaded import Loader, pattern_problems
@@ -39,10 +38,8 @@ def saved(tmp_path, clip):
 
 
 @pytest.fixture(scope="module")
-def actions(tmp_path_factory):
-    root = tmp_path_factory.mktemp("suite")
-    materialise(root, ["synth_actions"])
-    return load_dataset("synth_actions", root)
+def actions(embedded):
+    return load_dataset("synth_actions", embedded("synth_actions"))
 
 
 def run(out, *arguments):
