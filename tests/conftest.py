@@ -38,6 +38,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if getattr(config.option, "dist", "no") == "load":  # pytest -n 2: tests of a file share runs, so it stays in one piece
+        config.option.dist, config.option.loadscopereorder = "loadfile", False  # and the longest files are not last
+    if hasattr(config, "workerinput"):
+        torch.set_num_threads(1)  # its share, as in a process of a grid
     try:
         config.stash[CHOSEN] = choose(config.getoption("--method"), config.getoption("--plugin"))
     except ConfigError as error:
