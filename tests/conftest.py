@@ -38,8 +38,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if getattr(config.option, "dist", "no") == "load":  # pytest -n 2: tests of a file share runs, so it stays in one piece
-        config.option.dist, config.option.loadscopereorder = "loadfile", False  # and the longest files are not last
+    if getattr(config.option, "dist", "no") == "load":  # pytest -n 2
+        config.option.dist = "loadfile"  # tests of one file share runs
+        config.option.loadscopereorder = False  # else the files of few long tests came last
     if hasattr(config, "workerinput"):
         torch.set_num_threads(1)  # its share, as in a process of a grid
     try:
