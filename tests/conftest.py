@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as run_all.
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from transformers.utils import logging
 
@@ -69,6 +70,17 @@ def embedded(own_cache) -> Callable[..., Path]:
         return root
 
     return drawn
+
+
+@pytest.fixture
+def sketched(monkeypatch) -> None:
+    """Figures are composed and not rendered, which is most of a small run's time: where a test is not about them."""
+
+    def save(figure, target, *, format, metadata):
+        assert figure.axes and metadata["Description"]
+        target.write(b"<svg></svg>" if format == "svg" else b"PNG")
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture

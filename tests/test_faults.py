@@ -23,6 +23,7 @@ from benchmark.errors import RecordError
 from benchmark.records import RunRecord, Score, collect, is_done, load, save, save_failure
 from tests.faults import full_disk, under_modes
 
+pytestmark = pytest.mark.usefixtures("sketched")
 SMALL = ["--protocol", "base2new", "--datasets", "synth_actions", "--shots", "2", "--device", "cpu", "--processes", "1"]
 SPEC = RunSpec(
     suite="s", protocol="base2new", method="coop", dataset="d", shots=1, seed=1, backbone="b", checkpoint="c",

@@ -16,6 +16,7 @@ from benchmark.records import collect
 from benchmark.registry import create_method
 from tests.dassl import save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("sketched")
 BASE = ["--protocol", "base2new", "--datasets", "synth_actions", "--shots", "2", "--device", "cpu"]
 
 

@@ -14,7 +14,7 @@ from benchmark.config import RunSpec
 from benchmark.errors import ConfigError
 from benchmark.records import load
 
-pytestmark = pytest.mark.slow  # end to end
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("sketched")]  # end to end
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
