@@ -42,8 +42,7 @@ def pytest_configure(config):
     if getattr(config.option, "dist", "no") == "load":  # pytest -n 2
         config.option.dist = "loadfile"  # tests of one file share runs
         config.option.loadscopereorder = False  # else the files of few long tests came last
-    if hasattr(config, "workerinput"):
-        torch.set_num_threads(1)  # its share, as in a process of a grid
+    torch.set_num_threads(1)  # as in a process of a grid; tensors this small gain nothing from more, workers lose
     try:
         config.stash[CHOSEN] = choose(config.getoption("--method"), config.getoption("--plugin"))
     except ConfigError as error:
