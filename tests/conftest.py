@@ -4,21 +4,23 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as run_all.py does
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from transformers.utils import logging
 
 from benchmark import sources
+from benchmark.cache import cache_folder
 from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.splits import few_shot
-from benchmark.data.synthetic.suite import CHECKPOINT, materialise
+from benchmark.data.synthetic.suite import CHECKPOINT, materialise, suite_version
 from benchmark.errors import ConfigError
 from benchmark.new_method import SKELETON
 from tests.conformance.chosen import CHOSEN, choose
@@ -37,6 +39,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if getattr(config.option, "dist", "no") == "load":  # pytest -n 2
+        config.option.dist = "loadfile"  # tests of one file share runs
+        config.option.loadscopereorder = False  # else the files of few long tests came last
+    torch.set_num_threads(1)  # as in a process of a grid; tensors this small gain nothing from more, workers lose
     try:
         config.stash[CHOSEN] = choose(config.getoption("--method"), config.getoption("--plugin"))
     except ConfigError as error:
@@ -44,11 +50,36 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory) -> Iterator[None]:
-    """Tests leave the user's cache alone."""
+def own_cache(tmp_path_factory, pytestconfig) -> Iterator[None]:
+    """Tests leave the user's cache alone; the workers of `pytest -n 2` share one, as the processes of a grid do."""
+    folder = tmp_path_factory.getbasetemp()  # a worker's own, beside those of the others
+    folder = folder.parent if hasattr(pytestconfig, "workerinput") else folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("COPL_BENCHMARK_CACHE", str(folder / "cache"))
         yield
+
+
+@pytest.fixture(scope="session")
+def embedded(own_cache) -> Callable[..., Path]:
+    """embedded("synth_actions"): the cache's folder of datasets, these drawn in it; who changes one copies it first."""
+
+    def drawn(*names: str) -> Path:
+        root = cache_folder() / f"synthetic-{suite_version()}"
+        materialise(root, names)
+        return root
+
+    return drawn
+
+
+@pytest.fixture
+def sketched(monkeypatch) -> None:
+    """Figures are composed and not rendered, which is most of a small run's time: where a test is not about them."""
+
+    def save(figure, target, *, format, metadata):
+        assert figure.axes and metadata["Description"]
+        target.write(b"<svg></svg>" if format == "svg" else b"PNG")
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture
@@ -140,11 +171,9 @@ def clip64() -> Clip:
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory) -> Dataset:
+def dataset(embedded) -> Dataset:
     """A small sample of the embedded actions: 2 shots, 40 test pictures."""
-    root = tmp_path_factory.mktemp("suite")
-    materialise(root, ["synth_actions"])
-    whole = load_dataset("synth_actions", root)
+    whole = load_dataset("synth_actions", embedded("synth_actions"))
     train, val = few_shot(whole, shots=2, seed=1)
     return dataclasses.replace(whole, train=train, val=val, test=whole.test[::10])
 

@@ -1,16 +1,16 @@
-"""Faults made on purpose: a disk that takes no more, and a process that may not write where it wants."""
+"""Faults made on purpose: a disk that takes no more, a superuser whom the modes of files hold for, a process that is
+killed. Nothing large is imported, so that a process is soon up."""
 
 import contextlib
 import ctypes
 import os
 import resource
-import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from pathlib import Path
+from multiprocessing.connection import Connection
 
-ROOT = Path(__file__).resolve().parents[1]
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2  # linux/prctl.h, linux/capability.h
+CAPABILITY_VERSION_3, DAC_OVERRIDE, DAC_READ_SEARCH = 0x20080522, 1, 2  # linux/capability.h
 
 
 @contextlib.contextmanager
@@ -24,14 +24,47 @@ def full_disk(largest: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def under_modes(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    """run_all.py in a process that the modes of files hold for, which they do not for the superuser elsewhere."""
-    command = [sys.executable, str(ROOT / "run_all.py"), *map(str, arguments)]
-    options = {"env": os.environ | environment, "capture_output": True, "text": True, "timeout": 300}
-    return subprocess.run(command, preexec_fn=_give_up_privileges, **options)
+@contextlib.contextmanager
+def under_modes() -> Iterator[None]:
+    """The modes of files hold for this thread and those it starts, as they elsewhere do not for the superuser."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        yield
+        return
+    before = _capabilities()
+    changed = _Capabilities.from_buffer_copy(before)
+    changed.effective &= ~(1 << DAC_OVERRIDE | 1 << DAC_READ_SEARCH)
+    _call("capset", changed)
+    try:
+        yield
+    finally:
+        _call("capset", before)  # they are still permitted
 
 
-def _give_up_privileges() -> None:
-    if os.geteuid() == 0 and sys.platform == "linux":
-        for capability in CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH:
-            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # in force from the coming exec on
+def say(mouth: Connection, late: bool) -> None:
+    """A process that says one thing after a while, or is killed before."""
+    if late:
+        time.sleep(0.5)
+        mouth.send(("line", "finished"))
+    else:
+        mouth.send(("start", "run", 1))
+        time.sleep(60)
+
+
+class _Capabilities(ctypes.Structure):
+    """Of the calling thread, the first 32 of them; what follows are the others."""
+
+    _fields_ = [(name, ctypes.c_uint32) for name in ("effective", "permitted", "inheritable")]
+    _fields_ += [("others", ctypes.c_uint32 * 3)]
+
+
+def _capabilities() -> _Capabilities:
+    found = _Capabilities()
+    _call("capget", found)
+    return found
+
+
+def _call(name: str, capabilities: _Capabilities) -> None:
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)  # 0: the calling thread
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc[name](header, ctypes.byref(capabilities)):
+        raise OSError(ctypes.get_errno(), name)

@@ -78,9 +78,10 @@ def _copy_checkout(folder: Path) -> None:
 
 def _run(commands: str, folder: Path, code: int) -> str:
     """What some commands print, both streams as they come; `python` is the one that runs the tests."""
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of a page's commands would compile the copy anew
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, env=os.environ | {"PATH": programs}, text=True,
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == code, f"exit code {done.returncode}, not {code}, of\n{commands}\n{done.stdout}"

@@ -19,7 +19,7 @@ from benchmark.step import Stepper
 from benchmark.stopping import Terminated
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def train(clip, dataset):
     """train(name, ...): what seeds of a method learn in three epochs, and their reports."""
     items = dataclasses.replace(dataset, train=dataset.train[:6], test=[])
@@ -38,6 +38,20 @@ def train(clip, dataset):
         return [safetensors.torch.save(method.learned_state()) for method in made], reports
 
     return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(train):
+    """undisturbed(name, ...): the same of a training that never stopped, done once for all tests."""
+    done = {}
+
+    def of(name, **settings):
+        key = (name, *sorted(settings.items()))
+        if key not in done:
+            done[key] = train(name, **settings)
+        return done[key]
+
+    return of
 
 
 @pytest.fixture
@@ -69,10 +83,10 @@ CASES = [
 @pytest.mark.parametrize(("name", "options", "settings"), CASES)
 @pytest.mark.parametrize("steps", [0, 2, 4])
 def test_training_that_was_ended_goes_on_to_the_same_bytes(
-    train, asked_after, tmp_path, name, options, settings, steps
+    train, undisturbed, asked_after, tmp_path, name, options, settings, steps
 ):
     seeds = settings.get("seeds", (1,))
-    wanted, told = train(name, **settings, **options)
+    wanted, told = undisturbed(name, **settings, **options)
     asked_after(steps)
     with pytest.raises(Terminated):
         train(name, checkpoints=Checkpoints(tmp_path, seeds), **settings, **options)
@@ -91,16 +105,16 @@ def test_nothing_is_written_until_it_is_due(train, tmp_path):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_checkpoints_after_every_step_change_nothing(train, tmp_path):
-    wanted, _ = train("cocoop")
+def test_checkpoints_after_every_step_change_nothing(train, undisturbed, tmp_path):
+    wanted, _ = undisturbed("cocoop")
     got, _ = train("cocoop", checkpoints=Checkpoints(tmp_path, ["a"], minutes=0))
     assert got == wanted
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a file of tensors", None])
-def test_damaged_checkpoint_is_a_new_start(train, tmp_path, damage):
-    wanted, _ = train("coop")
+def test_damaged_checkpoint_is_a_new_start(train, undisturbed, tmp_path, damage):
+    wanted, _ = undisturbed("coop")
     train("coop", checkpoints=Checkpoints(tmp_path, ["a"], minutes=0))
     (path,) = tmp_path.rglob("*.safetensors")
     path.write_bytes(path.read_bytes()[:-7] if damage is None else damage)
@@ -108,9 +122,9 @@ def test_damaged_checkpoint_is_a_new_start(train, tmp_path, damage):
     assert train("coop", checkpoints=Checkpoints(tmp_path, ["a"]))[0] == wanted
 
 
-def test_checkpoint_of_other_tensors_is_a_new_start(train, tmp_path):
+def test_checkpoint_of_other_tensors_is_a_new_start(train, undisturbed, tmp_path):
     train("coop", checkpoints=Checkpoints(tmp_path, ["a"], minutes=0))
-    wanted, _ = train("cocoop")
+    wanted, _ = undisturbed("cocoop")
     assert train("cocoop", checkpoints=Checkpoints(tmp_path, ["a"]))[0] == wanted
 
 
@@ -125,11 +139,11 @@ def test_checkpoint_of_another_version_of_torch_is_not_read(train, tmp_path, mon
     assert Checkpoints(tmp_path, ["a"]).load() is None
 
 
-def test_folder_that_cannot_be_written_ends_no_training(train, tmp_path, monkeypatch):
+def test_folder_that_cannot_be_written_ends_no_training(train, undisturbed, tmp_path, monkeypatch):
     def full(*_):
         raise RecordError("No space left on device.")
 
-    wanted, _ = train("coop")
+    wanted, _ = undisturbed("coop")
     monkeypatch.setattr(module, "write_whole", full)
     with pytest.warns(UserWarning, match="No space left on device. The training goes on"):
         assert train("coop", checkpoints=Checkpoints(tmp_path, ["a"], minutes=0))[0] == wanted

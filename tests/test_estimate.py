@@ -22,6 +22,7 @@ def rows_of(text):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("sketched")
 def test_plan_names_the_steps_that_the_runs_then_take(tmp_path, capsys):
     out = ["--out", str(tmp_path)]
     assert main([*ARGUMENTS, *out, "--plan"]) == 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +17,6 @@ from benchmark.clip.backbone import ImageFeatures
 from benchmark.data.catalog import Dataset, Item, load_dataset
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
 from benchmark.data.splits import half
-from benchmark.data.synthetic.suite import materialise
 from benchmark.features import FeatureStore, View
 
 
@@ -139,10 +139,9 @@ def test_another_process_reads_from_disk_and_decodes_nothing(clip, dataset, deco
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["origin", "picture", "dtype"])
-def test_what_features_follow_from_names_them_on_disk(clip, clip64, dataset, decoded, tmp_path, change):
-    root = tmp_path / "images"
-    materialise(root, ["synth_actions"])
-    own = load_dataset("synth_actions", root)
+def test_what_features_follow_from_names_them_on_disk(clip, clip64, embedded, decoded, tmp_path, change):
+    shutil.copytree(embedded("synth_actions") / "synth_actions", tmp_path / "images" / "synth_actions")
+    own = load_dataset("synth_actions", tmp_path / "images")
     own = dataclasses.replace(own, test=own.test[:6])
     first = FeatureStore(clip, disk=DiskCache(tmp_path / "cache"), origin="one")
     test_features(first, own)

@@ -9,7 +9,6 @@ import torch
 import run_all
 from benchmark.data.catalog import load_dataset
 from benchmark.data.splits import half
-from benchmark.data.synthetic.suite import materialise
 from benchmark.evaluate import SCORE_BATCH
 from benchmark.features import FeatureStore
 from benchmark.loaded import Loader, pattern_problems
@@ -17,6 +16,7 @@ from benchmark.records import collect
 from benchmark.registry import create_method
 from tests.dassl import save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("sketched")
 BASE = ["--protocol", "base2new", "--datasets", "synth_actions", "--shots", "2", "--device", "cpu"]
 
 
@@ -39,10 +39,8 @@ def saved(tmp_path, clip):
 
 
 @pytest.fixture(scope="module")
-def actions(tmp_path_factory):
-    root = tmp_path_factory.mktemp("suite")
-    materialise(root, ["synth_actions"])
-    return load_dataset("synth_actions", root)
+def actions(embedded):
+    return load_dataset("synth_actions", embedded("synth_actions"))
 
 
 def run(out, *arguments):

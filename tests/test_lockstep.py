@@ -100,6 +100,7 @@ def test_diverging_seed_is_named(clip, dataset):
         )  # fmt: skip
 
 
+@pytest.mark.usefixtures("sketched")
 def test_one_seed_that_fails_takes_no_other_with_it(tmp_path, monkeypatch, capsys):
     """What fails in lockstep is tried one by one."""
     tried = []
@@ -125,6 +126,7 @@ def test_one_seed_that_fails_takes_no_other_with_it(tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("sketched")
 def test_lockstep_and_its_absence_leave_the_same_records(tmp_path, one_thread):
     arguments = ["--datasets", "synth_actions", "--methods", "cocoop", "coop", "--shots", "1", "--device", "cpu"]
     arguments += ["--set", "coop.epochs=1", "--set", "cocoop.epochs=1", "--processes", "1"]

@@ -14,7 +14,7 @@ from benchmark import sources
 from benchmark.cache import cache_folder
 from benchmark.records import load
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_plugins")]  # end to end
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_plugins", "sketched")]  # end to end
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2", "--device", "cpu"]

@@ -14,7 +14,7 @@ from benchmark.config import RunSpec
 from benchmark.errors import ConfigError
 from benchmark.records import load
 
-pytestmark = pytest.mark.slow  # end to end
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("sketched")]  # end to end
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
@@ -237,7 +237,7 @@ def test_killed_grid_goes_on_where_it_was(tmp_path):
     process.wait()
     before = {path: path.read_bytes() for path in records_in(tmp_path)}
     assert 1 <= len(before) < 3
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert run_all.main(command[2:]) == 0
     assert len(records_in(tmp_path)) == 3
     assert all(path.read_bytes() == content for path, content in before.items())
 

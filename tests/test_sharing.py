@@ -14,7 +14,7 @@ from benchmark.config import RunSpec, Training
 from benchmark.records import RunRecord, Score, collect, load, save
 from benchmark.sharing import LEARNED_SHA256, find_training, training_id
 
-pytestmark = pytest.mark.slow  # end to end
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("sketched")]  # end to end
 
 SPEC = RunSpec(
     suite="synthetic", protocol="few_shot", method="coop", dataset="synth_actions", shots=2, seed=1, backbone="b",

@@ -119,6 +119,7 @@ def holder(tmp_path):
     process.stdout.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(turns.fcntl is None, reason="no locks on this system")
 def test_run_under_way_elsewhere_is_not_given_out_until_its_process_is_dead(holder, tmp_path):
     units = [[spec("x"), spec("x", seed=2)], [spec("y")]]

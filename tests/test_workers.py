@@ -12,6 +12,7 @@ import pytest
 import run_all
 from benchmark import workers
 from benchmark.records import collect
+from tests.faults import say
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,16 +26,6 @@ def test_second_of_two_protocols_takes_the_training_in_another_process_too(tmp_p
     assert (len(found), problems) == (5, [])
     taken = [record.spec for record in found if "taken_from" in record.training]
     assert [(run.protocol, run.dataset) for run in taken] == [("few_shot", "synth_things")]
-
-
-def say(mouth, late):
-    """A process that says one thing after a while, or is killed before."""
-    if late:
-        time.sleep(0.5)
-        mouth.send(("line", "finished"))
-    else:
-        mouth.send(("start", "run", 1))
-        time.sleep(60)
 
 
 def test_process_that_is_killed_leaves_the_others_and_their_lines():

@@ -255,6 +255,7 @@ def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("sketched")
 def test_all_methods_run_from_end_to_end_and_records_name_the_checkpoint(random_checkpoint, tmp_path):
     folder = random_checkpoint[1]
     trained = [name for name in method_names() if resolve_recipe(name, template="{}.").training]

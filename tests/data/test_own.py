@@ -1,4 +1,4 @@
-"""Own datasets: every form is read, and everything that is wrong with one comes in one message."""
+"""Own datasets: trees and split files are read, and everything that is wrong with one comes in one message."""
 
 import json
 import os
@@ -12,40 +12,6 @@ from benchmark.data.splits import few_shot, half
 from benchmark.errors import ConfigError, DataError
 
 PARTS = ("train", "val", "test")
-HEADER = "path,label,class_name,split"
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """tree("train/dog/0.png", ...): a folder with these pictures in it; a name that is no picture's is a text."""
-
-    def make(*paths, below="pets"):
-        for path in paths:
-            file = tmp_path / below / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if file.suffix.lower() in (".png", ".jpg", ".bmp"):
-                Image.new("RGB", (8, 8)).save(file)
-            else:
-                file.write_text("no picture")
-        return tmp_path / below
-
-    return make
-
-
-@pytest.fixture
-def table(tree):
-    """table("a/0.png,0,cat,train", ...): a CSV of these lines, in a folder that holds the pictures of a sound one."""
-
-    def make(*lines, header=HEADER, encoding="utf-8", newline="\n"):
-        folder = tree("a/0.png", "a/1.png", "b/0.png", "b/1.png")
-        text = newline.join([header, *lines]) + newline
-        (folder / "list.csv").write_bytes(text.encode(encoding))
-        return folder / "list.csv"
-
-    return make
-
-
-SOUND = ("a/0.png,0,cat,train", "b/0.png,1,dog,train", "a/1.png,0,cat,test", "b/1.png,1,dog,test")
 
 
 def split_tree(classes=("cat", "dog"), parts=PARTS, count=2):
@@ -185,76 +151,6 @@ def test_name_that_is_no_text_is_refused(tree):
     assert r"train[1]: 'train/cat/\udcff.png' is no UTF-8 name; rename it" in problems_of(folder)
 
 
-def test_csv_is_read_in_its_order(table):
-    dataset = load_own("pets", table(*SOUND), check_files=True)
-    assert dataset.class_names == ("cat", "dog")
-    assert relative(dataset.train, dataset.image_root) == ["a/0.png", "b/0.png"]
-    assert [len(getattr(dataset, part)) for part in PARTS] == [2, 0, 2]
-
-
-def test_columns_of_a_csv_come_in_any_order_from_any_system(table):
-    lines = [
-        "train,a\\0.png,cat,0",
-        'train,b/0.png,"dog, hot",1',
-        "",
-        "test,a/1.png,cat,0",
-        'test,b/1.png,"dog, hot",1',
-    ]
-    path = table(*lines, header="split,path,class_name,label", encoding="utf-8-sig", newline="\r\n")
-    dataset = load_own("pets", path, check_files=True)
-    assert dataset.class_names == ("cat", "dog, hot")
-    assert dataset.train[0].path.endswith("/a/0.png")
-
-
-def test_all_problems_of_a_csv_come_with_their_lines(table):
-    message = problems_of(
-        table(
-            *SOUND,
-            "a/2.png,0,cat",
-            "a/2.png,0,hot, dog,test",
-            "a/2.png,zero,cat,test",
-            "a/2.png,0,,Test",
-            "../a/2.png,0,cat,test",
-            "/etc/a.png,-1,cat,test",
-            '"b/2.png",0,"two\nlines",test',
-            "a/0.png,0,cat,test",
-            "a/3.png,4,cow,train",
-        )
-    )
-    for part in (
-        "line 6: 3 values, not 4",
-        "line 7: 5 values, not 4; put a value that holds a comma into double quotes",
-        "line 8: the label is 'zero', not a whole number from 0",
-        "line 9: the class_name is empty; the split is 'Test', not train, val or test",
-        "line 10: the path '../a/2.png' leaves the image folder; 'images' of the YAML names another",
-        "line 11: the label is '-1', not a whole number from 0; the path '/etc/a.png' leaves the image folder",
-        "line 12: label 0 is called 'two\\nlines', and 'cat' elsewhere",
-        "line 14: 'a/0.png' is listed in train already",
-        "labels must run from 0 without gaps; 2, 3 are missing",
-        "class 4 ('cow') has no image in test",
-        "'a/3.png' is missing",
-    ):
-        assert part in message
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "the first line is ''; it must name the columns path,label,class_name,split"),
-        (b"path;label;class_name;split\n", "with commas between them"),
-        (b"path,label,class_name\n", "it must name the columns"),
-        (b"path,label,class_name,split,note\n", "it must name the columns"),
-        (HEADER.encode() + b"\n", "the list 'test' is empty"),
-        (HEADER.encode() + b'\na/0.png,0,"cat,train\n', "line 2: is no line of a CSV"),
-        (HEADER.encode() + b"\na/0.png,0,caf\xe9,train\n", "is not UTF-8 text (byte 41). Save it as UTF-8."),
-    ],
-)
-def test_file_that_is_no_such_csv_is_refused(table, content, message):
-    path = table()
-    path.write_bytes(content)
-    assert message in problems_of(path)
-
-
 def test_coop_split_file_is_read_with_its_image_folder(tree, tmp_path):
     folder = tree("jpg/a/0.png", "jpg/a/1.png")
     split = {"train": [["a/0.png", 0, "cat"]], "val": [], "test": [["a\\1.png", 0, "cat"]]}
@@ -278,13 +174,6 @@ def test_corrected_names_stand_in_prompts_and_labels_stay(tree):
     dataset = load_own("pets", folder)
     assert dataset.class_names == ("dog", "dog", "train"), "names may repeat, labels identify classes"
     assert {item.class_name for item in half(dataset, "new").test} == {"train"}
-
-
-def test_corrections_unite_two_spellings_of_a_class(table):
-    path = table(SOUND[0].replace("cat", "Cat"), *SOUND[1:])
-    assert "label 0 is called 'cat', and 'Cat' elsewhere" in problems_of(path)
-    path.with_suffix(".yaml").write_text("classes: {Cat: cat}")
-    assert load_own("pets", path).class_names == ("cat", "dog")
 
 
 def test_hash_of_the_split_changes_with_all_that_decides_lists_and_names_and_nothing_else(tree, tmp_path):

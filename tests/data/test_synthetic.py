@@ -112,13 +112,20 @@ def test_checkpoint_is_small_and_in_half_precision():
     assert "python -m benchmark.data.synthetic.train_clip" in (CHECKPOINT / "README.md").read_text()
 
 
+@pytest.fixture(scope="module")
+def materialised(tmp_path_factory):
+    """A folder of its own with the embedded actions."""
+    root = tmp_path_factory.mktemp("materialised")
+    materialise(root, ["synth_actions"])
+    return root
+
+
 @pytest.mark.slow
-def test_materialised_dataset_is_read_like_any_other(tmp_path):
-    materialise(tmp_path, ["synth_actions"])
-    dataset = load_dataset("synth_actions", tmp_path, check_files=True)
+def test_materialised_dataset_is_read_like_any_other(materialised):
+    dataset = load_dataset("synth_actions", materialised, check_files=True)
     assert dataset.class_names == tuple(SYNTHETIC["synth_actions"].classes)
     assert {len(getattr(dataset, split)) for split in PER_CLASS} == {8 * count for count in PER_CLASS.values()}
-    assert [path.name for path in tmp_path.iterdir()] == ["synth_actions"]
+    assert [path.name for path in materialised.iterdir()] == ["synth_actions"]
 
 
 def test_shifted_version_holds_test_pictures_alone(tmp_path):
@@ -128,29 +135,29 @@ def test_shifted_version_holds_test_pictures_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_materialised_files_are_the_same_bytes_again_and_left_alone_if_there(tmp_path):
-    for folder in ("one", "two"):
-        materialise(tmp_path / folder, ["synth_actions"])
-    files = {p.relative_to(tmp_path / "one"): p for p in (tmp_path / "one").rglob("*") if p.is_file()}
-    assert files
-    assert all((tmp_path / "two" / path).read_bytes() == file.read_bytes() for path, file in files.items())
+def test_materialised_files_are_the_same_bytes_again_and_left_alone_if_there(materialised, embedded):
+    other = embedded("synth_actions")  # drawn apart, by another process maybe
+    files = {p.relative_to(materialised): p for p in materialised.rglob("*") if p.is_file()}
+    assert len(files) == 8 * sum(PER_CLASS.values()) + 1
+    assert all((other / path).read_bytes() == file.read_bytes() for path, file in files.items())
     times = {file: file.stat().st_mtime_ns for file in files.values()}
-    materialise(tmp_path / "one", ["synth_actions"])
+    materialise(materialised, ["synth_actions"])
     assert times == {file: file.stat().st_mtime_ns for file in files.values()}
 
 
 @pytest.mark.slow
 def test_processes_that_materialise_at_once_leave_one_whole_dataset(tmp_path):
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=materialise, args=(tmp_path, ["synth_actions"])) for _ in range(2)]
+    name = "synth_objects_rendition"  # the one that is drawn soonest
+    workers = [context.Process(target=materialise, args=(tmp_path, [name])) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["synth_actions"]
-    split = json.loads((tmp_path / "synth_actions" / "split_zhou_synth_actions.json").read_text())
-    assert len(split["test"]) == 8 * PER_CLASS["test"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    split = json.loads((tmp_path / name / f"split_zhou_{name}.json").read_text())
+    assert len(split["test"]) == len(list((tmp_path / name).rglob("*.png"))) == 6 * PER_CLASS["test"]
 
 
 def test_folder_that_cannot_be_written_is_named(tmp_path):

@@ -41,13 +41,14 @@ def pack(tmp_path):
 
 @pytest.fixture
 def refused(tmp_path):
-    """refused(path): the message with which an archive is refused, nothing of it written anywhere."""
+    """refused(path): the message with which an archive is refused, nothing of it written, some folders up either."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
 
     def check(path):
-        before = sorted(tmp_path.parent.rglob("*"))
+        before = sorted(tmp_path.rglob("*"))
         with pytest.raises(ArchiveError) as caught:
-            unpack(path, DTD, tmp_path / "out" / "dtd")
-        assert sorted(tmp_path.parent.rglob("*")) == before
+            unpack(path, DTD, tmp_path / "deep" / "er" / "out" / "dtd")
+        assert sorted(tmp_path.rglob("*")) == before
         return str(caught.value)
 
     return check

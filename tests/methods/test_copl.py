@@ -9,7 +9,6 @@ from accelerate import Accelerator
 
 from benchmark.data.catalog import load_dataset
 from benchmark.data.splits import few_shot, half
-from benchmark.data.synthetic.suite import materialise
 from benchmark.features import FeatureStore
 from benchmark.fit import fit
 from benchmark.registry import create_method, resolve_recipe
@@ -116,15 +115,14 @@ def test_every_learned_tensor_gets_a_gradient(clip, images):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("score", ["dot", "general"])  # concat's stay near uniform: docs/copl.md has the figures
-def test_trained_weights_differ_over_patches_and_images(clip, tmp_path, score):
+def test_trained_weights_differ_over_patches_and_images(clip, embedded, score):
     """After the recipe's training the weights follow patches and images: no CoCoOp in disguise.
 
     Compared as logarithms, because training drives most runs towards one prompt (docs/copl.md): with weights of 0.99
     and 0.003 the plain spread tells how far that went, the spread of the logarithms how much the patches still move
     them. Weights that are uniform, or the same for every patch, give 1e-6 or less.
     """
-    materialise(tmp_path, ["synth_actions"])
-    whole = load_dataset("synth_actions", tmp_path)
+    whole = load_dataset("synth_actions", embedded("synth_actions"))
     train, _ = few_shot(whole, shots=16, seed=1)
     dataset = half(dataclasses.replace(whole, train=train, test=whole.test[::20]), "base")
     method = create_method(
