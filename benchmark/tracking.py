@@ -188,6 +188,7 @@ def _open(spec: RunSpec, name: str, folder: Path) -> GeneralTracker:
     """
     PartialState(cpu=True)  # Accelerate's trackers ask it which process speaks; here there is one
     project, title = spec.suite, spec.record_path(Path()).relative_to(spec.suite).with_suffix("").as_posix()
+    run = folder / project / title
     extra = {
         "aim": {"experiment": project},
         "clearml": {
@@ -196,7 +197,7 @@ def _open(spec: RunSpec, name: str, folder: Path) -> GeneralTracker:
             "auto_connect_frameworks": False,
             "auto_connect_arg_parser": False,
         },
-        "dvclive": {"dir": str(folder / project / title), "save_dvc_exp": False},
+        "dvclive": {"dir": str(run), "dvcyaml": str(run / "dvc.yaml"), "save_dvc_exp": False},
         "mlflow": {"run_name": title},
         "swanlab": {"experiment_name": title, "logdir": str(folder)},
         "trackio": {"name": title},

@@ -210,6 +210,14 @@ def test_place_of_mlflow_is_each_commands_own(listener, trackers, tmp_path, monk
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
+def test_dvclive_leaves_nothing_where_the_command_was_started(listener, trackers, tmp_path, monkeypatch):
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "dvclive", Listener)
+    trackers("dvclive").tell(save(record_of(), tmp_path))
+    options = listener.heard[0][2]
+    folder = tmp_path / ".tracking" / "dvclive" / record_of().spec.record_path(Path()).with_suffix("")
+    assert options == {"dir": str(folder), "dvcyaml": str(folder / "dvc.yaml"), "save_dvc_exp": False}
+
+
 def test_command_to_look_at_a_folder_with_blanks_can_be_pasted():
     assert where_to_look("tensorboard", Path("my runs")).endswith(
         "tensorboard --logdir 'my runs/.tracking/tensorboard'"
