@@ -115,8 +115,8 @@ def finish(plan: Plan, outcome: Outcome, *, std: bool) -> int:
         print("Tables: " + (", ".join(map(str, paths)) or "none"))
         print("Report: " + ", ".join(map(str, write_report(plan, done, std=std))))
     if outcome.elsewhere:
-        of_all = f"{outcome.elsewhere} of {len(plan.specs)} runs"
-        print(f"note: {of_all} are under way in another process; the tables are without them.")
+        count = f"{outcome.elsewhere} of {len(plan.specs)}"
+        print(f"note: {count} runs are under way in another process; the tables are without them.")
     if outcome.failed:
         print(f"error: {outcome.failed} The same command runs them again.", file=sys.stderr)
     for problem in plan.broken.values():

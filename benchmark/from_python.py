@@ -120,8 +120,8 @@ def run(
         untold = trackers.finish(outcome.records)
     problems = [outcome.failed] if outcome.failed else []
     if outcome.elsewhere:
-        of_all = f"{outcome.elsewhere} of {len(plan.specs)} runs"
-        problems.append(f"{of_all} are under way in another process; call again when it is through.")
+        count = f"{outcome.elsewhere} of {len(plan.specs)}"
+        problems.append(f"{count} runs are under way in another process; call again when it is through.")
     problems += [f"left out: {problem}" for problem in plan.broken.values()] + untold
     frame = to_frame(outcome.records)
     if problems:
