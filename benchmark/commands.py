@@ -91,9 +91,10 @@ def diagnose(options: argparse.Namespace) -> int:
 def finish_tracking(request: Request, outcome: Outcome, trackers: Trackers) -> int:
     """Tell trackers what they were not told yet, and the user where to look; 1 if some of it stays untold."""
     problems = trackers.finish(outcome.records)
+    told = f"{len(outcome.records)} run{'s' if len(outcome.records) != 1 else ''}"
     for name in request.track:
         if name not in trackers.lost:
-            print(f"Tracker {name}: {len(outcome.records)} runs. {where_to_look(name, request.out)}".rstrip())
+            print(f"Tracker {name}: {told}. {where_to_look(name, request.out)}".rstrip())
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if problems else 0

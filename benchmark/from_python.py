@@ -75,6 +75,8 @@ def run(
         name of the dataset scored), accuracy in percent, correct, total, and the path of the record below `out`.
     Raises:
         ConfigError: all that is wrong with the request, in one message; nothing ran.
+        DataError: a dataset is missing or damaged; nothing ran.
+        RecordError: records cannot be written.
         RunsFailedError: runs failed, or a tracker; the others are recorded, and in its `frame`.
     """
     options = argparse.Namespace(

@@ -8,6 +8,7 @@ tracker's package is imported unless it is asked for, and then by the process th
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from benchmark.config import TRACKING, RunSpec
-from benchmark.errors import RecordError, did_you_mean
+from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.metrics import accuracy_percent
 from benchmark.records import RunRecord, load, write_whole
 
@@ -186,6 +187,8 @@ def _open(spec: RunSpec, name: str, folder: Path) -> GeneralTracker:
 
     The suite is its project, and the run is called as its record's path below that.
     """
+    if name == "wandb" and getattr(sys.modules.get("wandb"), "run", None) is not None:  # a notebook's, say
+        raise ConfigError("a run of yours is open, which this one would be taken for; call wandb.finish() before")
     PartialState(cpu=True)  # Accelerate's trackers ask it which process speaks; here there is one
     project, title = spec.suite, spec.record_path(Path()).relative_to(spec.suite).with_suffix("").as_posix()
     run = folder / project / title

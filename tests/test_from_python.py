@@ -1,5 +1,6 @@
 """`run` from Python: the same request as the command line's, the same records, a frame of them, errors to catch."""
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -127,6 +128,11 @@ def test_script_that_a_launcher_started_several_times_is_refused(tmp_path, monke
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="start it with python alone"):
         run(out=tmp_path)
+
+
+def test_error_keeps_its_frame_on_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(RunsFailedError("1 of 2 runs failed", pd.DataFrame({"seed": [1]}))))
+    assert (str(error), list(error.frame.seed)) == ("1 of 2 runs failed", [1])
 
 
 def test_home_is_understood_in_the_results_folder(request_of, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import pytest
@@ -216,6 +217,18 @@ def test_dvclive_leaves_nothing_where_the_command_was_started(listener, trackers
     options = listener.heard[0][2]
     folder = tmp_path / ".tracking" / "dvclive" / record_of().spec.record_path(Path()).with_suffix("")
     assert options == {"dir": str(folder), "dvcyaml": str(folder / "dvc.yaml"), "save_dvc_exp": False}
+
+
+def test_run_that_the_caller_has_open_is_not_touched(listener, trackers, tmp_path, monkeypatch):
+    module = ModuleType("wandb")
+    module.run = object()
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    asked = trackers("wandb")
+    asked.tell(save(record_of(), tmp_path))
+    assert "call wandb.finish() before" in asked.said[0]
+    assert listener.heard == []
+    module.run = None
+    assert trackers("wandb").finish([record_of()]) == []
 
 
 def test_command_to_look_at_a_folder_with_blanks_can_be_pasted():
