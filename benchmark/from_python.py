@@ -106,8 +106,8 @@ def run(
     )
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ConfigError(
-            "A launcher started this script in several processes, which `run` would not share a grid among: start it "
-            "with python alone, or the grid as `accelerate launch run_all.py` (docs/cluster.md)."
+            "A launcher started this script in several processes, and `run` does not share a grid among them: start it "
+            "with python alone, or the grid with `accelerate launch run_all.py` (docs/cluster.md)."
         )
     with _one_at_a_time, settings_restored(), _without_bars():
         request = make_request(options)
