@@ -1,6 +1,7 @@
 """What `run_all.py` was told, read into a Request: the suite's defaults, and over them what the arguments say."""
 
 import argparse
+from numbers import Integral, Real
 from pathlib import Path
 
 from benchmark.config import load_suite, parse_scalar
@@ -18,12 +19,15 @@ def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request
         local_rank: of this process among those that a launcher started on this machine.
     """
     device = choose_device(options.device, options.precision, local_rank=local_rank)
-    if options.processes is not None and (options.processes < 1 or device != "cpu"):
-        raise ConfigError(f"--processes {options.processes}: 1 or more, and on a CPU only (--device cpu).")
-    if options.threads is not None and options.threads < 1:
-        raise ConfigError(f"--threads {options.threads}: at least 1 is needed.")
-    if options.checkpoint_minutes < 0:
-        raise ConfigError(f"--checkpoint-minutes {options.checkpoint_minutes}: 0 (after every step) or more.")
+    if options.processes is not None and not (_is_count(options.processes) and device == "cpu"):
+        raise ConfigError(
+            f"--processes {options.processes!r}: 1 or more, a whole number, and on a CPU only (--device cpu)."
+        )
+    if options.threads is not None and not _is_count(options.threads):
+        raise ConfigError(f"--threads {options.threads!r}: 1 or more is needed, a whole number.")
+    minutes = options.checkpoint_minutes
+    if not (isinstance(minutes, Real) and minutes >= 0):
+        raise ConfigError(f"--checkpoint-minutes {minutes!r}: a number is needed, 0 (after every step) or more.")
     suite = load_suite(options.suite or ("paper" if options.data or options.own else "synthetic"))
     if options.data and not options.data.expanduser().is_dir():
         raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
@@ -49,7 +53,7 @@ def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request
         checkpoint_minutes=options.checkpoint_minutes,
         data=options.data.expanduser() if options.data else None,
         own=parse_own(options.own),
-        out=options.out,
+        out=options.out.expanduser(),
         overrides=parse_settings(options.settings),
         plugins=tuple(plugins.values()),
         left_out=left_out,
@@ -59,6 +63,10 @@ def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request
         lockstep=not options.no_lockstep,
         graphs=not options.no_graphs,
     )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and value >= 1
 
 
 def split_names(words: list[str] | None) -> tuple[str, ...]:

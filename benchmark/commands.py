@@ -19,10 +19,11 @@ from benchmark.device import cores, default_processes
 from benchmark.doctor import examine
 from benchmark.doctor_words import to_json, to_text
 from benchmark.errors import ConfigError, RecordError
-from benchmark.execute import execute, outcome_of, processes_of
+from benchmark.execute import Outcome, execute, outcome_of, processes_of
 from benchmark.export import export
 from benchmark.plan import Plan, make_plan
 from benchmark.records import RunRecord
+from benchmark.request import Request
 from benchmark.tracking import Trackers, where_to_look
 from benchmark.world import join
 from tables import claims, figures, gaps
@@ -58,8 +59,9 @@ def run(options: argparse.Namespace, *, began: float) -> int:
         execute(plan, world, processes=options.processes, on_record=trackers.tell)
     if not speaks:
         return 0
-    code = finish(plan, std=options.std)
-    return finish_tracking(plan, trackers) or code
+    outcome = outcome_of(plan)
+    code = finish(plan, outcome, std=options.std)
+    return finish_tracking(request, outcome, trackers) or code
 
 
 def check_doctor_options(options: argparse.Namespace) -> None:
@@ -86,24 +88,21 @@ def diagnose(options: argparse.Namespace) -> int:
     return 0 if found.starts else 1
 
 
-def finish_tracking(plan: Plan, trackers: Trackers) -> int:
+def finish_tracking(request: Request, outcome: Outcome, trackers: Trackers) -> int:
     """Tell trackers what they were not told yet, and the user where to look; 1 if some of it stays untold."""
-    request = plan.request
-    done = [spec for spec in plan.specs if records.is_done(spec, request.out)]
-    problems = trackers.finish(done)
+    problems = trackers.finish(outcome.records)
+    told = f"{len(outcome.records)} run{'s' if len(outcome.records) != 1 else ''}"
     for name in request.track:
         if name not in trackers.lost:
-            print(f"Tracker {name}: {len(done)} runs. {where_to_look(name, request.out)}".rstrip())
+            print(f"Tracker {name}: {told}. {where_to_look(name, request.out)}".rstrip())
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if problems else 0
 
 
-def finish(plan: Plan, *, std: bool) -> int:
+def finish(plan: Plan, outcome: Outcome, *, std: bool) -> int:
     """Render what is recorded, say what failed; 1 if anything did."""
-    request = plan.request
-    outcome = outcome_of(plan)
-    done = outcome.records
+    request, done = plan.request, outcome.records
     if done:
         paths = tables.writers.write(
             done,
@@ -117,7 +116,8 @@ def finish(plan: Plan, *, std: bool) -> int:
         print("Tables: " + (", ".join(map(str, paths)) or "none"))
         print("Report: " + ", ".join(map(str, write_report(plan, done, std=std))))
     if outcome.elsewhere:
-        print(f"note: {outcome.elsewhere} runs are under way in another process; the tables are without them.")
+        count = f"{outcome.elsewhere} of {len(plan.specs)}"
+        print(f"note: {count} runs are under way in another process; the tables are without them.")
     if outcome.failed:
         print(f"error: {outcome.failed} The same command runs them again.", file=sys.stderr)
     for problem in plan.broken.values():

@@ -1,10 +1,12 @@
 """Where runs compute: the device, its precision, how many processes and threads; Accelerate's view of it."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 
 from benchmark.errors import ConfigError
 
@@ -77,3 +79,36 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     # Accelerate keeps one state a process; a second call, from a notebook say, may ask for another precision.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     return Accelerator(cpu=device == "cpu", mixed_precision=precision if precision in ("bf16", "fp16") else "no")
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """What `make_accelerator` sets in torch and Accelerate for all of a process is afterwards as it was."""
+    restore_precision = _matmul_precision_kept()
+    device = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+    states = [(kind._shared_state, dict(kind._shared_state)) for kind in (PartialState, AcceleratorState)]
+    try:
+        yield
+    finally:
+        restore_precision()
+        if torch.cuda.is_initialized():
+            torch.cuda.set_device(device)
+        for state, before in states:
+            state.clear()
+            state.update(before)
+
+
+def _matmul_precision_kept() -> Callable[[], None]:
+    """What puts the precision of float32 products back, under whichever of torch's two names for it was used."""
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the newer name, one value a kind of device; torch refuses to tell it under the older
+        kinds = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+        values = [kind.fp32_precision for kind in kinds]
+
+        def restore() -> None:
+            for kind, value in zip(kinds, values, strict=True):
+                kind.fp32_precision = value
+
+        return restore
+    return lambda: torch.set_float32_matmul_precision(before)

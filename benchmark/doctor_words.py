@@ -84,10 +84,8 @@ def _verdict(found: Diagnosis) -> str:
     if any(check.survey.undecoded for check in found.datasets):
         lines.append("note: a run decodes every picture that is no JPEG before it starts; --deep does so now.")
     if found.starts:
-        return "\n".join(
-            [*lines, f"This run would start, {found.runs} runs, {found.done} of them done:", f"  {found.run_command}"]
-        )
-    lines += ["This run would not start:", f"  {found.run_command}"]
+        return "\n".join([*lines, f"This would start ({found.done} of {found.runs} done):", f"  {found.run_command}"])
+    lines += ["This would not start:", f"  {found.run_command}"]
     lines += [textwrap.indent(problem, "    ").replace("    ", "  - ", 1) for problem in found.problems]
     if found.next_commands:
         lines += ["Next:", *(f"  {line}" for line in found.next_commands)]

@@ -48,7 +48,7 @@ class RunsFailedError(BenchmarkError):
         frame: what was recorded, as `benchmark.run` returns it.
     """
 
-    def __init__(self, message: str, frame: object):
+    def __init__(self, message: str, frame: object = None):  # a default, so that processes can hand it on
         super().__init__(message)
         self.frame = frame
 

@@ -2,13 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 from transformers.utils import logging
@@ -16,7 +19,8 @@ from transformers.utils import logging
 from benchmark import records
 from benchmark.arguments import make_request
 from benchmark.checkpoints import MINUTES
-from benchmark.errors import RunsFailedError
+from benchmark.device import settings_restored
+from benchmark.errors import ConfigError, RunsFailedError
 from benchmark.execute import execute, outcome_of
 from benchmark.plan import make_plan
 from benchmark.tracking import Trackers
@@ -26,14 +30,16 @@ Names = str | Sequence[str]
 Numbers = int | Sequence[int]
 AnyPath = str | PathLike
 
+_one_at_a_time = threading.RLock()  # torch's settings, Accelerate's state and the locks of runs are a whole process's
+
 
 def run(
     protocol: str = "base2new",
-    methods: Names = (),
-    datasets: Names = (),
+    methods: Names | None = None,
+    datasets: Names | None = None,
     *,
-    seeds: Numbers = (),
-    shots: Numbers = (),
+    seeds: Numbers | None = None,
+    shots: Numbers | None = None,
     source: str | None = None,
     suite: AnyPath | None = None,
     data: AnyPath | None = None,
@@ -69,49 +75,57 @@ def run(
         name of the dataset scored), accuracy in percent, correct, total, and the path of the record below `out`.
     Raises:
         ConfigError: all that is wrong with the request, in one message; nothing ran.
+        DataError: a dataset is missing or damaged; nothing ran.
+        RecordError: records cannot be written.
         RunsFailedError: runs failed, or a tracker; the others are recorded, and in its `frame`.
     """
     options = argparse.Namespace(
         protocol=protocol,
-        suite=None if suite is None else str(suite),
-        methods=_words(methods),
-        datasets=_words(datasets),
-        source=source,
-        seeds=_words(seeds),
-        shots=_words(shots),
-        backbone=backbone,
+        suite=_word(suite),
+        methods=_some("methods", methods),
+        datasets=_some("datasets", datasets),
+        source=_word(source),
+        seeds=_some("seeds", seeds),
+        shots=_some("shots", shots),
+        backbone=_word(backbone),
         precision=precision,
-        device=device,
+        device=_word(device),
         processes=processes,
         threads=threads,
         checkpoint_minutes=checkpoint_minutes,
         data=None if data is None else Path(data),
-        own=[f"{name}={path}" for name, path in (dataset or {}).items()],
+        own=[f"{name}={path}" for name, path in _pairs("dataset", dataset)],
         plugin=[Path(path) for path in _words(plugins)],
-        settings=[f"{target}={json.dumps(value)}" for target, value in (settings or {}).items()],
-        load=[f"{method}={path}" for method, path in (load or {}).items()],
+        settings=[f"{key}={json.dumps(value, default=_plain)}" for key, value in _pairs("settings", settings)],
+        load=[f"{method}={path}" for method, path in _pairs("load", load)],
         track=_words(track),
         no_cache=not cache,
         no_lockstep=not lockstep,
         no_graphs=not graphs,
         out=Path(out),
     )
-    request = make_request(options)
-    trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
-    with _without_bars():
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ConfigError(
+            "A launcher started this script in several processes, and `run` does not share a grid among them: start it "
+            "with python alone, or the grid with `accelerate launch run_all.py` (docs/cluster.md)."
+        )
+    with _one_at_a_time, settings_restored(), _without_bars():
+        request = make_request(options)
+        trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
         plan = make_plan(request, fetch=True)
         for note in (*plan.warnings, *plan.refused):
             warnings.warn(note, stacklevel=2)
         if plan.missing:
             records.check_writable(request.out)
             execute(plan, None, processes=processes, on_record=trackers.tell)
-    outcome = outcome_of(plan)
-    frame = to_frame(outcome.records)
+        outcome = outcome_of(plan)
+        untold = trackers.finish(outcome.records)
     problems = [outcome.failed] if outcome.failed else []
     if outcome.elsewhere:
-        problems.append(f"{outcome.elsewhere} runs are under way in another process; call again when it is through.")
-    problems += [f"left out: {problem}" for problem in plan.broken.values()]
-    problems += trackers.finish([record.spec for record in outcome.records])
+        count = f"{outcome.elsewhere} of {len(plan.specs)}"
+        problems.append(f"{count} runs are under way in another process; call again when it is through.")
+    problems += [f"left out: {problem}" for problem in plan.broken.values()] + untold
+    frame = to_frame(outcome.records)
     if problems:
         raise RunsFailedError("\n".join(problems), frame)
     return frame
@@ -133,5 +147,27 @@ def _words(given: object) -> list[str]:
     """One of something, several of it or none, in the words of the command line."""
     if given is None:
         return []
-    several = isinstance(given, Iterable) and not isinstance(given, str)
-    return [str(each) for each in (given if several else [given])]
+    return [str(each) for each in (given if pd.api.types.is_list_like(given) else [given])]
+
+
+def _some(argument: str, given: object) -> list[str]:
+    """As _words, but an empty list is a mistake: none at all would mean every one."""
+    words = _words(given)
+    if given is not None and not words:
+        raise ConfigError(f"{argument}: is empty; name at least one, or leave it out for the suite's.")
+    return words
+
+
+def _word(given: object) -> str | None:
+    return None if given is None else str(given)
+
+
+def _pairs(argument: str, given: object) -> Iterable[tuple[str, object]]:
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"{argument}={given!r}: a dict is needed; docs/from-python.md shows one.")
+    return (given or {}).items()
+
+
+def _plain(value: object) -> object:
+    """A value that JSON does not know as one that it does; the recipe says whether it will do."""
+    return value.item() if isinstance(value, np.generic) else str(value)

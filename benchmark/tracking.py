@@ -7,7 +7,10 @@ tracker's package is imported unless it is asked for, and then by the process th
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,13 +18,14 @@ from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from benchmark.config import TRACKING, RunSpec
-from benchmark.errors import RecordError, did_you_mean
+from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.metrics import accuracy_percent
 from benchmark.records import RunRecord, load, write_whole
 
 NAMES = tuple(LOGGER_TYPE_TO_CLASS)
 TOLD = ".told"  # below the trackers' folder: a mark for each run told
 PACKAGES = {"comet_ml": "comet-ml"}  # where pip's name is another
+MLFLOW_PLACE = "MLFLOW_TRACKING_URI"  # read from the environment: where MLflow keeps runs
 
 
 def problems_of(names: Iterable[str]) -> list[str]:
@@ -30,7 +34,7 @@ def problems_of(names: Iterable[str]) -> list[str]:
     for name in names:
         if name not in NAMES:
             problems.append(f"--track '{name}' is not a tracker. {did_you_mean(name, NAMES)}")
-        elif find_spec(name) is None:
+        elif (package := find_spec(name)) is None or package.origin is None:  # none, or a folder of that name
             problems.append(f"--track {name}: its package is not installed; pip install {PACKAGES.get(name, name)}")
     return problems
 
@@ -39,12 +43,12 @@ def where_to_look(name: str, results: Path) -> str:
     """The command that shows what a tracker keeps on this machine; empty for those that say it themselves."""
     folder = results / TRACKING / name
     commands = {
-        "aim": f"aim up --repo {folder}",
-        "mlflow": f"mlflow ui --backend-store-uri {os.environ.get('MLFLOW_TRACKING_URI', _database(folder))}",
-        "swanlab": f"swanlab watch {folder}",
-        "tensorboard": f"tensorboard --logdir {folder}",
+        "aim": ("aim", "up", "--repo", folder),
+        "mlflow": ("mlflow", "ui", "--backend-store-uri", os.environ.get(MLFLOW_PLACE, _database(folder))),
+        "swanlab": ("swanlab", "watch", folder),
+        "tensorboard": ("tensorboard", "--logdir", folder),
     }
-    return f"To look at them: {commands[name]}" if name in commands else ""
+    return f"To look at them: {shlex.join(map(str, commands[name]))}" if name in commands else ""
 
 
 class Trackers:
@@ -66,44 +70,41 @@ class Trackers:
 
     def tell(self, path: Path) -> None:
         """Tell the run in a record to each tracker that was not told it yet."""
-        left = [name for name in self._names if name not in self.lost]
-        if not left:
-            return
-        try:
-            record = load(path)
-        except RecordError:  # written by another command a moment ago, of another version say: no run of this one
-            return
-        for name in left:
-            if self._is_told(record, name):
-                continue
-            try:
-                _send(record, name, self._results / TRACKING / name)
-            except Exception as error:  # whatever a tracker's package or its server does, runs go on
-                self.lost[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                self._say(f"error: {name} failed, and is left alone for now: {self.lost[name]}")
-            else:
-                write_whole(self._mark(record.spec, name), _version(record).encode())
+        if self._names:
+            with suppress(RecordError):  # deleted, or replaced by another version's, a moment ago: no run of this one
+                self._tell(load(path))
 
-    def finish(self, specs: Iterable[RunSpec]) -> list[str]:
+    def finish(self, recorded: Sequence[RunRecord]) -> list[str]:
         """Tell whichever of some recorded runs nobody told yet; returns what could not be told, in words."""
-        paths = [spec.record_path(self._results) for spec in specs] if self._names else []
-        for path in paths:
-            self.tell(path)
-        recorded = [load(path) for path in paths]
+        for record in recorded:
+            self._tell(record)
         untold = {name: sum(not self._is_told(record, name) for record in recorded) for name in self.lost}
         return [
-            f"{count} of {len(paths)} runs were not told to {name} ({self.lost[name]}). They are recorded; the same "
+            f"{count} of {len(recorded)} runs were not told to {name} ({self.lost[name]}). They are recorded; the same "
             "command tells them."
             for name, count in untold.items()
             if count
         ]
 
+    def _tell(self, record: RunRecord) -> None:
+        for name in self._names:
+            if name in self.lost or self._is_told(record, name):
+                continue
+            try:
+                _send(record, name, self._results / TRACKING / name)
+                write_whole(self._mark(record.spec, name), _version(record).encode())
+            except Exception as error:  # whatever a tracker's package, its server or the disk does, runs go on
+                self.lost[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}"
+                self._say(f"error: {name} failed, and is left alone for now: {self.lost[name]}")
+
     def _mark(self, spec: RunSpec, name: str) -> Path:
         return spec.record_path(self._results / TRACKING / TOLD / name).with_suffix("")
 
     def _is_told(self, record: RunRecord, name: str) -> bool:
-        mark = self._mark(record.spec, name)
-        return mark.is_file() and mark.read_text() == _version(record)
+        try:
+            return self._mark(record.spec, name).read_bytes() == _version(record).encode()
+        except OSError:  # there is none, or none that can be read
+            return False
 
 
 def _version(record: RunRecord) -> str:
@@ -114,13 +115,14 @@ def _version(record: RunRecord) -> str:
 def _send(record: RunRecord, name: str, folder: Path) -> None:
     """One run: what was asked for, its curve and its final numbers, under the names that they have in the record."""
     folder.mkdir(parents=True, exist_ok=True)
-    tracker = _open(record.spec, name, folder)
-    try:
-        tracker.store_init_configuration(settings_of(record))
-        for step, values in points_of(record):
-            tracker.log(values, step=step)
-    finally:
-        tracker.finish()
+    with _place_for_mlflow(folder) if name == "mlflow" else nullcontext():
+        tracker = _open(record.spec, name, folder)
+        try:
+            tracker.store_init_configuration(settings_of(record))
+            for step, values in points_of(record):
+                tracker.log(values, step=step)
+        finally:
+            tracker.finish()
 
 
 def settings_of(record: RunRecord) -> dict[str, object]:
@@ -160,6 +162,19 @@ def _database(folder: Path) -> str:
     return f"sqlite:///{folder.absolute() / 'mlflow.db'}"
 
 
+@contextmanager
+def _place_for_mlflow(folder: Path) -> Iterator[None]:
+    """Its database is in a folder for a while, not where the command was started; unless the user named a place."""
+    if MLFLOW_PLACE in os.environ:
+        yield
+        return
+    os.environ[MLFLOW_PLACE] = _database(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(MLFLOW_PLACE, None)
+
+
 def _flat(values: Mapping, before: str = "") -> dict[str, object]:
     flat = {}
     for key, value in values.items():
@@ -172,10 +187,11 @@ def _open(spec: RunSpec, name: str, folder: Path) -> GeneralTracker:
 
     The suite is its project, and the run is called as its record's path below that.
     """
+    if name == "wandb" and getattr(sys.modules.get("wandb"), "run", None) is not None:  # a notebook's, say
+        raise ConfigError("a run of yours is open, which this one would be taken for; call wandb.finish() before")
     PartialState(cpu=True)  # Accelerate's trackers ask it which process speaks; here there is one
     project, title = spec.suite, spec.record_path(Path()).relative_to(spec.suite).with_suffix("").as_posix()
-    if name == "mlflow":  # it would put its database where the command was started
-        os.environ.setdefault("MLFLOW_TRACKING_URI", _database(folder))
+    run = folder / project / title
     extra = {
         "aim": {"experiment": project},
         "clearml": {
@@ -184,7 +200,7 @@ def _open(spec: RunSpec, name: str, folder: Path) -> GeneralTracker:
             "auto_connect_frameworks": False,
             "auto_connect_arg_parser": False,
         },
-        "dvclive": {"dir": str(folder / project / title), "save_dvc_exp": False},
+        "dvclive": {"dir": str(run), "dvcyaml": str(run / "dvc.yaml"), "save_dvc_exp": False},
         "mlflow": {"run_name": title},
         "swanlab": {"experiment_name": title, "logdir": str(folder)},
         "trackio": {"name": title},

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmark.device import choose_device
+from benchmark.device import choose_device, make_accelerator, settings_restored
 from benchmark.errors import ConfigError
 
 
@@ -39,3 +39,30 @@ def test_gpu_that_is_here_is_taken_by_its_number(gpus):
     gpus(2)
     assert choose_device("cuda:1", "fp32") == "cuda:1"
     assert choose_device(None, "fp32", local_rank=3) == "cuda:1"
+
+
+@pytest.fixture
+def matmul():
+    """torch's settings of float32 products on a GPU, put back at the end."""
+    before = torch.get_float32_matmul_precision()
+    yield torch.backends.cuda.matmul
+    torch.set_float32_matmul_precision(before)
+
+
+def test_settings_of_the_process_are_restored_after_work(matmul):
+    torch.set_float32_matmul_precision("medium")
+    with settings_restored():
+        mine = make_accelerator("cpu", "bf16")
+        with settings_restored():
+            make_accelerator("cpu", "fp32")
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert mine.mixed_precision == "bf16"
+    assert torch.get_float32_matmul_precision() == "medium"
+
+
+def test_precision_set_by_its_newer_name_is_restored_too(matmul):
+    matmul.fp32_precision = "tf32"
+    with settings_restored():
+        make_accelerator("cpu", "fp32")
+        assert matmul.fp32_precision == "ieee"
+    assert matmul.fp32_precision == "tf32"

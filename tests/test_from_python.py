@@ -1,13 +1,18 @@
 """`run` from Python: the same request as the command line's, the same records, a frame of them, errors to catch."""
 
+import pickle
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from nbclient import NotebookClient
 
 import benchmark
@@ -87,6 +92,92 @@ def test_one_name_and_a_list_of_one_are_the_same(request_of):
 def test_wrong_request_is_one_error_with_all_problems(tmp_path):
     with pytest.raises(ConfigError, match=r"(?s)'cocop' is not a method.*'synth_pet' is not a dataset"):
         run(methods=["cocop"], datasets=["synth_pet"], out=tmp_path)
+
+
+def test_values_of_other_libraries_are_those_of_the_command_line(request_of, tmp_path):
+    asked = request_of(
+        methods=pd.Series(["coop"]), seeds=np.array([1, 2]), shots=np.array(4), backbone=tmp_path,
+        device=torch.device("cpu"), processes=np.int64(1), settings={"coop.epochs": np.int64(2)},
+    )  # fmt: skip
+    told = by_command(
+        "--methods", "coop", "--seeds", "1", "2", "--shots", "4", "--backbone", str(tmp_path), "--device", "cpu",
+        "--processes", "1", "--set", "coop.epochs=2",
+    )  # fmt: skip
+    assert asked == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"settings": "coop.epochs=2"}, "settings='coop.epochs=2': a dict is needed"),
+        ({"load": ["coop=a.pth"]}, r"load=\['coop=a.pth'\]: a dict is needed"),
+        ({"methods": []}, "methods: is empty; name at least one, or leave it out"),
+        ({"seeds": range(0)}, "seeds: is empty"),
+        ({"processes": "2"}, "--processes '2': 1 or more, a whole number"),
+        ({"threads": 1.5}, "--threads 1.5: 1 or more"),
+        ({"checkpoint_minutes": None}, "--checkpoint-minutes None: a number is needed"),
+        ({"checkpoint_minutes": float("nan")}, "--checkpoint-minutes nan: a number is needed"),
+    ],
+)
+def test_argument_of_a_wrong_kind_is_told_by_its_name(arguments, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        run(**arguments, device="cpu", out=tmp_path)
+
+
+def test_script_that_a_launcher_started_several_times_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="start it with python alone"):
+        run(out=tmp_path)
+
+
+def test_error_keeps_its_frame_on_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(RunsFailedError("1 of 2 runs failed", pd.DataFrame({"seed": [1]}))))
+    assert (str(error), list(error.frame.seed)) == ("1 of 2 runs failed", [1])
+
+
+def test_home_is_understood_in_the_results_folder(request_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert request_of(out="~/results").out == tmp_path / "results"
+
+
+def test_calls_from_several_threads_come_one_after_another(monkeypatch, tmp_path):
+    inside, most = [], []
+
+    def plan(request, *, fetch):
+        inside.append(request)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        raise AskedError(request)
+
+    def call():
+        with pytest.raises(AskedError):
+            run(out=tmp_path)
+
+    monkeypatch.setattr(from_python, "make_plan", plan)
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
+
+
+@pytest.mark.slow
+def test_settings_of_the_caller_are_as_they_were(tmp_path):
+    code = (
+        f"import sys, torch\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from accelerate import Accelerator\nfrom transformers.utils import logging\nfrom benchmark import run\n"
+        "mine = Accelerator(cpu=True, mixed_precision='bf16')\n"
+        "torch.set_num_threads(2)\ntorch.set_float32_matmul_precision('medium')\n"
+        "random = torch.get_rng_state()\n"
+        "run(methods='zero_shot', datasets='synth_actions', seeds=1, processes=1, track='tensorboard', device='cpu',"
+        f" out={str(tmp_path)!r})\n"
+        "print(mine.mixed_precision, torch.get_num_threads(), torch.get_float32_matmul_precision(),"
+        " torch.equal(random, torch.get_rng_state()), logging.is_progress_bar_enabled())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True, check=True)
+    assert done.stdout == "bf16 2 medium True True\n"
 
 
 @pytest.mark.slow

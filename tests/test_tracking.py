@@ -1,9 +1,12 @@
 """Finished runs told to trackers: what they hear, once each, and what becomes of the runs when they do not listen."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import pytest
@@ -70,7 +73,7 @@ def listener(monkeypatch):
     """A stand-in for Weights & Biases, which is not installed here."""
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", Listener)
     monkeypatch.setattr(Listener, "heard", [])
-    monkeypatch.setattr(tracking, "find_spec", lambda name: object())
+    monkeypatch.setattr(tracking, "find_spec", lambda name: ModuleSpec(name, None, origin="wandb/__init__.py"))
     return Listener
 
 
@@ -127,7 +130,7 @@ def test_run_is_told_as_one_named_by_its_record(listener, trackers, tmp_path):
 def test_run_is_told_once_by_many_commands_and_again_when_it_was_done_again(listener, trackers, tmp_path):
     path = save(record_of(), tmp_path)
     for _ in range(2):
-        assert trackers("wandb").finish([record_of().spec]) == []
+        assert trackers("wandb").finish([record_of()]) == []
     assert len([what for what, *_ in listener.heard if what == "made"]) == 1
     path.unlink()
     trackers("wandb").tell(save(record_of(finished="2026-11-26T10:00:00+00:00"), tmp_path))
@@ -142,11 +145,36 @@ def test_tracker_that_fails_is_left_alone_and_told_later(listener, trackers, tmp
     for path in paths:
         asked.tell(path)
     assert asked.said == ["error: wandb failed, and is left alone for now: ConnectionError: no route to host"]
-    specs = [record_of(seed=seed).spec for seed in (1, 2)]
-    (problem,) = asked.finish(specs)
+    recorded = [record_of(seed=seed) for seed in (1, 2)]
+    (problem,) = asked.finish(recorded)
     assert problem.startswith("2 of 2 runs were not told to wandb (ConnectionError: no route to host).")
     monkeypatch.setattr(Listener, "fails", "")
-    assert trackers("wandb", "tensorboard").finish(specs) == []
+    assert trackers("wandb", "tensorboard").finish(recorded) == []
+
+
+def test_mark_that_cannot_be_written_holds_up_no_run(listener, trackers, tmp_path):
+    (tmp_path / ".tracking").mkdir()
+    (tmp_path / ".tracking" / ".told").write_text("no folder")
+    asked = trackers("wandb")
+    asked.tell(save(record_of(), tmp_path))
+    (problem,) = asked.finish([record_of()])
+    assert "1 of 1 runs were not told to wandb (RecordError: " in problem
+    (tmp_path / ".tracking" / ".told").unlink()
+    assert trackers("wandb").finish([record_of()]) == []
+
+
+@pytest.mark.parametrize("damage", [lambda mark: mark.write_bytes(b"\xff"), lambda mark: (mark.unlink(), mark.mkdir())])
+def test_mark_that_is_damaged_counts_as_none(listener, trackers, tmp_path, damage):
+    trackers("wandb").tell(save(record_of(), tmp_path))
+    damage(next(path for path in (tmp_path / ".tracking" / ".told").rglob("*") if path.is_file()))
+    trackers("wandb").finish([record_of()])
+    assert len([what for what, *_ in listener.heard if what == "made"]) == 2
+
+
+def test_record_that_is_gone_by_now_is_not_told(listener, trackers, tmp_path):
+    asked = trackers("wandb")
+    asked.tell(tmp_path / "gone.json")
+    assert (listener.heard, asked.said) == ([], [])
 
 
 def test_marks_and_files_of_trackers_are_no_records(listener, trackers, tmp_path):
@@ -165,6 +193,48 @@ def test_unknown_tracker_is_refused_with_the_nearest_name():
 def test_tracker_without_its_package_is_refused_with_what_to_install(monkeypatch):
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     assert problems_of(["comet_ml"]) == ["--track comet_ml: its package is not installed; pip install comet-ml"]
+
+
+def test_folder_with_the_name_of_a_tracker_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "dvclive").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert problems_of(["dvclive"]) == ["--track dvclive: its package is not installed; pip install dvclive"]
+
+
+def test_place_of_mlflow_is_each_commands_own(listener, trackers, tmp_path, monkeypatch):
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "mlflow", Listener)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    places = []
+    monkeypatch.setattr(Listener, "start", lambda self: places.append(os.environ["MLFLOW_TRACKING_URI"]))
+    trackers("mlflow").tell(save(record_of(), tmp_path))
+    assert places == [f"sqlite:///{tmp_path}/.tracking/mlflow/mlflow.db"]
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_dvclive_leaves_nothing_where_the_command_was_started(listener, trackers, tmp_path, monkeypatch):
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "dvclive", Listener)
+    trackers("dvclive").tell(save(record_of(), tmp_path))
+    options = listener.heard[0][2]
+    folder = tmp_path / ".tracking" / "dvclive" / record_of().spec.record_path(Path()).with_suffix("")
+    assert options == {"dir": str(folder), "dvcyaml": str(folder / "dvc.yaml"), "save_dvc_exp": False}
+
+
+def test_run_that_the_caller_has_open_is_not_touched(listener, trackers, tmp_path, monkeypatch):
+    module = ModuleType("wandb")
+    module.run = object()
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    asked = trackers("wandb")
+    asked.tell(save(record_of(), tmp_path))
+    assert "call wandb.finish() before" in asked.said[0]
+    assert listener.heard == []
+    module.run = None
+    assert trackers("wandb").finish([record_of()]) == []
+
+
+def test_command_to_look_at_a_folder_with_blanks_can_be_pasted():
+    assert where_to_look("tensorboard", Path("my runs")).endswith(
+        "tensorboard --logdir 'my runs/.tracking/tensorboard'"
+    )
 
 
 def test_user_who_has_a_database_of_mlflow_is_told_of_that_one(tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def test_tables_say_what_a_newcomer_needs(data, tmp_path, capsys):
     arguments = ["--doctor", "--data", str(data), "--backbone", "embedded", "--out", str(tmp_path / "out")]
     assert run_all.main(arguments) == 1
     out = capsys.readouterr().out
-    for text in ("dtd", "damaged", "1 of 8 listed images are not there: woven/test0.jpg", "This run would not start",
+    for text in ("dtd", "damaged", "1 of 8 listed images are not there: woven/test0.jpg", "This would not start",
                  "disk of", "image features", "torch"):  # fmt: skip
         assert text in out
     assert not [line for line in out.splitlines() if "\r" in line]
