@@ -103,6 +103,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, StoreLostError) else 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "benchmark", "methods", "tables"):
+            raise
+        print(f"error: {error}. Install what is needed: pip install -r {ROOT / 'requirements.txt'}", file=sys.stderr)
+        return 2
     except stopping.Terminated:
         print(f"ended on request; {kept}, the same command goes on.", file=sys.stderr)
         return stopping.EXIT_CODE

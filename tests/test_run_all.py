@@ -270,3 +270,13 @@ def test_settings_are_read_as_yaml_reads_them():
     }
     with pytest.raises(ConfigError):
         parse_settings(["coop.epochs"])
+
+
+def test_missing_package_is_one_message_that_says_how_to_install_it():
+    code = "import sys; sys.modules['transformers'] = None; import run_all; sys.exit(run_all.main(['--plan']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "transformers" in done.stderr
+    assert done.stderr.endswith("requirements.txt\n")
+    assert len(done.stderr.splitlines()) == 1
