@@ -200,7 +200,7 @@ def _refuse_incapable(plan: Plan) -> list[str]:
     plan.specs = [spec for spec in kept if spec.method not in plan.broken]
     plan.refused += [
         f"{method}, as configured, learns for the trained classes alone and cannot score others, which {protocol} "
-        f"asks for: its {count} runs are left out, the rest goes on."
+        f"asks for: its {'run is' if count == 1 else f'{count} runs are'} left out, the rest goes on."
         for (method, protocol), count in refused.items()
     ]
     return problems
