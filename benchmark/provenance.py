@@ -49,14 +49,19 @@ def machine() -> dict[str, str | int | None]:
 
 
 def sha256_file(path: Path | str) -> str:
-    """64 hexadecimal digits of a file's content.
+    """64 hexadecimal digits of a file's content; errors as digest_of."""
+    return digest_of(path, "sha256")
+
+
+def digest_of(path: Path | str, kind: str) -> str:
+    """The "sha256" or "md5" of a file's content, in hexadecimal.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.offers import AUTHORS, Offer
 from benchmark.data.packed import ArchiveError
-from benchmark.data.transfer import Archive, digest_of, size_of
+from benchmark.data.transfer import Archive, size_of
 from benchmark.data.unpack import unpack
 from benchmark.errors import ConfigError, DataError, RecordError, did_you_mean
+from benchmark.provenance import digest_of
 from benchmark.records import write_whole
 
 IMAGENET = "imagenet"  # may not be handed on, so nobody's repository holds it

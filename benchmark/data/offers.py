@@ -15,8 +15,9 @@ from huggingface_hub import constants
 from benchmark.data.catalog import CatalogEntry, check_listing, folders_of, load_catalog
 from benchmark.data.hub import REPOSITORY, SUFFIX, Source, list_folder, list_hub
 from benchmark.data.layouts import READERS
-from benchmark.data.transfer import Archive, Say, SourceError, digest_of, size_at
+from benchmark.data.transfer import Archive, Say, SourceError, size_at
 from benchmark.errors import DataError, listed
+from benchmark.provenance import digest_of
 
 AUTHORS = Source(name="the datasets' authors, as a fall-back", revision=None, archives=())
 LISTS_AT = "CoOp's DATASETS.md (https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md)"

@@ -5,7 +5,6 @@ The writing to disk is ours: hf_hub_download of huggingface_hub 2 throws away wh
 keeps a second copy of archives that are of no use once they are unpacked.
 """
 
-import hashlib
 import math
 import shutil
 import sys
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from benchmark import stopping
 from benchmark.errors import DataError
+from benchmark.provenance import digest_of
 
 GROWING = "fetching-"  # begins the names of the folders in which archives grow
 TRIES = 4  # in a row without one byte more
@@ -126,19 +126,6 @@ def size_at(address: str, *, say: Say) -> int:
     if not length.isdigit():
         raise SourceError(f"{address} does not say how large it is.", "Fetch it by other means and give --from FOLDER.")
     return int(length)
-
-
-def digest_of(path: Path, kind: str) -> str:
-    """The sha256 or md5 of a file, in hexadecimal.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _check(archive: Archive, path: Path) -> None:
