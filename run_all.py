@@ -79,25 +79,25 @@ def _add_fetching(add: Callable) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Plan, run what is missing, render. Returns the exit code: 0, 1 if a run failed, 2 if nothing could start."""
     began, options = time.perf_counter(), parse(arguments)
-    from benchmark import stopping  # late: torch takes seconds to import, --help should not
+    from benchmark.common import shutdown  # late: torch takes seconds to import, --help should not
     from benchmark.errors import BenchmarkError, ConfigError, StoreLostError
 
     kept = "finished runs and checkpoints are kept" if options.download is None else "what was fetched is kept"
 
     try:
         if options.new_method:
-            from benchmark.new_method import write_new_method
+            from benchmark.plugins.scaffold import write_new_method
 
             print(write_new_method(options.new_method))
             return 0
-        with stopping.on_sigterm():
+        with shutdown.on_sigterm():
             if options.download is not None:
-                from benchmark import fetch
+                from benchmark.cli import download
 
-                return fetch.run(options)
+                return download.run(options)
             if options.archives or options.imagenet or options.classnames:
                 raise ConfigError("--from, --imagenet and --classnames go with --download NAME.")
-            from benchmark import commands
+            from benchmark.cli import commands
 
             return commands.run(options, began=began)
     except BenchmarkError as error:
@@ -108,9 +108,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"error: {error}. Install what is needed: pip install -r {ROOT / 'requirements.txt'}", file=sys.stderr)
         return 2
-    except stopping.Terminated:
+    except shutdown.Terminated:
         print(f"ended on request; {kept}, the same command goes on.", file=sys.stderr)
-        return stopping.EXIT_CODE
+        return shutdown.EXIT_CODE
     except KeyboardInterrupt:
         print(f"\ninterrupted; {kept}, the same command goes on from there.", file=sys.stderr)
         return 130

@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def __getattr__(name: str) -> object:
     """`run`, imported when it is asked for: tables read records without torch."""
     if name == "run":
-        from benchmark.from_python import run
+        from benchmark.cli.api import run
 
         return run
     raise AttributeError(f"module 'benchmark' has no attribute '{name}'")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.clip.text import unit
-from benchmark.constants import CONTEXT_STD
+from benchmark.common.constants import CONTEXT_STD
 from benchmark.errors import ConfigError
 from benchmark.method import Method, cleaned, filled
 

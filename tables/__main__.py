@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError, RecordError
-from benchmark.records import collect
+from benchmark.records.store import collect
 from tables.aggregate import dataset_titles
+from tables.protocols.writers import COMMANDS, FORMATS, GRIDS, write
+from tables.rendering.table import Extras
 from tables.selection import add_options, first_of, select, suite_of
-from tables.table import Extras
-from tables.writers import COMMANDS, FORMATS, GRIDS, write
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

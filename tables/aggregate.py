@@ -1,5 +1,6 @@
 """From records to numbers: an accuracy per run and class set, means over seeds, and what may be compared."""
 
+import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
@@ -8,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.config import RunSpec, read_yaml
+from benchmark.common.config import RunSpec, read_yaml
+from benchmark.common.files import REPOSITORY
 from benchmark.errors import ConfigError, RecordError
-from benchmark.metrics import accuracy_percent, mean, sample_std
-from benchmark.records import RunRecord, Score
+from benchmark.records.metrics import accuracy_percent, mean, sample_std
+from benchmark.records.record import RunRecord, Score
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 METHOD_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # the paper's
 AVERAGE = "average"  # stands where a dataset's name would; the published files call it so too
 TRANSFERS = ("cross_dataset", "domain_generalization")  # protocols whose table has one source
@@ -112,6 +113,21 @@ def loaded_note(records: Iterable[RunRecord]) -> str:
         if any(runs[name])
     ]
     return f"Loaded from files, not trained here: {', '.join(told)}." if told else ""
+
+
+def headline(records: Sequence[RunRecord]) -> str:
+    """The sentence that says on what, from which commit and when all of them were measured."""
+    return (
+        f"Suite {each_of(r.spec.suite for r in records)}: backbone {each_of(r.spec.backbone for r in records)}, "
+        f"{each_of(r.spec.precision for r in records)}, seeds {each_of(r.spec.seed for r in records)}, "
+        f"{number_of_runs(records)}, commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
+        f" {loaded_note(records)}"
+    ).rstrip()
+
+
+def each_of(values: Iterable[object]) -> str:
+    """The different values, in order."""
+    return ", ".join(map(str, sorted(set(values), key=lambda value: value if isinstance(value, int) else str(value))))
 
 
 def to_percent(score: Score) -> float:

@@ -16,12 +16,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from benchmark.config import RunSpec, load_suite
+from benchmark.common.config import RunSpec, load_suite
+from benchmark.common.files import write_whole
 from benchmark.errors import BenchmarkError, ConfigError
-from benchmark.records import RunRecord, load, write_whole
-from benchmark.sources import add_plugin
+from benchmark.plugins.discovery import add_plugin
+from benchmark.records.record import RunRecord
+from benchmark.records.store import load
 from tables.aggregate import method_title
-from tables.drawing import WIDTH, Drawing, caption_of, new_figure
+from tables.figures.drawing import WIDTH, Drawing, caption_of, new_figure
 
 TINT = "YlOrRd"  # light to dark, so that it reads in grey
 OPACITY = 0.62
@@ -51,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         if out.suffix not in (".png", ".svg"):
             raise ConfigError(f"--out {out}: the file's name must end in .png or .svg.")
         record = load(options.run)
-        from benchmark.alignment import alignment_of  # late: it needs torch, which nothing else here does
+        from benchmark.inspection.alignment import alignment_of  # late: it needs torch, which nothing else here does
 
         if options.plugin:
             add_plugin(options.plugin)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.config import RunSpec
+from benchmark.common.config import RunSpec
 from benchmark.errors import BenchmarkError, ConfigError
-from benchmark.records import RunRecord, load
+from benchmark.records.record import RunRecord
+from benchmark.records.store import load
 from tables.aggregate import method_title
 
 CONDITIONAL = ("cocoop", "copl")  # whose pictures move the vectors
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def table_of(record: RunRecord, path: Path, *, words: int, class_name: str | None) -> str:
     """A caption and a row a vector: its number, what it started as where that is known, words with distances."""
-    from benchmark.vocabulary import nearest_words  # late: it needs torch, which nothing else here does
+    from benchmark.inspection.nearest_words import nearest_words  # late: it needs torch, which nothing else here does
 
     found = nearest_words(record, path, words=words, class_name=class_name)
     started, own = started_as(record.spec, max(row.number for row in found)), bool(found[0].class_name)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from benchmark.config import RunSpec, load_suite, shown
+from benchmark.common.config import RunSpec, load_suite
+from benchmark.common.files import shown
 from benchmark.errors import ConfigError, did_you_mean, listed
 from tables.aggregate import AVERAGE, Key
 

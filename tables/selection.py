@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from benchmark.config import Suite, load_suite
+from benchmark.common.config import Suite, load_suite
 from benchmark.errors import ConfigError, did_you_mean
-from benchmark.records import RunRecord
+from benchmark.records.record import RunRecord
 from tables.aggregate import TRANSFERS
 
 SHOWN = 5

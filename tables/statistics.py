@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from scipy.special import stdtr, stdtrit
 
-from benchmark.config import RunSpec
-from benchmark.metrics import mean, sample_std
-from benchmark.records import RunRecord, Score
+from benchmark.common.config import RunSpec
+from benchmark.records.metrics import mean, sample_std
+from benchmark.records.record import RunRecord, Score
 from tables.aggregate import to_percent
 
 SPREADS = 3.0  # a seed further than so many standard deviations of the others from their mean stands out

@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from transformers.utils import logging
 
-from benchmark import sources
-from benchmark.cache import cache_folder
 from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.splits import few_shot
 from benchmark.data.synthetic.suite import CHECKPOINT, materialise, suite_version
 from benchmark.errors import ConfigError
-from benchmark.new_method import SKELETON
+from benchmark.features.cache import cache_folder
+from benchmark.plugins import discovery
+from benchmark.plugins.scaffold import SKELETON
 from tests.conformance.chosen import CHOSEN, choose
 
 logging.disable_progress_bar()
@@ -85,10 +85,10 @@ def sketched(monkeypatch) -> None:
 @pytest.fixture
 def own_plugins(monkeypatch) -> Iterator[None]:
     """What a test adds to the methods, by file or by package, is gone after it."""
-    monkeypatch.setattr(sources, "_added", dict(sources._added))
+    monkeypatch.setattr(discovery, "_added", dict(discovery._added))
     modules = set(sys.modules)
     yield
-    sources._entries.cache_clear()
+    discovery._entries.cache_clear()
     for name in set(sys.modules) - modules:
         if not name.startswith(("torch", "benchmark", "methods", "tables")):
             del sys.modules[name]
@@ -128,7 +128,7 @@ def package(tmp_path, monkeypatch, own_plugins):
         lines = [f"{key} = {value}" for key, value in entries.items()]
         (info / "entry_points.txt").write_text("\n".join(["[copl_benchmark.methods]", *lines]) + "\n")
         monkeypatch.syspath_prepend(site)
-        sources._entries.cache_clear()
+        discovery._entries.cache_clear()
 
     return install
 

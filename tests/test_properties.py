@@ -13,12 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.config import RunSpec, Suite, Training, build
+from benchmark.common.config import RunSpec, Suite, Training, build
+from benchmark.common.yaml import parse_scalar
 from benchmark.data.catalog import Dataset, Item
 from benchmark.data.splits import few_shot, half
 from benchmark.errors import ConfigError
-from benchmark.records import RunRecord, Score, collect, is_done, load, save
-from benchmark.strict_yaml import parse_scalar
+from benchmark.records.record import RunRecord, Score
+from benchmark.records.store import collect, is_done, load, save
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 TEXT = st.text(st.sampled_from("aB_.- {}é中🦊\"'\\/\n"), max_size=8)

@@ -7,102 +7,46 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LAYERS = {
-    "benchmark/constants.py": 0,
-    "benchmark/errors.py": 0,
-    "benchmark/shapes.py": 1,
-    "benchmark/strict_yaml.py": 1,
-    "benchmark/metrics.py": 1,
-    "benchmark/provenance.py": 1,
-    "benchmark/progress.py": 1,
-    "benchmark/stopping.py": 1,
-    "benchmark/device.py": 1,
-    "benchmark/world.py": 1,
-    "benchmark/cache.py": 1,
-    "benchmark/config.py": 2,
-    "benchmark/clip/trie.py": 1,
-    "benchmark/clip/checkpoint.py": 2,
-    "benchmark/clip/locate.py": 3,
-    "benchmark/cost.py": 3,
-    "benchmark/clip/text.py": 2,
-    "benchmark/memory.py": 3,
-    "benchmark/clip/backbone.py": 4,
-    "benchmark/records.py": 3,
-    "benchmark/data/synthetic/": 3,
-    "benchmark/data/headers.py": 2,
-    "benchmark/data/images.py": 3,
-    "benchmark/data/layouts.py": 3,
-    "benchmark/data/catalog.py": 4,
-    "benchmark/data/transfer.py": 3,
-    "benchmark/data/hub.py": 4,
-    "benchmark/data/packed.py": 3,
-    "benchmark/data/unpack.py": 5,
-    "benchmark/data/imagenet.py": 5,
-    "benchmark/data/offers.py": 5,
-    "benchmark/data/download.py": 6,
-    "benchmark/data/own_settings.py": 3,
-    "benchmark/data/own.py": 5,
-    "benchmark/data/survey.py": 6,
-    "benchmark/surroundings.py": 4,
-    "benchmark/data/splits.py": 5,
-    "benchmark/features.py": 6,
-    "tables/": 5,
-    "benchmark/method.py": 5,
-    "benchmark/prompts.py": 6,
-    "benchmark/sources.py": 5,
-    "benchmark/loading.py": 6,
-    "benchmark/registry.py": 7,
-    "methods/": 7,
-    "benchmark/skeleton/": 7,
-    "benchmark/new_method.py": 6,
-    "benchmark/lockstep.py": 7,
-    "benchmark/graphs.py": 7,
-    "benchmark/schedule.py": 3,
-    "benchmark/checkpoints.py": 6,
-    "benchmark/step.py": 8,
-    "benchmark/fit.py": 9,
-    "benchmark/evaluate.py": 8,
-    "benchmark/protocols/": 8,
-    "benchmark/released.py": 2,
-    "benchmark/loaded.py": 8,
-    "benchmark/tracking.py": 4,
-    "benchmark/request.py": 9,
-    "benchmark/specs.py": 10,
-    "benchmark/sharing.py": 10,
-    "benchmark/capability.py": 9,
-    "benchmark/inputs.py": 10,
-    "benchmark/plan.py": 11,
-    "benchmark/turns.py": 12,
-    "benchmark/arguments.py": 10,
-    "benchmark/forecast.py": 1,
-    "benchmark/stand_in.py": 7,
-    "benchmark/estimate.py": 12,
-    "benchmark/describe.py": 13,
-    "benchmark/orchestrate.py": 12,
-    "benchmark/recorded.py": 11,
-    "benchmark/export.py": 12,
-    "benchmark/alignment.py": 12,
-    "benchmark/vocabulary.py": 12,
-    "tables/attention.py": 13,
-    "tables/prompts.py": 13,
-    "benchmark/workers.py": 13,
-    "benchmark/timing.py": 13,
-    "benchmark/calibrate.py": 14,
-    "benchmark/doctor.py": 12,
-    "benchmark/doctor_words.py": 13,
-    "benchmark/fetch.py": 15,
-    "benchmark/execute.py": 14,
-    "benchmark/from_python.py": 15,
-    "benchmark/__init__.py": 16,
-    "benchmark/commands.py": 15,
-    "benchmark/speed/": 16,
-    "benchmark/speed/geometry.py": 12,
-    "benchmark/speed/plain.py": 12,
-    "benchmark/speed/measure.py": 12,
-    "benchmark/speed/work.py": 13,
-    "run_all.py": 17,
-}
-FOR_METHODS = {"constants", "errors", "shapes", "clip", "prompts", "method"}  # what a method may use of the benchmark
+ROOMS = (  # from the bottom to the top; a room imports rooms before it, and itself
+    "benchmark/errors.py",
+    "benchmark/common",
+    "benchmark/clip",
+    "benchmark/records",
+    "benchmark/data/synthetic",
+    "benchmark/data",
+    "benchmark/data/custom",
+    "benchmark/data/download",
+    "benchmark/method.py",
+    "benchmark/prompts.py",
+    "methods",
+    "benchmark/protocols",
+    "benchmark/features",
+    "benchmark/plugins",
+    "benchmark/training",
+    "benchmark/planning",
+    "tables/aggregate.py",
+    "tables/statistics.py",
+    "tables/published.py",
+    "tables/selection.py",
+    "tables/rendering",
+    "tables/protocols",
+    "tables/figures",
+    "tables/claims",
+    "tables/report",
+    "tables/__main__.py",
+    "benchmark/running",
+    "benchmark/costs",
+    "benchmark/inspection",
+    "tables/attention.py",
+    "tables/prompts.py",
+    "benchmark/cli/doctor",
+    "benchmark/cli",
+    "benchmark/speed",
+    "benchmark/__init__.py",
+    "run_all.py",
+)
+MOST_FILES, MOST_ROOMS = 12, 14
+FOR_METHODS = {"common", "errors", "clip", "prompts", "method"}  # what a method may use of the benchmark
 
 
 def sources() -> list[Path]:
@@ -111,10 +55,11 @@ def sources() -> list[Path]:
     return [ROOT / "run_all.py", *sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
 
 
-def layer(file: str) -> int:
-    fitting = [prefix for prefix in LAYERS if file == prefix or (prefix.endswith("/") and file.startswith(prefix))]
-    assert fitting, f"{file} has no layer in this test; give it one"
-    return LAYERS[max(fitting, key=len)]
+def room_of(file: str) -> str:
+    """The entry of ROOMS that a file is in: the longest that names it or a folder around it."""
+    fitting = [room for room in ROOMS if file == room or file.startswith(f"{room}/")]
+    assert fitting, f"{file} is in no room of this test; add its room to ROOMS"
+    return max(fitting, key=len)
 
 
 def imports_of(path: Path) -> list[str]:
@@ -130,21 +75,28 @@ def imports_of(path: Path) -> list[str]:
     return sorted({target for target in targets if (ROOT / target).is_file()})
 
 
-def test_imports_only_point_down():
+def test_rooms_import_downward_only():
     seen = 0
     for path in sources():
         file = path.relative_to(ROOT).as_posix()
         for target in imports_of(path):
             seen += 1
-            same_package = Path(target).parent == Path(file).parent and file.startswith(
-                ("tables/", "benchmark/data/synthetic/", "benchmark/protocols/")
-            )
-            assert layer(target) < layer(file) or same_package, f"{file} may not import {target}"
+            assert ROOMS.index(room_of(target)) <= ROOMS.index(room_of(file)), f"{file} may not import {target}"
     assert seen > 50
 
 
+def test_rooms_are_few_and_small_enough_to_look_through():
+    rooms = [path for path in (ROOT / "benchmark").iterdir() if (path / "__init__.py").is_file()]
+    assert 10 <= len(rooms) <= MOST_ROOMS
+    for folder in {path.parent for path in sources()} - {ROOT, ROOT / "methods"}:
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= MOST_FILES, folder
+    loose = {path.stem for path in (ROOT / "benchmark").glob("*.py")}
+    assert loose == {"__init__", "errors", "method", "prompts"}
+
+
 def test_methods_import_only_what_plugins_may():
-    for path in [*(ROOT / "methods").glob("*.py"), *(ROOT / "benchmark" / "skeleton").glob("*.py")]:
+    for path in [*(ROOT / "methods").glob("*.py"), *(ROOT / "benchmark" / "plugins" / "skeleton").glob("*.py")]:
         for target in imports_of(path):
             assert target.split("/")[0] == "benchmark", (
                 f"{path.name} imports {target}: methods never import one another"
@@ -157,14 +109,13 @@ def test_tables_never_import_torch():
         assert "torch" not in path.read_text().split(), path
 
 
-def test_package_files_are_empty_but_the_one_that_offers_run():
-    found = [p for p in sources() if p.name == "__init__.py" and p.parent.name != "benchmark"]
-    assert found
-    assert all(p.read_text() == "" for p in found)
+def test_every_room_says_what_is_in_it():
+    for path in (ROOT / "benchmark").rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
 def test_importing_the_package_imports_no_torch():
-    code = "import sys, benchmark, benchmark.records, tables.aggregate; print('torch' in sys.modules)"
+    code = "import sys, benchmark, benchmark.records.record, tables.aggregate; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True).stdout == "False\n"
 
 
@@ -173,9 +124,9 @@ def test_files_keep_within_300_lines():
 
 
 def test_every_yaml_of_the_project_is_read_by_its_loader():
-    from benchmark.config import load_suite, read_yaml
-    from benchmark.registry import resolve_recipe
-    from benchmark.sources import repository_names
+    from benchmark.common.config import load_suite, read_yaml
+    from benchmark.plugins.discovery import repository_names
+    from benchmark.plugins.factory import resolve_recipe
 
     suites = list((ROOT / "benchmark" / "suites").glob("*.yaml"))
     recipes = list((ROOT / "methods").glob("*.yaml"))

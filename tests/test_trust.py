@@ -28,7 +28,7 @@ CALLS = {"eval", "exec", "compile", "execfile", "__import__", "os.system", "os.p
 LOADERS = {"torch.load": "weights_only", "np.load": "allow_pickle", "numpy.load": "allow_pickle"}
 MUST_BE = {"weights_only": True, "allow_pickle": False, "shell": False, "trust_remote_code": False}
 YAML_LOADERS = {"SafeLoader", "StrictLoader"}
-IMPORTERS = {"benchmark/loading.py"}  # a method's file, which the user has named
+IMPORTERS = {"benchmark/plugins/importer.py"}  # a method's file, which the user has named
 
 
 def name_of(node: ast.expr) -> str:

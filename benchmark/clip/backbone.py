@@ -14,11 +14,11 @@ from transformers.utils import logging
 
 from benchmark.clip.checkpoint import one_line, read_config, read_normalisation, read_tokenizer, weight_files
 from benchmark.clip.locate import locate_checkpoint
+from benchmark.clip.memory import in_memory
 from benchmark.clip.text import TextEncoder, TextPlan, unit
-from benchmark.constants import CLIP_MEAN, CLIP_STD
+from benchmark.common.constants import CLIP_MEAN, CLIP_STD
+from benchmark.common.shapes import check_shape
 from benchmark.errors import ConfigError, ShapeError, listed
-from benchmark.memory import in_memory
-from benchmark.shapes import check_shape
 
 Patches = Literal["projected", "raw"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")

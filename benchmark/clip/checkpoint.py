@@ -12,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, CLIPConfig, PreTrainedTokenizerBase
 from transformers.activations import ACT2FN
 
-from benchmark.constants import CLIP_MEAN, CLIP_STD
+from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.errors import ConfigError, listed
 
 EXAMPLE = "openai/clip-vit-base-patch16"

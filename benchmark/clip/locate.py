@@ -9,7 +9,6 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from benchmark import provenance
 from benchmark.clip.checkpoint import (
     INDEX,
     WEIGHTS,
@@ -22,7 +21,8 @@ from benchmark.clip.checkpoint import (
     weight_candidates,
     weight_files,
 )
-from benchmark.constants import CLIP_MEAN, CLIP_STD, END_TOKEN, START_TOKEN
+from benchmark.common import provenance
+from benchmark.common.constants import CLIP_MEAN, CLIP_STD, END_TOKEN, START_TOKEN
 from benchmark.errors import ConfigError
 
 # Of a repository, before anything large is fetched. Names, not *.json: other models may lie in folders below.

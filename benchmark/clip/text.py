@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers.activations import QuickGELUActivation
 
 from benchmark.clip.trie import TextPlan
+from benchmark.common.shapes import check_shape
 from benchmark.errors import ShapeError
-from benchmark.shapes import check_shape
 
 QUICK = 1.702  # QuickGELU's factor
 CHUNK_ROWS = {"cpu": 4096, "cuda": 32768}  # pushed through a layer at once: bounds memory, fills a matrix product

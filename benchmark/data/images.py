@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmark.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
+from benchmark.common.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
 from benchmark.data.headers import JPEG_END, open_header
 from benchmark.errors import DataError
 

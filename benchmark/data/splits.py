@@ -5,7 +5,7 @@ import math
 import random
 from typing import Literal
 
-from benchmark.constants import VALIDATION_SHOTS
+from benchmark.common.constants import VALIDATION_SHOTS
 from benchmark.data.catalog import Dataset, Item
 from benchmark.errors import ConfigError
 

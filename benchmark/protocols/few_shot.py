@@ -5,7 +5,7 @@ Zhou et al., IJCV 2022, arXiv 2109.01134.
 
 from collections.abc import Sequence
 
-from benchmark.constants import SHOTS
+from benchmark.common.constants import SHOTS
 from benchmark.data.catalog import Dataset
 from benchmark.protocols.protocol import Protocol, Scored, each_dataset, sample_of_all_classes
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.config import Suite
+from benchmark.common.config import Suite
 from benchmark.data.catalog import Dataset
 from benchmark.data.splits import few_shot
 

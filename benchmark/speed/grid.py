@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 
 from benchmark.clip.backbone import Clip
-from benchmark.config import Training, load_suite
+from benchmark.common.config import Training, load_suite
 from benchmark.data.catalog import load_catalog
 from benchmark.data.images import normalise, test_view
-from benchmark.registry import resolve_recipe
-from benchmark.schedule import batches_per_epoch
+from benchmark.plugins.factory import resolve_recipe
 from benchmark.speed.geometry import class_names, random_clip
 from benchmark.speed.measure import gemm_peak, report, seconds
 from benchmark.speed.work import Work
+from benchmark.training.schedule import batches_per_epoch
 
 SIDE = (500, 375)  # pixels of a drawn photograph
 IMAGES = 16  # decoded and encoded at once to measure one

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from benchmark import provenance
+from benchmark.common import provenance
 
 SHORTEST = 0.2  # seconds that a timing lasts at least; a faster computation is repeated
 

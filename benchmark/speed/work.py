@@ -5,10 +5,10 @@ from typing import Literal
 import torch
 
 from benchmark.clip.backbone import Clip, ImageFeatures
-from benchmark.constants import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
-from benchmark.cost import Tower, text_operations
+from benchmark.common.constants import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
+from benchmark.costs.operations import Tower, text_operations
 from benchmark.method import Method
-from benchmark.registry import create_method
+from benchmark.plugins.factory import create_method
 from benchmark.speed.plain import restate
 
 TEMPLATE = "a photo of a {}."

@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 from benchmark.clip.backbone import check_loads, load_clip
 from benchmark.clip.checkpoint import read_normalisation, weight_files
 from benchmark.clip.locate import locate_checkpoint
-from benchmark.constants import CLIP_MEAN, CLIP_STD
+from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.errors import ConfigError
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 605157884\n"

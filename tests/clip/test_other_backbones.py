@@ -10,19 +10,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
-import benchmark.inputs
+import benchmark.planning.inputs
 import run_all
-from benchmark import records
 from benchmark.clip.backbone import Clip, load_clip, outline
 from benchmark.clip.checkpoint import read_config
 from benchmark.clip.locate import checkpoint_hash
-from benchmark.cost import Tower, image_operations, plain_text_operations
+from benchmark.costs.operations import Tower, image_operations, plain_text_operations
 from benchmark.data.catalog import load_dataset
 from benchmark.data.images import normalise, test_view
 from benchmark.data.synthetic.suite import CHECKPOINT
+from benchmark.plugins.factory import create_method, method_class, method_names, resolve_recipe
 from benchmark.prompts import PromptMethod
-from benchmark.registry import create_method, method_class, method_names, resolve_recipe
-from tables.markup import latex
+from benchmark.records import store
+from tables.rendering.markup import latex
 
 TEXTS = ["a photo of a red circle.", "star", "a drawing of striped squares, in fog!", "circle"]
 NAMES = ["circle", "red star", "striped square", "star"]
@@ -246,7 +246,7 @@ def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path
     arguments = [*ONE_DATASET, "--backbone", str(folder), "--out", str(tmp_path / "out"), "--plan"]
     arguments += ["--methods", "zero_shot", "coop", "--set", "coop.n_ctx=4"]
     assert run_all.main(arguments) == 0
-    monkeypatch.setattr(benchmark.inputs, "load_dataset", with_a_long_name)
+    monkeypatch.setattr(benchmark.planning.inputs, "load_dataset", with_a_long_name)
     assert run_all.main(arguments) == 2
     message = capsys.readouterr().err
     assert "at most 8" in message
@@ -263,7 +263,7 @@ def test_all_methods_run_from_end_to_end_and_records_name_the_checkpoint(random_
     arguments = [*ONE_DATASET, "--backbone", str(folder), "--out", str(tmp_path), "--processes", "1", *short]
     arguments += ["--methods", *method_names()]
     assert run_all.main(arguments) == 0
-    found, problems = records.collect(tmp_path)
+    found, problems = store.collect(tmp_path)
     assert problems == []
     assert {record.spec.method for record in found} == {n for n in method_names() if method_class(n).transfers}
     assert {record.spec.checkpoint for record in found} == {checkpoint_hash(folder)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from benchmark.errors import BenchmarkError, ConfigError, MethodError, did_you_mean
-from benchmark.sources import add_plugin, method_names
+from benchmark.plugins.discovery import add_plugin, method_names
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from torch import Tensor
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches, load_clip
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import BenchmarkError
-from benchmark.loading import broken
 from benchmark.method import Method
-from benchmark.registry import create_method
+from benchmark.plugins.factory import create_method
+from benchmark.plugins.importer import broken
 
 NAMES = ("circle", "square", "star", "cross", "triangle")
 OTHERS = ("dots", "stripes")

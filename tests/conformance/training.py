@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import lockstep
-from benchmark.config import Options
+from benchmark.common.config import Options
 from benchmark.method import Method
+from benchmark.plugins.factory import create_method, resolve_recipe
 from benchmark.protocols.registry import PROTOCOLS
-from benchmark.registry import create_method, resolve_recipe
+from benchmark.training import lockstep
 from tests.conformance.subject import LABELS, NAMES, TEMPLATE, Subject, differ, gradients, images_for, logits_of, train
 
 STEPS = 50  # after which memory is what it was

@@ -11,9 +11,9 @@ from huggingface_hub.utils import close_session
 from PIL import Image
 
 import run_all
-from benchmark.data import transfer as client
 from benchmark.data.catalog import load_catalog
-from benchmark.data.download import WORK
+from benchmark.data.download import transfer as client
+from benchmark.data.download.install import WORK
 from tests.data.hub import Hub, serve, tar_folder, zip_folder
 
 PARTS = ("train", "val", "test")

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
 
-from benchmark.data.hub import REPOSITORY
+from benchmark.data.download.hub import REPOSITORY
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import run_all
-from benchmark.data import download
 from benchmark.data.catalog import load_dataset
-from benchmark.data.download import choose, why_incomplete
-from benchmark.data.hub import REPOSITORY
-from benchmark.data.transfer import Archive
+from benchmark.data.download import install
+from benchmark.data.download.hub import REPOSITORY
+from benchmark.data.download.install import choose, why_incomplete
+from benchmark.data.download.transfer import Archive
 from benchmark.errors import ConfigError
 from tests.data.conftest import left_behind, make_dataset
 from tests.data.hub import REVISION, zip_folder
@@ -27,7 +27,7 @@ def test_datasets_are_fetched_unpacked_and_recorded_with_the_revision_seen(hub, 
     assert fetch("dtd", "oxford_pets") == 0
     for name in ("dtd", "oxford_pets"):
         assert len(load_dataset(name, data, check_files=True).test) == 6
-    record = json.loads((data / download.RECORD).read_text())
+    record = json.loads((data / install.RECORD).read_text())
     assert set(record) == {"dtd", "oxford_pets"}
     assert {key: record["dtd"][key] for key in ("repository", "revision", "file", "size")} == {
         "repository": REPOSITORY, "revision": REVISION, "file": "dtd.zip", "size": len(hub.files["dtd.zip"]),
@@ -117,8 +117,8 @@ def test_second_download_into_the_same_folder_is_refused(hub, archive, data, fet
     from filelock import FileLock
 
     hub.files = {"dtd.zip": archive("dtd")}
-    (data / download.WORK).mkdir(parents=True)
-    with FileLock(data / download.WORK / "lock"):
+    (data / install.WORK).mkdir(parents=True)
+    with FileLock(data / install.WORK / "lock"):
         assert fetch("dtd") == 2
     assert "another --download is under way" in capsys.readouterr().err
     assert fetch("dtd") == 0
@@ -126,7 +126,7 @@ def test_second_download_into_the_same_folder_is_refused(hub, archive, data, fet
 
 def test_unreadable_record_is_refused_before_anything_is_fetched(hub, archive, data, fetch, capsys):
     data.mkdir()
-    (data / download.RECORD).write_text("{")
+    (data / install.RECORD).write_text("{")
     hub.files = {"dtd.zip": archive("dtd")}
     assert fetch("dtd") == 2
     assert "Move it away" in capsys.readouterr().err
@@ -158,12 +158,12 @@ def test_all_is_every_real_dataset_but_imagenet():
 
 def test_disk_need_is_what_is_unpacked_and_the_largest_archive_at_its_time(tmp_path):
     first, second = (Archive(name=f"{size}.zip", size=size, content=f"{size}") for size in (100, 30))
-    assert download.need([first, second], tmp_path) == download.Need(fetched=130, peak=200)
+    assert install.need([first, second], tmp_path) == install.Need(fetched=130, peak=200)
     first.growing(tmp_path).parent.mkdir()
     first.growing(tmp_path).write_bytes(b"x" * 60)
-    assert download.need([first, second], tmp_path) == download.Need(fetched=70, peak=140)
+    assert install.need([first, second], tmp_path) == install.Need(fetched=70, peak=140)
     here = Archive(name="here.zip", size=50, path=tmp_path)
-    assert download.need([here], tmp_path) == download.Need(fetched=0, peak=50)
+    assert install.need([here], tmp_path) == install.Need(fetched=0, peak=50)
 
 
 @pytest.mark.golden

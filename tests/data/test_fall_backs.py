@@ -8,9 +8,9 @@ import pytest
 from huggingface_hub import constants
 
 import run_all
-from benchmark.data import download
 from benchmark.data.catalog import load_catalog, load_dataset
-from benchmark.data.download import is_absent, why_incomplete
+from benchmark.data.download import install
+from benchmark.data.download.install import is_absent, why_incomplete
 from tests.data.conftest import SPLIT, left_behind, make_dataset
 from tests.data.hub import tar_folder, zip_folder
 
@@ -34,7 +34,7 @@ def test_authors_are_asked_where_the_hub_is_gone_or_lacks_a_dataset(hub, in_plac
     dataset = load_dataset("dtd", data, check_files=True)
     assert (len(dataset.train), len(dataset.test)) == (6, 6)
     assert sorted(path.name for path in (data / "dtd").iterdir()) == ["images", SPLIT]
-    record = json.loads((data / download.RECORD).read_text())["dtd"]
+    record = json.loads((data / install.RECORD).read_text())["dtd"]
     content = hub.published["dtd-r1.0.1.tar.gz"]
     assert (record["address"], record["size"]) == (address, len(content))
     assert record["md5"] == hashlib.md5(content).hexdigest()
@@ -110,7 +110,7 @@ def test_authors_are_asked_where_the_hubs_archive_is_no_good(hub, archive, in_pl
         hub.files["dtd.zip"] = hub.files["oxford_pets.zip"]
     assert fetch("dtd", "oxford_pets") == 0
     assert why_incomplete("dtd", data) is None
-    assert "address" in json.loads((data / download.RECORD).read_text())["dtd"]
+    assert "address" in json.loads((data / install.RECORD).read_text())["dtd"]
     assert "The authors' archives are taken instead: dtd." in capsys.readouterr().err
 
 
@@ -119,7 +119,7 @@ def test_half_fetched_archive_of_the_hub_is_gone_on_with_not_given_up(hub, archi
     hub.files = {"dtd.zip": archive("dtd")}
     hub.cut_after = {"dtd.zip": 3000}
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.data.transfer.TRIES", 1)
+        patch.setattr("benchmark.data.download.transfer.TRIES", 1)
         assert fetch("dtd") == 2
     assert fetch("dtd") == 0
     assert hub.fetched()[-1] == ("dtd.zip", "bytes=3000-")
@@ -159,7 +159,7 @@ def test_fetching_from_authors_goes_on_from_what_an_ended_call_left(hub, in_plac
     in_place()
     hub.cut_after = {"dtd-r1.0.1.tar.gz": 3000}
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.data.transfer.TRIES", 1)
+        patch.setattr("benchmark.data.download.transfer.TRIES", 1)
         assert fetch("dtd") == 2
     assert "goes on from what is there" in capsys.readouterr().err
     assert fetch("dtd") == 0
@@ -168,7 +168,7 @@ def test_fetching_from_authors_goes_on_from_what_an_ended_call_left(hub, in_plac
 
 def test_server_of_the_authors_that_holds_back_is_waited_for_as_told(hub, in_place, fetch, monkeypatch):
     slept = []
-    monkeypatch.setattr("benchmark.data.transfer.time.sleep", slept.append)
+    monkeypatch.setattr("benchmark.data.download.transfer.time.sleep", slept.append)
     in_place()
     hub.broken, hub.headers, hub.patience = {"dtd-r1.0.1.tar.gz": 503}, {"Retry-After": "7"}, 1
     assert fetch("dtd") == 0

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from benchmark.data import download
 from benchmark.data.catalog import load_catalog
-from benchmark.data.download import is_absent, why_incomplete
+from benchmark.data.download import install
+from benchmark.data.download.install import is_absent, why_incomplete
 from tests.data.conftest import SPLIT
 from tests.data.hub import zip_folder
 
@@ -31,7 +31,7 @@ def test_folders_archive_of_the_authors_is_taken_and_stays(hub, in_place, data, 
     assert fetch("dtd", "--from", kept.parent) == 0
     assert kept.is_file()
     assert hub.requests == []
-    record = json.loads((data / download.RECORD).read_text())["dtd"]
+    record = json.loads((data / install.RECORD).read_text())["dtd"]
     assert (record["folder"], record["file"]) == (str(kept.parent), kept.name)
     assert record["md5"] == hashlib.md5(kept.read_bytes()).hexdigest()
 
@@ -64,9 +64,9 @@ def test_zip_called_as_the_authors_is_whole_unless_it_has_their_md5(authors, arc
     authors("eurosat", "EuroSAT.zip", theirs)
     (tmp_path / "theirs" / split).write_bytes((folder / split).read_bytes())
     assert fetch("eurosat", "--from", tmp_path / "theirs") == 0
-    assert "md5" in json.loads((data / download.RECORD).read_text())["eurosat"]
+    assert "md5" in json.loads((data / install.RECORD).read_text())["eurosat"]
     shutil.rmtree(data / "eurosat")
     (tmp_path / "theirs" / "EuroSAT.zip").write_bytes(whole)
     (tmp_path / "theirs" / split).unlink()
     assert fetch("eurosat", "--from", tmp_path / "theirs") == 0
-    assert "sha256" in json.loads((data / download.RECORD).read_text())["eurosat"]
+    assert "sha256" in json.loads((data / install.RECORD).read_text())["eurosat"]

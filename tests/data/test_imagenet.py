@@ -7,7 +7,7 @@ from PIL import Image
 
 import run_all
 from benchmark.data.catalog import load_dataset
-from benchmark.data.download import why_incomplete
+from benchmark.data.download.install import why_incomplete
 
 SYNSETS = ("n01440764", "n01443537")
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from benchmark.data import download, offers
 from benchmark.data.catalog import load_catalog
-from benchmark.data.download import choose
-from benchmark.data.hub import REPOSITORY, Source
-from benchmark.data.offers import match
-from benchmark.data.transfer import Archive
+from benchmark.data.download import install, offers
+from benchmark.data.download.hub import REPOSITORY, Source
+from benchmark.data.download.install import choose
+from benchmark.data.download.offers import match
+from benchmark.data.download.transfer import Archive
 from tests.data.hub import REVISION
 
 
@@ -50,7 +50,7 @@ def test_offline_mode_takes_the_cache_of_the_hub_or_says_so(hub, archive, data, 
     cached = snapshot / "snapshots" / REVISION / "dtd.zip"
     cached.write_bytes(hub.files["dtd.zip"])
     assert fetch("dtd") == 0
-    assert json.loads((data / download.RECORD).read_text())["dtd"]["revision"] == REVISION
+    assert json.loads((data / install.RECORD).read_text())["dtd"]["revision"] == REVISION
     assert cached.is_file()
     assert hub.requests == []
 
@@ -66,7 +66,7 @@ def test_archives_of_a_folder_are_taken_and_stay(archive, data, fetch, tmp_path)
     kept = tmp_path / "zips" / "dtd.zip"
     assert fetch("dtd", "--from", kept.parent) == 0
     assert kept.is_file()
-    record = json.loads((data / download.RECORD).read_text())["dtd"]
+    record = json.loads((data / install.RECORD).read_text())["dtd"]
     assert (record["folder"], record["revision"]) == (str(kept.parent), None)
 
 

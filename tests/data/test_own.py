@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from PIL import Image
 
-from benchmark.data.own import load_own, name_problems
+from benchmark.data.custom.dataset import load_own, name_problems
 from benchmark.data.splits import few_shot, half
 from benchmark.errors import ConfigError, DataError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.data.own_settings import OwnSplit, find_source
+from benchmark.data.custom.settings import OwnSplit, find_source
 from benchmark.errors import ConfigError, DataError
 
 

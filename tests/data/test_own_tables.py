@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.data.own import load_own
+from benchmark.data.custom.dataset import load_own
 from tests.data.test_own import PARTS, problems_of, relative
 
 HEADER = "path,label,class_name,split"

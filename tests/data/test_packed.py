@@ -7,10 +7,10 @@ import tarfile
 
 import pytest
 
-from benchmark.data import packed
 from benchmark.data.catalog import load_catalog
-from benchmark.data.packed import ArchiveError
-from benchmark.data.unpack import unpack
+from benchmark.data.download import archives
+from benchmark.data.download.archives import ArchiveError
+from benchmark.data.download.unpack import unpack
 from tests.data.hub import zip_folder
 
 DTD = load_catalog()["dtd"]
@@ -84,14 +84,14 @@ def test_bomb_of_a_tar_is_refused_by_what_it_declares(pack, refused):
 
 
 def test_bomb_behind_the_end_of_a_tar_is_refused(pack, refused, monkeypatch):
-    monkeypatch.setattr(packed, "MARGIN", 1000)
+    monkeypatch.setattr(archives, "MARGIN", 1000)
     path = pack()
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(10_000_000)))
     assert "more than 20 times its size" in refused(path)
 
 
 def test_header_that_would_fill_the_memory_is_refused(pack, refused, monkeypatch):
-    monkeypatch.setattr(packed, "MOST_AT_ONCE", 1 << 14)
+    monkeypatch.setattr(archives, "MOST_AT_ONCE", 1 << 14)
     path = pack(member("dtd/images/" + "b" * 50_000, b"x"))
     assert "is damaged (a header of" in refused(path)
 

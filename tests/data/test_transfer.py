@@ -3,12 +3,12 @@
 import pytest
 from huggingface_hub import constants
 
-from benchmark import stopping
-from benchmark.data import download
-from benchmark.data.download import why_incomplete
-from benchmark.data.transfer import Archive
+from benchmark.common import shutdown
+from benchmark.data.download import install
+from benchmark.data.download.install import why_incomplete
+from benchmark.data.download.transfer import Archive
 from tests.data.conftest import left_behind
-from tests.faults import full_disk
+from tests.helpers.faults import full_disk
 
 
 def test_line_that_goes_dead_is_taken_up_where_it_ended(hub, archive, data, fetch):
@@ -22,11 +22,11 @@ def test_fetching_goes_on_from_what_an_ended_call_left(hub, archive, data, fetch
     hub.files = {"dtd.zip": archive("dtd")}
     hub.cut_after = {"dtd.zip": 3000}
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.data.transfer.TRIES", 1)
+        patch.setattr("benchmark.data.download.transfer.TRIES", 1)
         assert fetch("dtd") == 2
     assert "goes on from what is there" in capsys.readouterr().err
     assert not (data / "dtd").exists()
-    [partial] = (data / download.WORK).glob("*/dtd.zip")
+    [partial] = (data / install.WORK).glob("*/dtd.zip")
     assert partial.stat().st_size == 3000
     assert fetch("dtd") == 0
     assert hub.fetched()[-1] == ("dtd.zip", "bytes=3000-")
@@ -39,11 +39,11 @@ def test_request_to_end_keeps_what_came(hub, archive, data, fetch, monkeypatch, 
 
     def check():
         if next(looks, True):
-            raise stopping.Terminated
+            raise shutdown.Terminated
 
     with monkeypatch.context() as patch:
-        patch.setattr(stopping, "check", check)
-        assert fetch("dtd") == stopping.EXIT_CODE
+        patch.setattr(shutdown, "check", check)
+        assert fetch("dtd") == shutdown.EXIT_CODE
     assert "what was fetched is kept" in capsys.readouterr().err
     assert len(left_behind(data)) == 1
     assert fetch("dtd") == 0
@@ -52,7 +52,7 @@ def test_request_to_end_keeps_what_came(hub, archive, data, fetch, monkeypatch, 
 
 def test_part_of_an_older_content_is_thrown_away(hub, archive, data, fetch):
     hub.files = {"dtd.zip": archive("dtd")}
-    old = Archive(name="dtd.zip", size=20, content="0123456789abcdef").growing(data / download.WORK)
+    old = Archive(name="dtd.zip", size=20, content="0123456789abcdef").growing(data / install.WORK)
     old.parent.mkdir(parents=True)
     old.write_bytes(b"something else")
     assert fetch("dtd") == 0
@@ -116,7 +116,7 @@ def test_other_datasets_go_on_after_one_that_is_not_there(hub, archive, data, fe
 @pytest.mark.parametrize("what", ["", "dtd.zip"])
 def test_too_many_requests_are_waited_for_as_told(hub, archive, data, fetch, capsys, monkeypatch, headers, what):
     slept = []
-    monkeypatch.setattr("benchmark.data.transfer.time.sleep", slept.append)
+    monkeypatch.setattr("benchmark.data.download.transfer.time.sleep", slept.append)
     hub.files = {"dtd.zip": archive("dtd")}
     hub.broken, hub.headers, hub.patience = {what: 429}, headers, 1
     assert fetch("dtd") == 0
@@ -125,7 +125,7 @@ def test_too_many_requests_are_waited_for_as_told(hub, archive, data, fetch, cap
 
 
 def test_wait_of_an_hour_is_told_not_waited(hub, archive, data, fetch, capsys, monkeypatch):
-    monkeypatch.setattr("benchmark.data.transfer.time.sleep", lambda seconds: pytest.fail("waited"))
+    monkeypatch.setattr("benchmark.data.download.transfer.time.sleep", lambda seconds: pytest.fail("waited"))
     hub.files = {"dtd.zip": archive("dtd")}
     hub.broken, hub.headers = {"": 429}, {"Retry-After": "3600"}
     assert fetch("dtd") == 2
@@ -134,7 +134,7 @@ def test_wait_of_an_hour_is_told_not_waited(hub, archive, data, fetch, capsys, m
 
 def test_hub_that_cannot_be_reached_is_one_message(data, fetch, capsys, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("benchmark.data.transfer.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("benchmark.data.download.transfer.time.sleep", lambda seconds: None)
     assert fetch("dtd") == 2
     said = capsys.readouterr().err
     assert said.count("trying again") == 1, "a server that was never heard of is soon given up"

@@ -10,14 +10,14 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from benchmark import stopping
-from benchmark.data import unpack as module
+from benchmark.common import shutdown
 from benchmark.data.catalog import load_catalog
-from benchmark.data.download import install, why_incomplete
-from benchmark.data.packed import ArchiveError
-from benchmark.data.unpack import find_content, unpack
+from benchmark.data.download import unpack as module
+from benchmark.data.download.archives import ArchiveError
+from benchmark.data.download.install import install, why_incomplete
+from benchmark.data.download.unpack import find_content, unpack
 from benchmark.errors import DataError
-from tests.faults import full_disk
+from tests.helpers.faults import full_disk
 
 DTD = load_catalog()["dtd"]
 NOISE = os.urandom(20_000)
@@ -206,10 +206,10 @@ def test_request_to_end_in_the_middle_leaves_nothing(archive, tmp_path, monkeypa
     (tmp_path / "data").mkdir()
 
     def check():
-        raise stopping.Terminated
+        raise shutdown.Terminated
 
-    monkeypatch.setattr(stopping, "check", check)
-    with pytest.raises(stopping.Terminated):
+    monkeypatch.setattr(shutdown, "check", check)
+    with pytest.raises(shutdown.Terminated):
         install("dtd", tmp_path / "zips" / "dtd.zip", tmp_path / "data")
     assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
 

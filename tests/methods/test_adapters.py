@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from benchmark.clip.backbone import ImageFeatures, load_clip
-from benchmark.constants import IMAGENET_TEMPLATES, SHOTS
+from benchmark.common.constants import IMAGENET_TEMPLATES, SHOTS
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ConfigError
 from benchmark.method import filled
-from benchmark.registry import create_method, resolve_recipe
+from benchmark.plugins.factory import create_method, resolve_recipe
 
 NAMES = ["red circle", "square", "large green star"]
 TEMPLATE = "a photo of a {}."

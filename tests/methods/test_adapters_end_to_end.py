@@ -3,9 +3,9 @@
 import pytest
 from safetensors.torch import load_file
 
-from benchmark import records
 from benchmark.clip.backbone import ImageFeatures
-from benchmark.registry import create_method
+from benchmark.plugins.factory import create_method
+from benchmark.records import store
 from run_all import main
 
 TEMPLATE = "a photo of a {}."
@@ -24,7 +24,7 @@ def few_shot_runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
     run(out, "--protocol", "few_shot", "--datasets", "synth_overhead", "--shots", "8", "--set", "taskres.epochs=10",
         "--set", "clip_adapter.epochs=10")  # fmt: skip
-    found, problems = records.collect(out)
+    found, problems = store.collect(out)
     assert (len(found), problems) == (5, [])
     return {record.spec.method: record for record in found}, out
 
@@ -74,6 +74,6 @@ def test_class_specific_methods_are_refused_where_other_classes_are_scored(tmp_p
 def test_all_four_score_shifted_versions_of_their_source(tmp_path):
     run(tmp_path, "--protocol", "domain_generalization", "--shots", "1", "--set", "clip_adapter.epochs=2", "--set",
         "taskres.epochs=2", "--set", "tip_adapter_f.epochs=2")  # fmt: skip
-    found, problems = records.collect(tmp_path)
+    found, problems = store.collect(tmp_path)
     assert (len(found), problems) == (5, [])
     assert all(len(record.scores) == 5 for record in found)

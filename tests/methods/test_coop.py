@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmark.errors import ConfigError
-from benchmark.registry import create_method
+from benchmark.plugins.factory import create_method
 
 NAMES = ["red circle", "square", "large green star"]
 TEMPLATE = "a photo of a {}."

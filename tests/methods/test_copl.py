@@ -9,9 +9,9 @@ from accelerate import Accelerator
 
 from benchmark.data.catalog import load_dataset
 from benchmark.data.splits import few_shot, half
-from benchmark.features import FeatureStore
-from benchmark.fit import fit
-from benchmark.registry import create_method, resolve_recipe
+from benchmark.features.store import FeatureStore
+from benchmark.plugins.factory import create_method, resolve_recipe
+from benchmark.training.loop import fit
 
 NAMES = ["circle", "square", "star", "cross"]
 TEMPLATE = "a photo of a {}."

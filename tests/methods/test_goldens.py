@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmark.clip.backbone import ImageFeatures
-from benchmark.constants import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
-from benchmark.registry import create_method
+from benchmark.common.constants import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
+from benchmark.plugins.factory import create_method
 
 pytestmark = pytest.mark.golden
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from benchmark.config import Suite
+from benchmark.common.config import Suite
 from benchmark.data.catalog import Dataset, Item
 from benchmark.errors import ConfigError
 from benchmark.protocols.protocol import Choice

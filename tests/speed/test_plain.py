@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmark.registry import create_method
+from benchmark.plugins.factory import create_method
 from benchmark.speed.plain import restate
 
 CASES = {"coop_ctxinit": "coop", "cocoop_b1": "cocoop"}

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from benchmark.config import RunSpec, Training
-from benchmark.records import RunRecord, Score
+from benchmark.common.config import RunSpec, Training
+from benchmark.records.record import RunRecord, Score
 
 TOTAL = 10000
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.config import Training
+from benchmark.common.config import Training
 from benchmark.errors import RecordError
 from tables import aggregate
 from tables.aggregate import check_comparable, in_order, method_title, method_titles, to_frame

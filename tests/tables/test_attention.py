@@ -12,12 +12,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import run_all
-from benchmark.alignment import alignment_of, weights_of
-from benchmark.cache import cache_folder
 from benchmark.data.images import normalise
 from benchmark.errors import ConfigError, RecordError
-from benchmark.records import load
-from benchmark.registry import create_method
+from benchmark.features.cache import cache_folder
+from benchmark.inspection.alignment import alignment_of, weights_of
+from benchmark.plugins.factory import create_method
+from benchmark.records.store import load
 from tables.attention import grid_side, main, paint, token_words
 
 pytestmark = pytest.mark.slow  # they share a run, end to end
@@ -153,7 +153,7 @@ def test_run_with_one_patch_a_picture_is_refused(altered, images):
 
 def altered_options():
     """CoPL's options as its recipe has them."""
-    from benchmark.registry import resolve_recipe
+    from benchmark.plugins.factory import resolve_recipe
 
     return resolve_recipe("copl", template="a {}.").options
 

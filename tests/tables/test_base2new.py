@@ -6,9 +6,9 @@ import pytest
 
 from benchmark.errors import RecordError
 from tables.aggregate import AVERAGE
-from tables.base2new import grids, make_sheet_of_halves
-from tables.cells import ABSENT, BELOW
-from tables.grid import to_latex, to_markdown
+from tables.protocols.base2new import grids, make_sheet_of_halves
+from tables.rendering.cells import ABSENT, BELOW
+from tables.rendering.grid import to_latex, to_markdown
 
 
 def values_of(records):

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from benchmark.config import load_suite, read_yaml
+from benchmark.common.config import load_suite, read_yaml
 from benchmark.errors import ConfigError, RecordError
-from benchmark.records import Score
-from tables import claims
-from tables.claim_rules import SHEET, Claim, load_claims, mirrors
-from tables.grid import to_html, to_latex, to_markdown
+from benchmark.records.record import Score
+from tables.claims import judge as claims
+from tables.claims.rules import SHEET, Claim, load_claims, mirrors
+from tables.rendering.grid import to_html, to_latex, to_markdown
 
 ELEVEN = load_suite("paper").datasets
 SIX = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")

@@ -3,8 +3,8 @@
 import pytest
 
 from benchmark.errors import RecordError
-from tables.cells import ABSENT, BELOW
-from tables.cross_dataset import grids
+from tables.protocols.cross_dataset import grids
+from tables.rendering.cells import ABSENT, BELOW
 
 PUBLISHED = {"imagenet": 71.02, "caltech101": 94.43, "oxford_pets": 90.14, "stanford_cars": 65.32,
              "oxford_flowers": 71.88, "food101": 86.06, "fgvc_aircraft": 22.94, "sun397": 67.36, "dtd": 45.73,

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.errors import RecordError
-from tables.domain_generalization import grids
+from tables.protocols.domain_generalization import grids
 
 ACCURACIES = {"imagenet": 71.5, "imagenetv2": 64.2, "imagenet_sketch": 48.0}
 

@@ -4,8 +4,8 @@ import itertools
 
 import matplotlib.colors
 
-from tables import drawing
 from tables.aggregate import method_titles
+from tables.figures import drawing
 
 
 def test_marks_stay_apart_in_grey():

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from benchmark.errors import RecordError
-from tables.cells import ABSENT, BELOW
-from tables.few_shot import grids
+from tables.protocols.few_shot import grids
+from tables.rendering.cells import ABSENT, BELOW
 
 
 @pytest.fixture

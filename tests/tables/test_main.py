@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.records import save
+from benchmark.records.store import save
 from tables.__main__ import main
-from tables.writers import GRIDS
+from tables.protocols.writers import GRIDS
 
 ROOT = Path(__file__).resolve().parents[2]
 

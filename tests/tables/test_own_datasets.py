@@ -2,8 +2,10 @@
 
 import pytest
 
-from tables import claims, report, writers
 from tables.aggregate import dataset_titles
+from tables.claims import judge as claims
+from tables.protocols import writers
+from tables.report import report
 
 METHODS = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")
 

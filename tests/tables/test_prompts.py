@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 import run_all
-from benchmark.records import load
-from benchmark.vocabulary import words_near
+from benchmark.inspection.nearest_words import words_near
+from benchmark.records.store import load
 from tables.prompts import main, started_as
 
 pytestmark = pytest.mark.slow  # they share runs, end to end

@@ -4,9 +4,9 @@ import csv
 
 import pytest
 
-from benchmark.config import RunSpec
+from benchmark.common.config import RunSpec
 from benchmark.errors import ConfigError
-from benchmark.metrics import harmonic_mean
+from benchmark.records.metrics import harmonic_mean
 from tables.published import REFERENCE, published_base2new, published_few_shot, published_transfer
 
 HEADER = "method,variant,backbone,shots,dataset,base,new,h,seen_in\n"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.records import save, save_failure
-from tables import page
-from tables.gaps import Failure, Run, failures_below, missing, reason_of
-from tables.grid import Cell, Grid
-from tables.page import Picture
-from tables.report import Content, compose, main, render
+from benchmark.records.store import save, save_failure
+from tables.rendering.grid import Cell, Grid
+from tables.report import page
+from tables.report.missing_runs import Failure, Run, failures_below, missing, reason_of
+from tables.report.page import Picture
+from tables.report.report import Content, compose, main, render
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = """<script>alert('x')</script> | a & b `c` ``` "d" 'e' ]]> --> </style> <img src=http://evil.example/x> \\"""
@@ -88,7 +88,8 @@ def test_page_is_balanced_and_its_only_script_is_our_own_whatever_things_are_cal
     read = Reader(text)
     assert read.unfitting == []
     assert len(read.all("script")) == 1
-    assert re.findall(r"<script>(.*?)</script>", text, re.DOTALL) == [(ROOT / "tables" / "report.js").read_text()]
+    script = (ROOT / "tables" / "report" / "report.js").read_text()
+    assert re.findall(r"<script>(.*?)</script>", text, re.DOTALL) == [script]
     assert read.all("img") == []
     assert HOSTILE in "".join(read.text), "the name is there, as text"
     assert [tag for tag, attributes in read.elements if any(name.startswith("on") for name in attributes)] == []
@@ -100,7 +101,7 @@ def test_page_loads_nothing_and_forbids_it(content):
         for name in ("src", "href", "data", "action", "srcset", "poster"):
             assert attributes.get(name, "").startswith(("#", "data:image/")) or not attributes.get(name), (tag, name)
     assert {"link", "iframe", "object", "embed", "base"}.isdisjoint(tag for tag, _ in read.elements)
-    assert not re.search(r"@import|url\((?!#)", (ROOT / "tables" / "report.css").read_text())
+    assert not re.search(r"@import|url\((?!#)", (ROOT / "tables" / "report" / "report.css").read_text())
     [policy] = [m["content"] for m in read.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert re.search(r"script-src 'sha256-[\w+/]{43}='", policy)
@@ -256,7 +257,7 @@ def test_report_renders_where_torch_cannot_be_imported(stored):
     code = (
         "import sys\n"
         "for name in ('torch', 'transformers', 'accelerate'): sys.modules[name] = None\n"
-        "from tables.report import main\n"
+        "from tables.report.report import main\n"
         f"sys.exit(main(['--from', {str(stored)!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

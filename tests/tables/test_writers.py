@@ -8,10 +8,10 @@ import subprocess
 import pytest
 
 from benchmark.errors import ConfigError, RecordError
-from tables.grid import to_html, to_latex, to_markdown
-from tables.markup import latex
-from tables.table import Extras
-from tables.writers import GRIDS, write
+from tables.protocols.writers import GRIDS, write
+from tables.rendering.grid import to_html, to_latex, to_markdown
+from tables.rendering.markup import latex
+from tables.rendering.table import Extras
 
 HOSTILE = r"""a_b & 100% #1 $x {y} ~ ^ \z |<script>alert("1")</script>| *b* [l](u) `c` 'q' "r" ± — ↓ † ‡ ≥ é ﬁ λ 中 🦊
 \end{document}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import CLIPModel, CLIPTokenizer
 
-from benchmark.constants import CLIP_MEAN, CLIP_STD
+from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.data.synthetic.suite import CHECKPOINT, PER_CLASS, SYNTHETIC, SyntheticDataset, draw
 
 MEAN_RANGE = (0.40, 0.80)  # of zero-shot accuracy over the datasets

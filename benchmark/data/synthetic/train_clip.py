@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from benchmark.constants import CLIP_MEAN, CLIP_STD
+from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.data.synthetic.canvas import SIZE, Look
 from benchmark.data.synthetic.captions import WEIGHTS, describe, draw_attributes, facts_of
 from benchmark.data.synthetic.judge import accuracy

@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from benchmark.constants import CONTEXT_LENGTH, END_TOKEN, START_TOKEN
+from benchmark.common.constants import CONTEXT_LENGTH, END_TOKEN, START_TOKEN
 from benchmark.data.synthetic.captions import vocabulary
 
 SUFFIX = "</w>"  # ends the last token of a word

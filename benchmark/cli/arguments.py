@@ -1,0 +1,129 @@
+"""What `run_all.py` was told, read into a Request: the suite's defaults, and over them what the arguments say."""
+
+import argparse
+from numbers import Integral, Real
+from pathlib import Path
+
+from benchmark.common.config import load_suite, parse_scalar
+from benchmark.errors import ConfigError, MethodError, did_you_mean
+from benchmark.planning.request import Request
+from benchmark.plugins.discovery import add_plugin, method_names, repository_names
+from benchmark.running.device import choose_device, default_threads
+from tables.aggregate import in_order
+
+
+def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request:
+    """The arguments over the suite's defaults. Named plugins are known by their names from here on.
+
+    Args:
+        local_rank: of this process among those that a launcher started on this machine.
+    """
+    device = choose_device(options.device, options.precision, local_rank=local_rank)
+    if options.processes is not None and not (_is_count(options.processes) and device == "cpu"):
+        raise ConfigError(
+            f"--processes {options.processes!r}: 1 or more, a whole number, and on a CPU only (--device cpu)."
+        )
+    if options.threads is not None and not _is_count(options.threads):
+        raise ConfigError(f"--threads {options.threads!r}: 1 or more is needed, a whole number.")
+    minutes = options.checkpoint_minutes
+    if not (isinstance(minutes, Real) and minutes >= 0):
+        raise ConfigError(f"--checkpoint-minutes {minutes!r}: a number is needed, 0 (after every step) or more.")
+    suite = load_suite(options.suite or ("paper" if options.data or options.own else "synthetic"))
+    if options.data and not options.data.expanduser().is_dir():
+        raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
+    plugins, left_out = {}, {}
+    for path in options.plugin:
+        try:
+            plugins[add_plugin(path)] = path
+        except MethodError as error:
+            left_out[str(path)] = str(error)
+    ordinary = tuple(dict.fromkeys([*(suite.methods or in_order(repository_names())), *plugins]))
+    return Request(
+        protocol=options.protocol,
+        suite=suite,
+        methods=split_names(options.methods) or ordinary,
+        datasets=split_names(options.datasets) or None,
+        source=options.source,
+        seeds=split_numbers("seeds", options.seeds) or suite.seeds,
+        shots=split_numbers("shots", options.shots),
+        backbone=options.backbone or suite.backbone,
+        precision=options.precision,
+        device=device,
+        threads=options.threads or default_threads(),
+        checkpoint_minutes=options.checkpoint_minutes,
+        data=options.data.expanduser() if options.data else None,
+        own=parse_own(options.own),
+        out=options.out.expanduser(),
+        overrides=parse_settings(options.settings),
+        plugins=tuple(plugins.values()),
+        left_out=left_out,
+        loads=parse_loads(options.load),
+        track=split_names(options.track),
+        cache=not options.no_cache,
+        lockstep=not options.no_lockstep,
+        graphs=not options.no_graphs,
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and value >= 1
+
+
+def split_names(words: list[str] | None) -> tuple[str, ...]:
+    """`--methods coop,copl kgcoop` as three names; none for none."""
+    return tuple(name for word in words or () for name in word.split(",") if name)
+
+
+def split_numbers(option: str, words: list[str] | None) -> tuple[int, ...]:
+    """`--seeds 1 2 3` or `--seeds 1,2,3` as numbers."""
+    try:
+        return tuple(int(name) for name in split_names(words))
+    except ValueError as error:
+        raise ConfigError(f"--{option} {' '.join(words)}: whole numbers are needed, e.g. --{option} 1 2.") from error
+
+
+def parse_own(words: list[str]) -> dict[str, Path]:
+    """`--dataset flowers=~/flowers` and its like, by name. Names and paths are checked where they are used."""
+    own: dict[str, Path] = {}
+    for text in words:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise ConfigError(
+                f"--dataset {text}: write NAME=PATH, e.g. --dataset flowers=photos/flowers. "
+                "To choose among datasets, take --datasets."
+            )
+        if name in own:
+            raise ConfigError(f"--dataset {name} is given twice; give it once, or call one of them otherwise.")
+        own[name] = Path(path)
+    return own
+
+
+def parse_loads(words: list[str]) -> dict[str, str]:
+    """`--load coop=model.pth.tar-50` and its like, by method. Methods and paths are checked where they are used."""
+    loads: dict[str, str] = {}
+    for text in words:
+        method, _, path = text.partition("=")
+        if not method or not path:
+            raise ConfigError(f"--load {text}: write METHOD=PATH, e.g. --load coop=prompt_learner/model.pth.tar-50.")
+        if method in loads:
+            raise ConfigError(
+                f"--load {method} is given twice; give it once, with {{dataset}}, {{seed}} or {{shots}} in its path."
+            )
+        loads[method] = path
+    return loads
+
+
+def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:
+    """`--set coop.epochs=2` and its like, by method. Keys are checked where the recipe is resolved."""
+    overrides: dict[str, dict[str, object]] = {}
+    for text in settings:
+        target, equals, value = text.partition("=")
+        method, dot, key = target.partition(".")
+        if not (equals and dot and method and key):
+            raise ConfigError(f"--set {text}: write METHOD.KEY=VALUE, e.g. --set cocoop.epochs=2.")
+        if method not in method_names():
+            raise ConfigError(f"--set {text}: '{method}' is not a method. {did_you_mean(method, method_names())}")
+        if key in overrides.setdefault(method, {}):
+            raise ConfigError(f"--set {target} is given twice; give it once.")
+        overrides[method][key] = parse_scalar(value)
+    return overrides

@@ -1,0 +1,256 @@
+"""Whether a run would start here, and all that stands in its way, found without writing or fetching anything."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from benchmark.cli.doctor.datasets import How, Survey, survey_embedded, survey_known, survey_own
+from benchmark.cli.doctor.environment import (
+    Cache,
+    Device,
+    Disk,
+    Memory,
+    Package,
+    hub_cache,
+    look_at_caches,
+    look_at_device,
+    look_at_disk,
+    look_at_memory,
+    look_at_versions,
+)
+from benchmark.clip.checkpoint import weight_files
+from benchmark.clip.locate import bytes_on_hub
+from benchmark.common.provenance import machine
+from benchmark.data.catalog import load_catalog
+from benchmark.data.download.install import is_absent
+from benchmark.data.synthetic.suite import DRAWN, suite_version
+from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.features.cache import cache_folder
+from benchmark.planning.inputs import EMBEDDED, backbone_folder
+from benchmark.planning.plan import Plan, make_plan
+from benchmark.planning.request import Request, check_names, choose_trainings, names_of
+
+HUB_SECONDS = 5.0  # that the hub has to say how large a backbone is
+RUN = "python run_all.py"
+BY_HAND = "imagenet"  # behind terms that each user agrees to
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCheck:
+    """A dataset, whether the run needs it, and what to type next if something is wrong with it."""
+
+    survey: Survey
+    needed: bool
+    next_command: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A backbone's folder, and bytes: of the weights that lie there, or of all that would be fetched."""
+
+    name: str
+    state: Literal["embedded", "local", "cached", "to be fetched", "refused"]
+    folder: str | None = None
+    size_bytes: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """All that was looked at.
+
+    Attributes:
+        run_command: the run that it is about.
+        runs, done: of its plan, where there could be one.
+        problems: why it would not start; none if it would.
+        notes: what else to know.
+        next_commands: what repairs the datasets that it needs.
+        smaller_command: the same run on the datasets that are there, where some are not.
+    """
+
+    run_command: str
+    deep: bool
+    datasets: tuple[DatasetCheck, ...]
+    backbone: Backbone
+    device: Device
+    memory: Memory
+    disks: tuple[Disk, ...]
+    caches: tuple[Cache, ...]
+    versions: tuple[Package, ...]
+    machine: Mapping[str, object]
+    runs: int | None
+    done: int | None
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    next_commands: tuple[str, ...]
+    smaller_command: str | None
+
+    @property
+    def starts(self) -> bool:
+        """Whether the run would start."""
+        return not self.problems
+
+
+def examine(request: Request, *, words: Sequence[str], processes: int, how: How) -> Diagnosis:
+    """Look at all that a request needs; with a data folder and no named datasets, at the whole catalogue too.
+
+    Args:
+        words: the arguments of the run, as typed.
+        processes: that the run would work in.
+    Raises:
+        ConfigError: the request itself is wrong.
+    """
+    check_names(request)
+    trainings, _ = choose_trainings(request)
+    needed = names_of(trainings)
+    datasets = tuple(_check(name, request, needed, how) for name in _to_look_at(request, needed))
+    backbone = look_at_backbone(request.backbone)
+    device = look_at_device(request.device, precision=request.precision, processes=processes, threads=request.threads)
+    disks, caches = _disks(request), look_at_caches()
+    problems = [
+        f"{check.survey.name} is {check.survey.state}"
+        for check in datasets
+        if check.needed and check.survey.dataset is None
+    ]
+    problems += [each.problem for each in (backbone, device, *caches) if each.problem]
+    problems += _disk_problems(disks, backbone, drawn=any(each.survey.state == "to be drawn" for each in datasets))
+    plan = None
+    if all(check.survey.dataset for check in datasets if check.needed) and not backbone.problem:
+        try:
+            plan = make_plan(
+                request, fetch=False, datasets={c.survey.name: c.survey.dataset for c in datasets if c.needed}
+            )
+        except BenchmarkError as error:
+            problems.append(str(error))
+    return Diagnosis(
+        run_command=command(words),
+        deep=how.deep,
+        datasets=datasets,
+        backbone=backbone,
+        device=device,
+        memory=look_at_memory(),
+        disks=disks,
+        caches=caches,
+        versions=look_at_versions(),
+        machine=machine(),
+        runs=len(plan.specs) if plan else None,
+        done=len(plan.specs) - len(plan.missing) if plan else None,
+        problems=tuple(problems),
+        notes=_notes(request, plan),
+        next_commands=_next_commands(request, datasets),
+        smaller_command=_smaller(request, datasets, words),
+    )
+
+
+def command(words: Sequence[str]) -> str:
+    """A line to type."""
+    return " ".join([RUN, *map(shlex.quote, words)])
+
+
+def _to_look_at(request: Request, needed: Sequence[str]) -> list[str]:
+    whole = [name for name in load_catalog() if name not in DRAWN] if request.data and not request.datasets else []
+    return list(dict.fromkeys([*whole, *needed, *request.own]))
+
+
+def _check(name: str, request: Request, needed: Sequence[str], how: How) -> DatasetCheck:
+    if name in request.own:
+        survey = survey_own(name, request.own[name], how)
+    elif name in DRAWN:
+        survey = survey_embedded(name, cache_folder() / f"synthetic-{suite_version()}", how)
+    else:
+        survey = survey_known(name, request.data, how)
+    return DatasetCheck(survey=survey, needed=name in needed, next_command=_next_command(survey, request))
+
+
+def _next_command(survey: Survey, request: Request) -> str | None:
+    """What repairs a dataset; what looks at it again where only its owner can mend it."""
+    if survey.dataset is not None:
+        return None
+    if survey.name in DRAWN:
+        return f"rm -r {shlex.quote(survey.folder)}"  # the next run draws it anew
+    if survey.name in request.own:
+        return command(["--doctor", "--dataset", f"{survey.name}={request.own[survey.name]}"])
+    data = ["--data", str(request.data)]
+    if survey.name == BY_HAND and survey.counts is not None:
+        return command(["--doctor", "--datasets", survey.name, *data])
+    fetch = command(["--download", survey.name, *data])
+    if survey.name == BY_HAND or is_absent(survey.name, request.data):
+        return fetch
+    return f"mv {shlex.quote(survey.folder)} {shlex.quote(_free_name(survey.folder))} && {fetch}"
+
+
+def _free_name(folder: str) -> str:
+    """A name beside a folder, for what of it may be worth keeping."""
+    names = (f"{folder}.damaged{number}" for number in ("", *range(2, 1000)))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def _next_commands(request: Request, datasets: Sequence[DatasetCheck]) -> tuple[str, ...]:
+    """All that repairs what the run needs, in order; datasets that are simply fetched in one command."""
+    wanting = [check for check in datasets if check.needed and check.next_command]
+    fetched = [c.survey.name for c in wanting if c.next_command.startswith(command(["--download"]))]
+    others = [check.next_command for check in wanting if check.survey.name not in fetched]
+    return (*([command(["--download", *fetched, "--data", str(request.data)])] if fetched else []), *others)
+
+
+def look_at_backbone(name: str) -> Backbone:
+    """Where a backbone lies, or how much would be fetched; refused as a run would refuse it."""
+    try:
+        folder = backbone_folder(name, fetch=False)
+        if folder is not None:
+            size = sum((folder / file).stat().st_size for file in weight_files(folder, name))
+            local = "embedded" if name == EMBEDDED else "local" if Path(name).expanduser().is_dir() else "cached"
+            return Backbone(name=name, state=local, folder=str(folder), size_bytes=size)
+    except ConfigError as error:
+        return Backbone(name=name, state="refused", problem=str(error))
+    try:
+        return Backbone(name=name, state="to be fetched", size_bytes=bytes_on_hub(name, timeout=HUB_SECONDS))
+    except ConfigError as error:
+        return Backbone(name=name, state="to be fetched", problem=str(error))
+
+
+def _disks(request: Request) -> tuple[Disk, ...]:
+    folders = {"results": request.out, "cache": cache_folder(), "hub cache": hub_cache()}
+    if request.data:
+        folders["data"] = request.data
+    return tuple(look_at_disk(what, folder) for what, folder in folders.items())
+
+
+def _disk_problems(disks: Sequence[Disk], backbone: Backbone, *, drawn: bool) -> list[str]:
+    """Folders that a run could not write what it must; features it can do without, and data are only read."""
+    by_name = {disk.what: disk for disk in disks}
+    must = (
+        {"results"} | ({"cache"} if drawn else set()) | ({"hub cache"} if backbone.state == "to be fetched" else set())
+    )
+    remedy = {"results": "give --out another folder", "cache": "set COPL_BENCHMARK_CACHE", "hub cache": "set HF_HOME"}
+    problems = [
+        f"{by_name[what].folder} ({what}) cannot be written; {remedy[what]}"
+        for what in sorted(must)
+        if not by_name[what].writable or not by_name[what].free_bytes
+    ]
+    if backbone.state == "to be fetched" and (backbone.size_bytes or 0) > by_name["hub cache"].free_bytes:
+        problems.append(f"{by_name['hub cache'].folder} has no room for the backbone; free space or set HF_HOME")
+    return problems
+
+
+def _notes(request: Request, plan: Plan | None) -> tuple[str, ...]:
+    if plan is None:
+        return tuple(request.left_out.values())
+    return tuple(
+        dict.fromkeys([*(f"left out: {text}" for text in plan.broken.values()), *plan.refused, *plan.warnings])
+    )
+
+
+def _smaller(request: Request, datasets: Sequence[DatasetCheck], words: Sequence[str]) -> str | None:
+    """The run without the datasets that are not sound, if its protocol has something to do with the others."""
+    sound = [check.survey.name for check in datasets if check.needed and check.survey.dataset]
+    if request.datasets or not sound or all(check.survey.dataset for check in datasets if check.needed):
+        return None
+    try:
+        trainings, _ = choose_trainings(replace(request, datasets=tuple(sound)))
+    except ConfigError:
+        return None
+    return command([*words, "--datasets", *sound]) if {*names_of(trainings)} <= {*sound} else None

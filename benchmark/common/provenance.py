@@ -1,0 +1,117 @@
+"""Where a number comes from: commit, library versions, machine, and hashes of files. What is unknown is null."""
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmark.common.files import REPOSITORY
+from benchmark.errors import DataError
+
+PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
+CODE = ("benchmark", "methods", "tables", "run_all.py")  # an untracked file here counts as a change
+COMMIT_DIGITS = 12
+
+
+def git_state() -> dict[str, str | bool | None]:
+    """The commit of this checkout, and whether its code differs from it, as they were at the first call.
+
+    Dirty means: a tracked file is changed, or a file that git does not ignore was added to the code folders
+    (a new method is exactly that). Both are null outside a checkout, without git, and before the first commit.
+    """
+    commit, dirty = _git_state(REPOSITORY)
+    return {"commit": commit, "dirty": dirty}
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that decide a result; null for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def machine() -> dict[str, str | int | None]:
+    """Operating system, processor and usable cores; no host or user name."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(usable(0)) if usable else os.cpu_count(),
+    }
+
+
+def sha256_file(path: Path | str) -> str:
+    """64 hexadecimal digits of a file's content; errors as digest_of."""
+    return digest_of(path, "sha256")
+
+
+def digest_of(path: Path | str, kind: str) -> str:
+    """The "sha256" or "md5" of a file's content, in hexadecimal.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def sha256_folder(path: Path | str, patterns: Iterable[str]) -> str:
+    """64 hexadecimal digits of the files that match any glob pattern: their names in the folder and their contents.
+
+    Raises:
+        DataError: no file matches, or one cannot be read.
+    """
+    folder, patterns = Path(path), tuple(patterns)
+    files = {found for pattern in patterns for found in folder.glob(pattern) if found.is_file()}
+    if not files:
+        raise DataError(f"{folder}: holds no file that matches {' or '.join(patterns) or 'an empty list of patterns'}.")
+    digest = hashlib.sha256()
+    for name, file in sorted((file.relative_to(folder).as_posix(), file) for file in files):
+        digest.update(f"{name}\0{sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != folder.resolve():  # unpacked inside somebody else's repository
+        return None, None
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    added = _git(folder, "ls-files", "--others", "--exclude-standard", "--", *CODE)
+    if commit is None or changed is None or added is None:
+        return None, None
+    return commit[:COMMIT_DIGITS], bool(changed or added)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What a git command prints; None if it fails, is missing or hangs. Takes no lock, ignores an outer GIT_DIR."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (names[0] if names else platform.processor()) or None

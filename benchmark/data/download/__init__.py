@@ -1,0 +1,4 @@
+"""Download of datasets: sources, transfer, archives, installation.
+
+Start with install.py.
+"""

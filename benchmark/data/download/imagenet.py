@@ -1,0 +1,107 @@
+"""ImageNet, which each user must get: how, linking a tree that is there, and its class names where they can be had."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmark.common.files import write_whole
+from benchmark.data.catalog import load_catalog
+from benchmark.data.layouts import CLASS_NAMES, folders_in
+from benchmark.errors import ConfigError, DataError
+
+PARTS = ("train", "val")
+SYNSET = re.compile(r"n\d{8}")
+CLASSES = 1000
+NAMES_FROM = "CoOp's DATASETS.md (https://github.com/KaiyangZhou/CoOp) links it"
+
+
+def instructions(data: Path) -> str:
+    """In four lines, how to get ImageNet and what to put where."""
+    folder = data / load_catalog()["imagenet"].folder
+    return "\n".join(
+        (
+            "imagenet may not be handed on: register at https://image-net.org for ILSVRC2012's train and val images.",
+            f"Unpack them into class folders: {folder}/images/train/nXXXXXXXX/ and {folder}/images/val/nXXXXXXXX/.",
+            "Where you have such a tree, --download imagenet --imagenet PATH links it (or train=PATH val=PATH).",
+            f"Put {CLASS_NAMES} into {folder}: {NAMES_FROM}; --classnames takes it from a dataset that holds it.",
+        )
+    )
+
+
+def link(words: Iterable[str], data: Path) -> list[str]:
+    """Link a tree of class folders into the data folder; one that is linked already stays.
+
+    Args:
+        words: one PATH that holds train/ and val/, or train=PATH and val=PATH.
+    Returns:
+        What was linked, in words.
+    Raises:
+        ConfigError, DataError: no such tree, or something else lies in the place.
+    """
+    trees = _trees(list(words))
+    problems = [f"{part}: {problem}" for part, tree in trees.items() if (problem := _no_tree(tree))]
+    if problems:
+        raise DataError(
+            f"--imagenet: {'; '.join(problems)}. Give a tree of class folders, as torchvision's ImageFolder."
+        )
+    images = data / load_catalog()["imagenet"].folder / load_catalog()["imagenet"].images
+    places = {images / part: tree for part, tree in trees.items()}
+    if trees["train"].parent == trees["val"].parent and all(tree.name == part for part, tree in trees.items()):
+        places = {images: trees["train"].parent}
+    linked = []
+    for place, tree in places.items():
+        if os.path.lexists(place) and os.path.realpath(place) != os.path.realpath(tree):
+            raise DataError(f"{place}: is there already, and is not {tree}. Move it away, or go without --imagenet.")
+        if not os.path.lexists(place):
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(tree, target_is_directory=True)
+            except OSError as error:
+                raise DataError(f"{place}: cannot be linked to {tree} ({error.strerror}).") from error
+            linked.append(f"{place} -> {tree}")
+    return linked
+
+
+def write_class_names(data: Path) -> Path:
+    """Copy classnames.txt from a shifted version in the data folder, if ImageNet has none; returns where from.
+
+    The versions carry ImageNet's own file: CoOp's preparation copies it. It must name all 1000 classes.
+
+    Raises:
+        DataError: no dataset of the data folder holds it.
+    """
+    target = data / load_catalog()["imagenet"].folder / CLASS_NAMES
+    if target.is_file():
+        return target
+    for name in ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"):
+        path = data / load_catalog()[name].folder / CLASS_NAMES
+        content = path.read_bytes() if path.is_file() else b""
+        synsets = {line.split(b" ", 1)[0].decode(errors="replace") for line in content.splitlines() if b" " in line}
+        if sum(bool(SYNSET.fullmatch(synset)) for synset in synsets) == CLASSES:
+            write_whole(target, content)
+            return path
+    raise DataError(
+        f"{target}: the 1000 names are not part of this program, and no dataset in {data} holds them. {NAMES_FROM}; or "
+        "give --download imagenetv2 first, which may bring it."
+    )
+
+
+def _trees(words: list[str]) -> dict[str, Path]:
+    given = dict(word.partition("=")[::2] for word in words if word.startswith(("train=", "val=")))
+    if len(words) == 1 and not given:
+        return {part: Path(os.path.abspath(Path(words[0]).expanduser() / part)) for part in PARTS}
+    if set(given) != set(PARTS) or len(words) != len(PARTS):
+        raise ConfigError(f"--imagenet {' '.join(words)}: give a PATH with train/ and val/, or train=PATH val=PATH.")
+    return {part: Path(os.path.abspath(Path(given[part]).expanduser())) for part in PARTS}
+
+
+def _no_tree(tree: Path) -> str | None:
+    """Why a folder is no tree of class folders."""
+    if not tree.is_dir():
+        return f"there is no folder {tree}"
+    inside = folders_in(tree)
+    if not inside:
+        return f"{tree} holds no class folders"
+    wrong = sorted(name for name in inside if not SYNSET.fullmatch(name))
+    return f"{tree} holds {wrong[0]}/, and folders must be called nXXXXXXXX" if wrong else None

@@ -1,0 +1,55 @@
+"""A recorded run as it was: what it learned, which lies beside its record, and the frozen CLIP that it had."""
+
+import hashlib
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers.utils import logging
+
+from benchmark.clip.backbone import Clip, load_clip
+from benchmark.clip.locate import checkpoint_hash
+from benchmark.common.config import RunSpec
+from benchmark.errors import RecordError
+from benchmark.planning.inputs import backbone_folder
+from benchmark.records.record import RunRecord
+from benchmark.training.reuse import LEARNED_SHA256
+
+
+def learned_by(record: RunRecord, path: Path) -> dict[str, Tensor]:
+    """The learned tensors of a record, by name.
+
+    Args:
+        path: the record's own; the tensors lie beside it.
+    Raises:
+        RecordError: they are missing, damaged, or not those that the run left.
+    """
+    tensors = path.with_suffix(".safetensors")
+    advice = f"Delete {path.name} and run the same command again to have them anew."
+    if not tensors.is_file():
+        raise RecordError(f"{tensors}: is missing; it holds what this run learned. {advice}")
+    try:
+        content = tensors.read_bytes()
+        found = safetensors.torch.load(content)
+    except (OSError, SafetensorError) as error:
+        raise RecordError(f"{tensors}: cannot be read ({error}). {advice}") from error
+    if hashlib.sha256(content).hexdigest() != record.provenance.get(LEARNED_SHA256):
+        raise RecordError(f"{tensors}: is not what this run left; it was changed. {advice}")
+    return found
+
+
+def backbone_of(spec: RunSpec) -> Clip:
+    """The frozen CLIP of a run, in float32 on the CPU.
+
+    Raises:
+        RecordError: its files are not those that the run had.
+    """
+    folder = backbone_folder(spec.backbone, fetch=True)
+    if (found := checkpoint_hash(folder)) != spec.checkpoint:
+        raise RecordError(
+            f"Backbone '{spec.backbone}' is not what this run had: its files have hash {found}, the record says "
+            f"{spec.checkpoint}. The learned values mean nothing to another CLIP; restore the checkpoint, or run again."
+        )
+    logging.disable_progress_bar()
+    return load_clip(folder)

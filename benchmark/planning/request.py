@@ -1,0 +1,180 @@
+"""What a user asked for, and the names and numbers in it checked before any file is opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.common.config import Suite
+from benchmark.data.catalog import load_catalog
+from benchmark.data.custom.dataset import name_problems
+from benchmark.data.synthetic.suite import DRAWN
+from benchmark.errors import ConfigError, did_you_mean, listed
+from benchmark.plugins.factory import method_names
+from benchmark.protocols.protocol import Choice, Protocol
+from benchmark.protocols.registry import ALL, PROTOCOLS
+from benchmark.records.trackers import problems_of
+from benchmark.training.checkpoints import MINUTES
+from benchmark.training.loaded import pattern_problems
+
+GIVE_OWN = " One of your own is given with --dataset NAME=PATH."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asked for, names still unchecked.
+
+    Attributes:
+        protocol: one of PROTOCOLS, or "all".
+        datasets: those named; None: the user's own, or the suite's where there are none or its file names some.
+        source: the dataset that cross_dataset trains on; None: the suite's.
+        shots: those named; none: the protocol's.
+        device: that this process computes on.
+        threads: of each process on a CPU; it may decide last digits, whatever the number of processes.
+        data: folder of the catalogue's real datasets; None where none of them is asked for.
+        own: the user's own datasets, each with the path of its data.
+        lockstep: whether the seeds of a (method, dataset) are trained in one pass.
+        graphs: whether training steps may be CUDA graphs.
+        checkpoint_minutes: between two checkpoints of a training under way.
+        cache: whether image features may be kept on disk.
+        overrides: method to the option values given on the command line.
+        plugins: files of methods outside this repository.
+        loads: methods whose learned values are loaded, each with the path of its file.
+        track: experiment trackers that finished runs are told to.
+        left_out: those of them that cannot be used under their names, with what is wrong.
+    """
+
+    protocol: str
+    suite: Suite
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...] | None
+    source: str | None
+    seeds: tuple[int, ...]
+    shots: tuple[int, ...]
+    backbone: str
+    precision: str
+    device: str = "cpu"
+    threads: int = 1
+    data: Path | None
+    out: Path
+    overrides: Mapping[str, Mapping[str, object]]
+    plugins: tuple[Path, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    loads: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, Path] = field(default_factory=dict)
+    track: tuple[str, ...] = ()
+    cache: bool = True
+    lockstep: bool = True
+    graphs: bool = True
+    checkpoint_minutes: float = MINUTES
+
+    @property
+    def protocols(self) -> list[Protocol]:
+        """Those asked for, in the order in which they run."""
+        return [p for p in PROTOCOLS.values() if self.protocol in (p.name, ALL)]
+
+    @property
+    def chosen(self) -> tuple[str, ...] | None:
+        """The datasets that a protocol is told of; None: it takes the suite's."""
+        suite = self.suite
+        in_suite = {*suite.datasets, suite.source, suite.shift_source, *suite.shift_targets}
+        return self.datasets or (tuple(self.own) if self.own and not in_suite & self.own.keys() else None)
+
+    @property
+    def known(self) -> list[str]:
+        """Every dataset that may be named."""
+        return [*load_catalog(), *self.own]
+
+    @property
+    def away(self) -> frozenset[str]:
+        """Of the known ones, those of which nothing says where their pictures are."""
+        return frozenset(load_catalog().keys() - DRAWN.keys()) if self.data is None else frozenset()
+
+    def shots_of(self, protocol: Protocol) -> tuple[int, ...]:
+        """The numbers of shots that a protocol runs."""
+        return self.shots or protocol.shots or (self.suite.shots,)
+
+
+def check_names(request: Request) -> None:
+    """Refuse unknown names and values, all in one message."""
+    problems, sources = [], () if request.source is None else (request.source,)
+    for kind, given, allowed in (
+        ("protocol", (request.protocol,), (*PROTOCOLS, ALL)),
+        ("protocol (protocol_recipes of the suite)", request.suite.protocol_recipes, PROTOCOLS),
+        ("method", (*request.methods, *request.overrides, *_in_recipes(request.suite)), method_names()),
+        ("dataset", (*(request.chosen or request.suite.datasets), *sources), request.known),
+    ):
+        hint = GIVE_OWN if kind == "dataset" else ""
+        problems += [
+            f"'{name}' is not a {kind}. {did_you_mean(name, allowed)}{hint}" for name in given if name not in allowed
+        ]
+    for kind in ("methods", "datasets", "seeds", "shots", "track"):
+        given = getattr(request, kind) or ()
+        problems += [f"--{kind} names one twice: {given}"] if len(set(given)) < len(given) else []
+    problems += name_problems(request.own) + problems_of(request.track)
+    problems += pattern_problems(
+        request.loads, request.methods, {p.name: request.shots_of(p) for p in request.protocols}
+    )
+    problems += [f"--seeds {seed}: a seed is 0 or more" for seed in request.seeds if seed < 0]
+    problems += [f"--shots {shots}: at least 1 is needed" for shots in request.shots if shots < 1]
+    for protocol in request.protocols:
+        if len(request.shots) > 1 and not protocol.shots:
+            problems.append(
+                f"--shots {' '.join(map(str, request.shots))}: {protocol.name} takes one number of shots; "
+                "give one, or take --protocol few_shot"
+            )
+    if request.source and request.protocols and not any(protocol.takes_source for protocol in request.protocols):
+        problems.append(
+            f"--source {request.source}: {request.protocol} has no source to choose; leave --source out, or take "
+            f"--protocol {' or '.join(p.name for p in PROTOCOLS.values() if p.takes_source)}"
+        )
+    if problems:
+        raise ConfigError(listed("this request", list(dict.fromkeys(problems))))
+
+
+def _in_recipes(suite: Suite) -> set[str]:
+    """The methods that a suite has recipes for."""
+    return {method for recipes in (suite.recipes, *suite.protocol_recipes.values()) for method in recipes}
+
+
+def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, ...]]], list[str]]:
+    """Protocol to {dataset trained on: other datasets scored}, and which of `all` are left out, in words.
+
+    Where all protocols are asked for, shifted versions of a source are for domain generalization alone, and a protocol
+    that the named datasets leave nothing to do for is left out.
+
+    Raises:
+        ConfigError: the only protocol asked for has nothing to do, real datasets lack a folder, a name is unknown.
+    """
+    chosen, left_out = {}, []
+    for protocol in request.protocols:
+        named = request.chosen
+        if named is not None and request.protocol == ALL and protocol.name != "domain_generalization":
+            named = tuple(name for name in named if name not in request.suite.shift_targets)
+        try:
+            choice = Choice(suite=request.suite, datasets=named, source=request.source, away=request.away)
+            trainings = protocol.trainings(choice)
+        except ConfigError as error:
+            left_out.append(f"{error} It is left out.")
+            if request.protocol != ALL:
+                raise
+        else:
+            chosen[protocol.name] = trainings
+    _check_datasets(request, names_of(chosen))
+    return chosen, left_out
+
+
+def names_of(chosen: Mapping[str, Mapping[str, tuple[str, ...]]]) -> list[str]:
+    """Every dataset of some trainings once, in order."""
+    return list(dict.fromkeys(name for of in chosen.values() for pair in of.items() for name in (pair[0], *pair[1])))
+
+
+def _check_datasets(request: Request, names: list[str]) -> None:
+    problems = [
+        f"suite '{request.suite.name}': '{name}' is not a dataset. {did_you_mean(name, request.known)}{GIVE_OWN}"
+        for name in names
+        if name not in request.known
+    ]
+    if real := [name for name in names if name in request.away]:
+        problems.append(f"{', '.join(real)}: real images are needed; give --data FOLDER (its layout: docs/data.md)")
+    if problems or not names:
+        raise ConfigError(listed("this request", problems or ["no protocol has anything to do with these datasets"]))

@@ -1,0 +1,59 @@
+"""Counting: which label a method gives to every image of a class set."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from benchmark.clip.backbone import ImageFeatures
+from benchmark.clip.memory import in_memory
+from benchmark.common import shutdown
+from benchmark.data.catalog import Dataset
+from benchmark.errors import DataError, DivergedError
+from benchmark.features.store import FeatureStore
+from benchmark.method import Method
+from benchmark.records.record import Score
+
+SCORE_BATCH = 64  # images scored at once
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Counts of a class set, and the predicted label of each of its test images, in the order of the test list."""
+
+    score: Score
+    predictions: np.ndarray
+
+
+@torch.no_grad()
+def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerator: Accelerator) -> Evaluation:
+    """Score a method on the test list of a dataset, whose classes it must have taken (`set_classes`).
+
+    Raises:
+        DataError: another number of images came back than the split lists.
+        Terminated: somebody asked this process to end.
+        DivergedError: logits that are not finite; their largest is no prediction.
+    """
+    method.eval()
+    predicted, finite = [], []
+    for images in store.test(dataset, dataset.test, method.needs_patches, batch=SCORE_BATCH):
+        shutdown.check()
+        logits = in_memory(method.clip.text, lambda images=images: _logits(method, images, accelerator))
+        predicted.append(logits.argmax(dim=-1))
+        finite.append(logits.isfinite().all())
+    if not torch.stack(finite).all():  # asked once, for a GPU waits at every question
+        raise DivergedError("What was learned gives logits that are not finite. Lower learning_rate.")
+    predictions = torch.cat(predicted).cpu().numpy()
+    labels = np.array([item.label for item in dataset.test])
+    if len(predictions) != len(labels):
+        where = os.path.basename(dataset.image_root)
+        raise DataError(f"{where}: {len(predictions)} images were scored, but the split lists {len(labels)}.")
+    correct = int((predictions == labels).sum())
+    return Evaluation(Score(correct=correct, total=len(labels), classes=len(dataset.class_names)), predictions)
+
+
+def _logits(method: Method, images: ImageFeatures, accelerator: Accelerator) -> torch.Tensor:
+    with accelerator.autocast():
+        return method(images)

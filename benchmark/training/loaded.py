@@ -1,0 +1,177 @@
+"""Learned values from files in place of a training: which file is which run's, what follows from it, does it fit.
+
+A file is named with --load METHOD=PATH, where PATH may hold {dataset}, {seed} and {shots}.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmark.clip.backbone import outline
+from benchmark.common.config import RunSpec
+from benchmark.errors import ConfigError, ShapeError, did_you_mean
+from benchmark.method import Method
+from benchmark.plugins.factory import create_method, method_class
+from benchmark.training.released import Released, read_released
+
+PLACES = ("dataset", "seed", "shots")  # what a path may leave open
+SAME_TOKEN = 0.02  # relative distance of two embeddings of one token; rounding to float16 moves one by 0.0003
+
+
+def pattern_problems(loads: Mapping[str, str], methods: Sequence[str], shots: Mapping[str, Sequence[int]]) -> list[str]:
+    """What is wrong with --load before any file is looked for.
+
+    Args:
+        loads: method to path.
+        methods: those that run.
+        shots: protocol to the numbers of shots that it runs.
+    """
+    problems = []
+    for method, pattern in loads.items():
+        if method not in methods:
+            problems.append(f"--load {method}: it is not among the methods that run. {did_you_mean(method, methods)}")
+        open_places = re.findall(r"\{(\w*)\}", pattern)
+        problems += [
+            f"--load {method}={pattern}: {{{place}}} is unknown. {did_you_mean(place, PLACES)}"
+            for place in open_places
+            if place not in PLACES
+        ]
+        problems += [
+            f"--load {method}={pattern}: {protocol} runs {', '.join(map(str, several))} shots, but one file "
+            f"was trained at one of them; name that with --shots, or put {{shots}} into the path"
+            for protocol, several in shots.items()
+            if len(several) > 1 and "shots" not in open_places
+        ]
+    return problems
+
+
+class Loader:
+    """The files that --load names, each read once.
+
+    Attributes:
+        read: those read so far.
+    """
+
+    def __init__(self, patterns: Mapping[str, str]):
+        self._patterns = patterns
+        self.read: dict[Path, Released] = {}
+
+    def seeds(self, method: str, seeds: Sequence[int]) -> Sequence[int]:
+        """Those that a method runs: of a path without {seed} the first alone, for the others would repeat it."""
+        return seeds[:1] if method in self._patterns and "{seed}" not in self._patterns[method] else seeds
+
+    def released(self, method: str, *, dataset: str, shots: int, seed: int) -> Released | None:
+        """What a run's file holds; None for a method that is trained.
+
+        Raises:
+            ConfigError: no such file, or one that cannot be read or belongs to another method.
+        """
+        if method not in self._patterns:
+            return None
+        named = self._patterns[method]
+        for place, value in zip(PLACES, (dataset, seed, shots), strict=True):
+            named = named.replace(f"{{{place}}}", str(value))
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"--load {method}: {path} {'is a folder' if path.is_dir() else 'is not there'}")
+        if path not in self.read:
+            self.read[path] = read_released(path)
+        found = self.read[path]
+        if found.about.get("method", method) != method:
+            raise ConfigError(f"--load {method}: {path} holds values of '{found.about['method']}'")
+        return found
+
+    def options(self, method: str, released: Released | None) -> dict[str, object]:
+        """The options that follow from a file, in place of the recipe's."""
+        return released.options(method_class(method).option_names()) if released else {}
+
+    def notes(self, method: str, seeds: Sequence[int]) -> list[str]:
+        """What to know of a loaded method before it is scored."""
+        if method not in self._patterns:
+            return []
+        pattern = self._patterns[method]
+        told = f"{method}: what it learned is loaded from {pattern}; nothing of it is trained."
+        if (own := self.seeds(method, seeds)) != seeds:
+            told += f" The path has no {{seed}}: it is scored once, as seed {own[0]}."
+        return [told]
+
+
+class Fit:
+    """Whether files fit the methods and the backbone that they are loaded into, asked of an outline of it."""
+
+    def __init__(self, folder: Path):
+        self._clip = outline(folder, narrow=False)[0]
+        self._known: dict[tuple, list[str]] = {}
+
+    def problems(self, spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
+        """What speaks against loading a file for a run that was trained on these classes."""
+        key = (released.path, spec.method, spec.options, spec.checkpoint, tuple(class_names))
+        if key not in self._known:
+            self._known[key] = self._ask(spec, released, class_names)
+        return self._known[key]
+
+    def _ask(self, spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
+        found = []
+        if (own := released.about.get("checkpoint", spec.checkpoint)) != spec.checkpoint:
+            found.append(
+                f"{released.path}: was learned with another backbone (files {own}) than {spec.backbone} (files "
+                f"{spec.checkpoint}), to which it means nothing. Give --backbone {released.about.get('backbone')}"
+            )
+        try:
+            method = self._made(spec, class_names[:2])
+            if not method.transfers:
+                method = self._made(spec, class_names)
+                found += _other_order(spec, released, class_names)
+            method.load_learned_state(released.tensors)
+        except (ConfigError, ShapeError) as error:
+            found.append(f"--load {spec.method}={released.path}: {error} Is it a file of {spec.method}?")
+        return found
+
+    def _made(self, spec: RunSpec, class_names: Sequence[str]) -> Method:
+        options = dict(spec.options)
+        return create_method(
+            spec.method, clip=self._clip, class_names=class_names, template=spec.template, config=options
+        )
+
+
+def _other_order(spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
+    """Values of each class that stand for other classes, or for these in another order, where the file names them."""
+    named = released.about.get("class_names") or list(class_names)
+    if named == list(class_names):
+        return []
+    return [
+        f"--load {spec.method}={released.path}: holds values of each of {len(named)} classes, {', '.join(named[:3])} "
+        f"..., which are not those of {spec.dataset} in {spec.protocol}, {', '.join(class_names[:3])} ..."
+    ]
+
+
+def other_classes(spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
+    """What to know of a checkpoint that was made for another number of classes than those it stands for."""
+    if released.classes in (None, len(class_names)):
+        return []
+    return [
+        f"{spec.method}: {released.path} was trained on {released.classes} classes, where {spec.protocol} trains on "
+        f"{len(class_names)} of {spec.dataset}: its row is no row of that protocol, unless you mean it so."
+    ]
+
+
+def load_into(method: Method, spec: RunSpec, path: Path) -> None:
+    """Take a run's file in place of its training.
+
+    Raises:
+        ConfigError: the file has changed since the plan, does not fit, or was learned with another backbone.
+    """
+    released = read_released(path)
+    if released.digest != spec.loaded:
+        raise ConfigError(f"{path}: has changed since these runs were planned. Start the command again.")
+    if released.start is not None:
+        start = method.clip.tokenize([""])[0][:1]
+        own = method.clip.text.embed(torch.tensor(start, device=method.clip.device))[0].float().cpu()
+        if own.shape != released.start.shape or (own - released.start).norm() > SAME_TOKEN * own.norm():
+            raise ConfigError(
+                f"{path}: was learned with another backbone than {spec.backbone}: their embeddings of the start token "
+                "differ. Give the one that it was learned with as --backbone."
+            )
+    method.load_learned_state(released.tensors)

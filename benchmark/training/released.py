@@ -1,0 +1,204 @@
+"""Files of learned values: checkpoints that CoOp's toolbox saved, and the safetensors that `--export` writes.
+
+A checkpoint of torch is a pickle, which can hold any program. It is read by torch's reader for tensors, which runs
+nothing. What else the toolbox puts into its files (the scheduler, a number of numpy) becomes an inert stand-in here
+and is dropped; a file that names anything further is refused.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from benchmark.common.provenance import sha256_file
+from benchmark.errors import ConfigError, listed
+
+PREFIXES = ("module.", "prompt_learner.")  # of keys, in any order and number
+FIXED = ("token_prefix", "token_suffix")  # of a checkpoint: embeddings of the prompts' other tokens, never learned
+TEXT_LENGTH = 77  # tokens of the prompts in such files; openai/CLIP clip.tokenize
+STATED = {"options": dict, "class_names": list}  # what an exported file states as JSON, and is read
+# What CoOp's toolbox pickles beside tensors: a warm-up schedule keeps the one after it whole, with its optimiser.
+DROPPED = (
+    *(f"torch.optim.lr_scheduler.{name}" for name in ("CosineAnnealingLR", "StepLR", "MultiStepLR")),
+    *(f"dassl.optim.lr_scheduler.{name}WarmupScheduler" for name in ("Constant", "Linear")),
+    *(f"torch.optim.{name}" for name in ("sgd.SGD", "adam.Adam", "adamw.AdamW", "rmsprop.RMSprop")),
+    "dassl.optim.radam.RAdam",
+    *("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode"),
+    "builtins.dict",  # of an optimiser's defaultdict
+)  # fmt: skip
+
+
+class _Nothing:
+    """Stands where a pickle wants an object of DROPPED: takes whatever it is given and keeps none of it."""
+
+    def __new__(cls, *_: object) -> "_Nothing":
+        return super().__new__(cls)
+
+    def __init__(self, *_: object):
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def _empty(*_: object) -> dict:
+    """Stands for defaultdict; what fills it must be a dictionary to torch's reader."""
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """What a file holds.
+
+    Attributes:
+        tensors: the learned ones, by their names in `Method.learned_state`, float32.
+        classes: how many classes its prompts were made for; None if it does not say.
+        start: of a checkpoint, (T,), its backbone's embedding of the start token; None if it does not say.
+        about: what an exported file says of itself: method, options, checkpoint; a checkpoint says nothing.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    classes: int | None = None
+    start: Tensor | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of names, shapes and values, whatever file holds them."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode() + tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def options(self, known: tuple[str, ...]) -> dict[str, Any]:
+        """The options of a method that follow from the file: those it states, or the length and kind of its context."""
+        if "options" in self.about:
+            return {key: value for key, value in self.about["options"].items() if key in known}
+        context = self.tensors.get("ctx")
+        if context is None or context.ndim not in (2, 3):
+            return {}
+        found = {"n_ctx": context.shape[-2], "class_specific": context.ndim == 3}
+        return {key: value for key, value in found.items() if key in known}
+
+
+def read_released(path: Path) -> Released:
+    """Read a file of learned values, by what it holds rather than by its name.
+
+    Raises:
+        ConfigError: it cannot be read as tensors alone, or they are not what a method learns.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    tensors, about = _read_safetensors(path) if start[8:] == b"{" else (_read_checkpoint(path), {})
+    named = {_bare(name): tensor for name, tensor in tensors.items()}
+    learned = {name: tensor.float() for name, tensor in named.items() if name not in FIXED}
+    problems = [f"'{name}' holds values that are not finite" for name, t in learned.items() if not t.isfinite().all()]
+    problems += _fixed_problems(named)
+    if not learned:
+        problems.append("it holds no learned values")
+    if problems:
+        raise ConfigError(listed(str(path), problems))
+    prefix = named.get("token_prefix")
+    return Released(
+        path=path,
+        tensors=learned,
+        classes=len(prefix) if prefix is not None else len(about.get("class_names") or ()) or None,
+        start=None if prefix is None else prefix[0, 0].float(),
+        about=about,
+    )
+
+
+def file_facts(path: Path) -> dict[str, str]:
+    """For a record: the file's name and the hash of its whole content."""
+    return {"file": path.name, "sha256": sha256_file(path)}
+
+
+def _bare(name: str) -> str:
+    while name.startswith(PREFIXES):
+        name = name.partition(".")[2]
+    return name
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{path}: cannot be read as safetensors ({error}).") from error
+    try:
+        values = {name: json.loads(about[name]) for name in STATED if name in about}
+        if all(isinstance(value, STATED[name]) for name, value in values.items()):
+            return tensors, {**about, **values}
+        reason = "another type"
+    except ValueError as error:
+        reason = str(error)
+    raise ConfigError(f"{path}: its metadata's {' or '.join(STATED)} cannot be read ({reason}). Export it again.")
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The state_dict of a torch file; where its keys are those of a larger model, the prompt learner's alone."""
+    try:
+        stand_ins = [(_Nothing, name) for name in DROPPED] + [(_empty, "collections.defaultdict")]
+        with torch.serialization.safe_globals(stand_ins):
+            whole = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ConfigError(_refusal(path, str(error))) from error
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise ConfigError(f"{path}: is no whole file of torch ({type(error).__name__}: {error}).") from error
+    state = whole.get("state_dict", whole) if isinstance(whole, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise ConfigError(f"{path}: holds no 'state_dict' of tensors by name, as CoOp's code saves it.")
+    learner = {name: value for name, value in state.items() if "prompt_learner." in name}
+    state = learner or state
+    if strangers := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise ConfigError(f"{path}: of its 'state_dict', {', '.join(strangers[:3])} are no tensors.")
+    return dict(state)
+
+
+def _refusal(path: Path, reason: str) -> str:
+    """What to tell of a pickle that wants more than tensors; torch's own advice would run it."""
+    found = re.search(r"GLOBAL ([\w.]+)", reason)
+    if found is None:
+        stated = reason.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        return (
+            f"{path}: is no file of torch, or holds more than tensors ({stated}); nothing of it was run. Give a "
+            "checkpoint as CoOp's code saves it, or a file of --export."
+        )
+    code = "s = torch.load('OLD', map_location='cpu', weights_only=False); torch.save(s['state_dict'], 'NEW')"
+    return (
+        f"{path}: is refused, since it holds more than tensors (it names {found[1]}); nothing of it was run. If you "
+        f'trust whoever made it, keep its tensors alone, which runs what it holds: python -c "import torch; {code}". '
+        "Then load NEW."
+    )
+
+
+def _fixed_problems(named: Mapping[str, Tensor]) -> list[str]:
+    """What is wrong with the embeddings of tokens that are not learned: they must fit the context between them."""
+    context, prefix, suffix = (named.get(name) for name in ("ctx", *FIXED))
+    if context is None or context.ndim not in (2, 3):
+        return []
+    count, width = context.shape[-2:]
+    problems = []
+    for name, tensor, length in (("token_prefix", prefix, 1), ("token_suffix", suffix, TEXT_LENGTH - 1 - count)):
+        if tensor is not None and (tensor.ndim != 3 or tuple(tensor.shape[1:]) != (length, width) or not len(tensor)):
+            problems.append(
+                f"'{name}' has shape {tuple(tensor.shape)}; beside ctx {tuple(context.shape)} it must have (classes, "
+                f"{length}, {width})"
+            )
+    counts = {len(tensor) for tensor in (prefix, suffix, context if context.ndim == 3 else None) if tensor is not None}
+    if not problems and len(counts) > 1:
+        problems.append(f"its tensors are of {' and '.join(map(str, sorted(counts)))} classes")
+    return problems

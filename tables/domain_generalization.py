@@ -1,6 +1,0 @@
-"""The domain-generalization table: as cross-dataset, where the others are shifted versions of the source."""
-
-from tables.cross_dataset import transfer_table
-
-TABLE = transfer_table("domain_generalization", "Domain generalization")
-grids = TABLE.grids

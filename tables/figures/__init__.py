@@ -1,0 +1,4 @@
+"""Figures drawn from records with matplotlib.
+
+Start with draw.py.
+"""

@@ -1,0 +1,151 @@
+"""Accuracy against training time: one panel a protocol, one mark a method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from benchmark.records.metrics import harmonic_mean, mean
+from benchmark.records.record import RunRecord
+from tables.aggregate import in_order, method_title
+from tables.figures import curves, gains, targets
+from tables.figures.drawing import (
+    WIDTH,
+    Drawing,
+    add_legend,
+    caption_of,
+    datasets_of,
+    line_style,
+    missing_from,
+    new_figure,
+    over_shared,
+    shared_datasets,
+)
+
+TITLES = {"base2new": "Base-to-new", "few_shot": "Few-shot", "cross_dataset": "Cross-dataset",
+          "domain_generalization": "Domain generalization"}  # fmt: skip
+READING = (
+    "Training seconds of one run, the mean over datasets and seeds, on a logarithmic axis; seeds that trained in "
+    "lockstep share their time. Upper left is better. The dashed line is CLIP without training."
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One protocol: what its vertical axis is, each method's accuracy, and the seconds of those that train."""
+
+    protocol: str
+    measure: str
+    accuracy: Mapping[str, float]
+    seconds: Mapping[str, float]
+
+
+def draw(groups: Mapping[str, Sequence[RunRecord]], *, titles: Mapping[str, str], note: str) -> list[Drawing]:
+    """The figure `accuracy_seconds`, where the records of some protocol hold training times.
+
+    Args:
+        groups: protocol to its records.
+    """
+    panels = [panel for protocol, records in groups.items() for panel in panels_of(protocol, records)]
+    timed = [panel for panel in panels if panel.seconds]
+    if not timed:
+        return []
+    parts = [READING]
+    for panel in timed:
+        without = [method_title(m) for m in in_order(panel.accuracy) if m not in panel.seconds and m != "zero_shot"]
+        parts += [f"{TITLES[panel.protocol]}: no training time of {', '.join(without)}."] if without else []
+        if panel.protocol in ("base2new", "few_shot") and (said := over_shared(groups[panel.protocol], titles)):
+            parts.append(f"{TITLES[panel.protocol]}: {said[0].lower()}{said[1:]}")
+    drawn = {panel.protocol: groups[panel.protocol] for panel in timed}
+    records = [record for own in drawn.values() for record in own]
+    parts.append(f"Trained on {' and '.join(sorted({_machine(r) for r in records if r.training}))}.")
+    lacking = {TITLES[protocol]: missing_from(own, titles) for protocol, own in drawn.items()}
+    missing = " ".join(f"{title}: {said[0].lower()}{said[1:]}" for title, said in lacking.items() if said)
+    caption = caption_of(
+        "Accuracy against training time.", records, reading=" ".join(parts), missing=missing, note=note
+    )
+    return [Drawing("accuracy_seconds", caption, lambda: _paint(timed))]
+
+
+def panels_of(protocol: str, records: Sequence[RunRecord]) -> list[Panel]:
+    """The panel of a protocol; several for a transfer with several sources; none where nothing can be averaged."""
+    if protocol in targets.HEADS:
+        panels = []
+        for source in datasets_of(records):
+            own = [record for record in records if record.spec.dataset == source]
+            rows = targets.rows_of(own)
+            values = rows.get(targets.AVERAGE) or list(rows.values())[-1]
+            accuracy = {method: value.mean for method, value in values.items()}
+            panels.append(Panel(protocol, "mean accuracy of targets (%)", accuracy, _seconds(own, [source])))
+        return panels
+    if protocol == "few_shot":
+        most = max(record.spec.shots for record in records)
+        at_most = [record for record in records if record.spec.shots == most or record.learns_nothing]
+        shared = shared_datasets(at_most)
+        averages = {
+            method: values[max(values)].mean
+            for (method, name), values in curves.curves_of(at_most).items()
+            if name == curves.AVERAGE
+        }
+        return [Panel(protocol, f"accuracy at {most} shots (%)", averages, _seconds(at_most, shared))]
+    shared = shared_datasets(records)
+    if not shared:
+        return []
+    accuracy = {}
+    for method, pairs in gains.points_of(records).items():
+        base, new = (mean([pairs[name][half] for name in shared]) for half in (0, 1))
+        accuracy[method] = harmonic_mean(base, new)
+    return [Panel(protocol, "H of average base and new (%)", accuracy, _seconds(records, shared))]
+
+
+def _seconds(records: Sequence[RunRecord], datasets: Sequence[str]) -> dict[str, float]:
+    """Method to the mean of its runs on these datasets; a run that trained without a recorded time counts for none."""
+    times: dict[str, list[float]] = {}
+    for record in records:
+        seconds = record.training.get("seconds")
+        if record.spec.dataset in datasets and isinstance(seconds, (int, float)) and seconds > 0:
+            times.setdefault(record.spec.method, []).append(seconds)
+    return {method: mean(values) for method, values in times.items()}
+
+
+def _machine(record: RunRecord) -> str:
+    """The device; of a CPU its name too."""
+    device, machine = record.provenance.get("device"), record.provenance.get("machine") or {}
+    if device == "cpu" and machine.get("processor"):
+        return f"CPU ({machine['processor']})"
+    return str(device or "an unknown device")
+
+
+def _paint(panels: Sequence[Panel]) -> Figure:
+    methods = in_order({method for panel in panels for method in panel.accuracy})
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = new_figure(2.3 * rows + 0.4, WIDTH if columns > 1 else 0.62 * WIDTH)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _panel(axes, panel, methods)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in grid.flat]
+    labels = {label: handle for of_axes in pairs for handle, label in of_axes}
+    order = [method_title(method) for method in methods]
+    add_legend(figure, {name: labels[name] for name in order if name in labels})
+    return figure
+
+
+def _panel(axes: Axes, panel: Panel, methods: Sequence[str]) -> None:
+    for method in in_order(panel.accuracy):
+        look = line_style(method, methods)
+        if method in panel.seconds:
+            where = panel.seconds[method], panel.accuracy[method]
+            axes.plot(*where, label=method_title(method), **look | {"linestyle": "none", "markersize": 7})
+        elif method == "zero_shot":
+            axes.axhline(panel.accuracy[method], label=method_title(method), **look | {"marker": ""})
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.12, y=0.15)
+    axes.set(xlabel="training seconds a run", ylabel=panel.measure, title=TITLES[panel.protocol])

@@ -1,0 +1,108 @@
+"""Few-shot curves: accuracy against training images a class, the average of the datasets first."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmark.records.metrics import mean
+from benchmark.records.record import RunRecord
+from tables.aggregate import Value, in_order, method_title, values_over_seeds, without_learning
+from tables.figures.drawing import (
+    Drawing,
+    add_legend,
+    caption_of,
+    cells_of,
+    datasets_of,
+    line_style,
+    missing_from,
+    new_figure,
+    over_shared,
+    shared_datasets,
+)
+
+AVERAGE = "average"
+COLUMNS = 4
+PANEL_HEIGHT = 1.45  # inches
+READING = (
+    "Accuracy in percent on all classes, mean over seeds; error bars are the sample standard deviation over seeds, and "
+    "the dashed line is CLIP without training."
+)
+
+Curves = Mapping[tuple[str, str], Mapping[int, Value]]
+
+
+def draw(records: Sequence[RunRecord], *, titles: Mapping[str, str], note: str) -> list[Drawing]:
+    """The figure `few_shot`: a panel for the average, where there are several datasets, and one for each."""
+    reading, missing = f"{READING} {over_shared(records, titles)}", missing_from(records, titles)
+    caption = caption_of("Few-shot learning.", records, reading=reading, missing=missing, note=note)
+    return [Drawing("few_shot", caption, lambda: _paint(records, titles))]
+
+
+def curves_of(records: Sequence[RunRecord]) -> Curves:
+    """(method, dataset or AVERAGE) to its value at each number of shots.
+
+    The average of a seed runs over the datasets that every method has, and its spread is over the seeds that all of
+    these have; where no seed has all of them, it is that of the means, without a spread.
+    """
+    shared, curves = shared_datasets(records), {}
+    cells = {(method, name, shots): by_seed for (method, name, _, shots), by_seed in cells_of(records).items()}
+    for (method, name, shots), by_seed in cells.items():
+        curves.setdefault((method, name), {})[shots] = values_over_seeds(list(by_seed.values()), len(by_seed))
+    for method, shots in sorted({(method, shots) for method, _, shots in cells}) if shared else []:
+        parts = [cells[method, name, shots] for name in shared]
+        seeds = sorted(set.intersection(*(set(part) for part in parts)))
+        each = [mean([part[seed] for part in parts]) for seed in seeds]
+        middle = mean([mean(list(part.values())) for part in parts])
+        spread = values_over_seeds(each, len(each)).std if each else None
+        curves.setdefault((method, AVERAGE), {})[shots] = Value(middle, spread, len(seeds), len(seeds))
+    return curves
+
+
+def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
+    curves = curves_of(records)
+    datasets, methods = datasets_of(records), in_order(record.spec.method for record in records)
+    untrained = without_learning(records)
+    shots = sorted({record.spec.shots for record in records})
+    panels = [*([AVERAGE] if len(datasets) > 1 and shared_datasets(records) else []), *datasets]
+    columns = min(COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(PANEL_HEIGHT * rows + 0.45)
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _panel(axes, {method: curves.get((method, panel), {}) for method in methods}, untrained)
+        if panel == AVERAGE:
+            axes.set_title("Average", weight="bold")
+        else:
+            axes.set_title(titles.get(panel, panel))
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(shots, [str(k) for k in shots])
+        axes.minorticks_off()
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for number in range(len(panels)):
+        lowest = number + columns >= len(panels)
+        grid.flat[number].tick_params(labelbottom=lowest)
+        grid.flat[number].set_xlabel("images per class" if lowest else "")
+        grid.flat[number].set_ylabel("" if number % columns else "accuracy (%)")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    add_legend(figure, dict(zip(labels, handles, strict=True)))
+    return figure
+
+
+def _panel(axes: Axes, curves: Mapping[str, Mapping[int, Value]], untrained: set[str]) -> None:
+    """One dataset's curves; an empty curve still stands in the legend, which is the first panel's."""
+    for method, values in curves.items():
+        look = line_style(method, curves)
+        if method in untrained:
+            look |= {"marker": ""}
+            levels = [value.mean for value in values.values()]
+            axes.axhline(mean(levels) if levels else math.nan, label=method_title(method), **look)
+            continue
+        shots = sorted(values)
+        spread = [values[k].std or 0.0 for k in shots]
+        axes.errorbar(
+            shots, [values[k].mean for k in shots], spread, label=method_title(method), elinewidth=0.7, capsize=1.5,
+            capthick=0.7, **look,
+        )  # fmt: skip

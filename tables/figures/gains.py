@@ -1,0 +1,153 @@
+"""Base-to-new figures: what CoPL gains on new classes, dataset by dataset, and base against new for every method."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
+
+from benchmark.records.metrics import mean
+from benchmark.records.record import RunRecord
+from tables.aggregate import Value, in_order, method_title, values_over_seeds
+from tables.figures.drawing import (
+    WIDTH,
+    Drawing,
+    caption_of,
+    cells_of,
+    datasets_of,
+    line_style,
+    missing_from,
+    new_figure,
+    over_shared,
+    shared_datasets,
+)
+
+OURS, BASELINES = "copl", ("coop", "cocoop")  # the paper's chart
+GAIN_READING = (
+    "Accuracy on new classes, CoPL less the other method, in points; mean over the seeds that both have, whiskers are "
+    "the sample standard deviation of the difference. Sorted; dark: CoPL is ahead, hatched: behind."
+)
+SCATTER_READING = (
+    "Each small mark is a dataset, the large one their mean; on the diagonal, new classes are recognised as well as "
+    "the base classes that were trained on, below it worse."
+)
+
+
+def draw(records: Sequence[RunRecord], *, titles: Mapping[str, str], note: str) -> list[Drawing]:
+    """The figures `base2new_gain`, where CoPL and one of the methods it is compared with were measured, and
+    `base2new_scatter`, whose caption says so where they were not."""
+    measured = {record.spec.method for record in records}
+    baselines = [name for name in BASELINES if name in measured and OURS in measured]
+    drawings = []
+    if baselines:
+        reading = f"{GAIN_READING} {_average_reading(records, baselines, titles)}"
+        compared = [record for record in records if record.spec.method in (OURS, *BASELINES)]
+        head = f"Gain of CoPL on new classes over {' and '.join(map(method_title, baselines))}."
+        missing = missing_from(compared, titles, wanted=(OURS, *BASELINES))
+        caption = caption_of(head, compared, reading=reading, missing=missing, note=note)
+        drawings.append(Drawing("base2new_gain", caption, lambda: _paint_gains(compared, baselines, titles)))
+    reading = f"{SCATTER_READING} {over_shared(records, titles)}"
+    if not baselines:
+        reading += " There is no chart of CoPL's gain: it takes runs of CoPL and of CoOp or CoCoOp."
+    head, missing = "Base against new classes, accuracy in percent.", missing_from(records, titles)
+    caption = caption_of(head, records, reading=reading, missing=missing, note=note)
+    return [*drawings, Drawing("base2new_scatter", caption, lambda: _paint_scatter(records))]
+
+
+def gains_over(records: Sequence[RunRecord], baseline: str) -> dict[str, Value]:
+    """Dataset to CoPL's gain on new classes, paired by seed; datasets without a common seed are left out."""
+    cells = {key[:3]: by_seed for key, by_seed in cells_of(records).items()}
+    gains = {}
+    for name in datasets_of(records):
+        ours, theirs = (cells.get((method, name, "new"), {}) for method in (OURS, baseline))
+        if seeds := sorted(ours.keys() & theirs.keys()):
+            gains[name] = values_over_seeds([ours[seed] - theirs[seed] for seed in seeds], len(ours))
+    return gains
+
+
+def points_of(records: Sequence[RunRecord]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Method to dataset to its mean accuracy on base and on new classes."""
+    points: dict[str, dict[str, tuple[float, float]]] = {}
+    cells = {key[:3]: by_seed for key, by_seed in cells_of(records).items()}
+    for method, name, _ in cells:
+        base, new = (mean(list(cells[method, name, half].values())) for half in ("base", "new"))
+        points.setdefault(method, {})[name] = (base, new)
+    return points
+
+
+def _average_reading(records: Sequence[RunRecord], baselines: Sequence[str], titles: Mapping[str, str]) -> str:
+    """What the average bars run over, said only where it is not all datasets."""
+    datasets, parts = datasets_of(records), []
+    for baseline in baselines:
+        left_out = [titles.get(name, name) for name in datasets if name not in gains_over(records, baseline)]
+        if left_out:
+            parts.append(f"Over {method_title(baseline)} there is no common run on {', '.join(left_out)}.")
+    return " ".join(parts)
+
+
+def _paint_gains(records: Sequence[RunRecord], baselines: Sequence[str], titles: Mapping[str, str]) -> Figure:
+    rows = max(len(gains_over(records, baseline)) for baseline in baselines) + 1
+    figure = new_figure(0.5 + 0.19 * rows, WIDTH if len(baselines) > 1 else WIDTH / 2)
+    figure.get_layout_engine().set(w_pad=0.12)
+    for axes, baseline in zip(figure.subplots(1, len(baselines), squeeze=False).flat, baselines, strict=True):
+        gains = gains_over(records, baseline)
+        bars = {titles.get(name, name): (gain.mean, gain.std or 0.0) for name, gain in gains.items()}
+        if len(gains) > 1:
+            bars["Average"] = (mean([gain.mean for gain in gains.values()]), 0.0)
+        _bars(axes, dict(sorted(bars.items(), key=lambda bar: bar[1][0])))
+        axes.set_title(f"CoPL over {method_title(baseline)}, new classes")
+        axes.set_xlabel("gain (points)")
+    return figure
+
+
+def _bars(axes: Axes, bars: Mapping[str, tuple[float, float]]) -> None:
+    """Horizontal bars, the last on top; the average has a thick edge, and each number stands at the right."""
+    for place, (name, (gain, spread)) in enumerate(bars.items()):
+        look = {"facecolor": "#444444"} if gain >= 0 else {"facecolor": "white", "hatch": "//////"}
+        edge = 1.4 if name == "Average" else 0.6
+        axes.barh(place, gain, height=0.68, edgecolor="black", linewidth=edge, **look)
+        if spread:
+            axes.errorbar(gain, place, xerr=spread, color="#888888", elinewidth=0.8, capsize=1.5, capthick=0.8)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(bars)), list(bars))
+    axes.grid(False, axis="y")
+    numbers = axes.secondary_yaxis("right")
+    numbers.set_yticks(range(len(bars)), [f"{gain:+.2f}".replace("-", "−") for gain, _ in bars.values()])
+    for side in (axes, numbers):
+        side.tick_params(axis="y", length=0)
+        for label, name in zip(side.get_yticklabels(), bars, strict=True):
+            label.set_weight("bold" if name == "Average" else "normal")
+    numbers.spines["right"].set_visible(False)
+
+
+def _paint_scatter(records: Sequence[RunRecord]) -> Figure:
+    points, shared = points_of(records), shared_datasets(records)
+    methods = in_order(points)
+    widest = 3 if len(methods) <= 6 else 4
+    columns = min(widest, len(methods))
+    rows = math.ceil(len(methods) / columns)
+    figure = new_figure(WIDTH / widest * rows + 0.15, WIDTH * columns / widest)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    lowest = min(min(pair) for of in points.values() for pair in of.values())
+    low = 10 * math.floor(max(0.0, lowest - 3) / 10)
+    for number, (axes, method) in enumerate(zip(grid.flat, methods, strict=False)):
+        look = line_style(method, methods) | {"linestyle": "none"}
+        axes.plot([low, 100], [low, 100], color="#888888", linewidth=0.8, zorder=1)
+        axes.plot(*zip(*points[method].values(), strict=True), **look | {"alpha": 0.75})
+        title = method_title(method)
+        if shared:
+            base, new = (mean([points[method][name][half] for name in shared]) for half in (0, 1))
+            edge = {"markeredgecolor": "black", "markeredgewidth": 1.8 if look["marker"] == "x" else 1.0}
+            axes.plot(base, new, **look | edge | {"markersize": 9, "zorder": 5})
+            title += f", mean {base:.1f} / {new:.1f}"
+        axes.set_title(title)
+        axes.set(xlim=(low, 101), ylim=(low, 101), aspect="equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MultipleLocator(20))
+        axes.tick_params(labelbottom=number + columns >= len(methods))
+        axes.set_xlabel("base classes (%)" if number + columns >= len(methods) else "")
+        axes.set_ylabel("" if number % columns else "new classes (%)")
+    for axes in grid.flat[len(methods) :]:
+        axes.set_axis_off()
+    return figure

@@ -1,0 +1,60 @@
+"""The transfer tables: methods by rows; the source, the other datasets and their average by columns."""
+
+from collections.abc import Sequence
+
+from benchmark.common.config import RunSpec
+from benchmark.records.record import RunRecord
+from tables.aggregate import AVERAGE, Sheet, make_sheet, planned_of, seeds_of
+from tables.published import published_transfer
+from tables.rendering.arrange import Heading, methods_by_rows
+from tables.rendering.cells import BELOW, CellOf
+from tables.rendering.grid import Grid
+from tables.rendering.table import Table
+
+ACCURACY = "accuracy"
+EXPLAINED = (
+    "Accuracy in percent, mean over seeds: trained on the first column's dataset, scored on it and on the others, over "
+    f"which alone the average is. Best of each column in bold. {BELOW}: below zero-shot CLIP. "
+    "(2/3): measured on two of three."
+)
+
+
+def transfer_table(protocol: str, title: str) -> Table:
+    """The table of a protocol that trains on one dataset and scores others too."""
+    return Table(
+        protocol=protocol,
+        title=title,
+        explained=EXPLAINED,
+        place=_place,
+        sheet=make_sheet_of_targets,
+        arrange=_arrange,
+        figures=lambda spec, sheet: published_transfer(spec),
+    )
+
+
+def make_sheet_of_targets(records: Sequence[RunRecord], specs: Sequence[RunSpec]) -> Sheet:
+    """The source first, the targets as scored; what is averaged are the targets."""
+    source, targets = records[0].spec.dataset, records[0].spec.targets
+    scored = [name for name in records[0].scores if name in targets]  # in the suite's order, which a spec loses
+    targets = [*scored, *(name for name in targets if name not in scored)]
+    return make_sheet(
+        seeds_of(records, _place),
+        planned_of(specs, lambda spec: (spec.dataset, *spec.targets), _place),
+        methods=(spec.method for spec in specs),
+        datasets=[source, *targets],
+        averaged=targets,
+        columns={ACCURACY: ACCURACY},
+    )
+
+
+def _place(spec: RunSpec, class_set: str) -> tuple[str, str]:
+    return class_set, ACCURACY
+
+
+def _arrange(sheet: Sheet, cell: CellOf, heading: Heading) -> list[Grid]:
+    places = {(name, ACCURACY): heading.dataset(name) for name in (*sheet.datasets, AVERAGE)}
+    return [methods_by_rows(sheet, cell, heading, places)]
+
+
+TABLE = transfer_table("cross_dataset", "Cross-dataset")
+grids = TABLE.grids

@@ -1,0 +1,6 @@
+"""The domain-generalization table: as cross-dataset, where the others are shifted versions of the source."""
+
+from tables.protocols.cross_dataset import transfer_table
+
+TABLE = transfer_table("domain_generalization", "Domain generalization")
+grids = TABLE.grids

@@ -1,0 +1,4 @@
+"""The HTML and Markdown report of one results folder.
+
+Start with report.py.
+"""

@@ -1,0 +1,174 @@
+"""How runs were made, as their records tell: commits, machines, commands, recipes, time and memory."""
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from benchmark.common.config import RunSpec, load_suite
+from benchmark.errors import ConfigError
+from benchmark.records.record import RunRecord
+from tables.aggregate import commits, dataset_titles, each_of, in_order, method_title
+from tables.claims.rules import real_datasets
+from tables.rendering.grid import Cell, Grid
+
+UNKNOWN = "unknown"
+ABSENT = "—"
+LISTED_DATASETS = 3  # more are counted, not named
+
+
+def facts(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """What a reader needs to measure the same: name and value, several values where runs differ."""
+    provenance = [record.provenance for record in records]
+    machines = [part.get("machine") or {} for part in provenance]
+    versions = [part.get("versions") or {} for part in provenance]
+    packages = sorted({package for found in versions for package in found})
+    times = sorted(str(part[key]) for part in provenance for key in ("started", "finished") if part.get(key))
+    spent = sum(_seconds(record) + record.evaluation_seconds for record in records)
+    return [
+        ("suite", each_of(r.spec.suite for r in records)),
+        ("backbone", each_of(f"{r.spec.backbone} (files {r.spec.checkpoint})" for r in records)),
+        ("precision of the frozen towers", each_of(r.spec.precision for r in records)),
+        ("seeds", each_of(r.spec.seed for r in records)),
+        ("runs", str(len(records))),
+        ("commit", ", ".join(commits(records))),
+        ("measured", f"{times[0]} to {times[-1]}" if times else UNKNOWN),
+        ("training and scoring", f"{spent / 3600:.2f} hours, summed over runs"),
+        ("device", each_of(part.get("device") or UNKNOWN for part in provenance)),
+        ("processor", each_of(_processor(machine) for machine in machines)),
+        ("system", each_of(machine.get("platform") or UNKNOWN for machine in machines)),
+        ("versions", "; ".join(f"{name} {each_of(v.get(name) or UNKNOWN for v in versions)}" for name in packages)),
+    ]
+
+
+def commands(records: Sequence[RunRecord]) -> list[str]:
+    """A command line for each protocol that asks for these runs again."""
+    lines = []
+    for protocol in dict.fromkeys(record.spec.protocol for record in records):
+        own = [record for record in records if record.spec.protocol == protocol]
+        names = dict.fromkeys(name for record in own for name in _named(record.spec))
+        words = ["python", "run_all.py", "--protocol", protocol, "--suite", own[0].spec.suite]
+        words += ["--data", "FOLDER"] if names.keys() & real_datasets().keys() else []
+        used = dict.fromkeys([*(record.spec.dataset for record in own), *names])
+        words += [word for name in used if name not in dataset_titles() for word in ("--dataset", f"{name}=PATH")]
+        words += ["--methods", *in_order(record.spec.method for record in own)]
+        if protocol == "cross_dataset":
+            words += ["--source", *dict.fromkeys(record.spec.dataset for record in own)]
+        words += ["--datasets", *names] if set(names) != _datasets_of(own[0].spec.suite) else []
+        words += ["--seeds", *map(str, sorted({record.spec.seed for record in own}))]
+        words += ["--shots", *map(str, sorted({record.spec.shots for record in own}))]
+        words += ["--backbone", own[0].spec.backbone, "--precision", own[0].spec.precision]
+        given = {(r.spec.method, key): value for r in own for key, value in r.overrides.items()}
+        for (method, key), value in sorted(given.items()):
+            words += ["--set", f"{method}.{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        for method in in_order(record.spec.method for record in own if record.spec.loaded):
+            words += ["--load", f"{method}=PATH"]
+        lines.append(shlex.join(words))
+    return lines
+
+
+def runs_grid(records: Sequence[RunRecord]) -> Grid:
+    """Time and memory, a row for each (protocol, method)."""
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault((record.spec.protocol, record.spec.method), []).append(record)
+    methods = in_order(method for _, method in groups)
+    rows = []
+    for protocol, method in sorted(groups, key=lambda key: methods.index(key[1])):
+        own = groups[protocol, method]
+        peaks = [r.peak_memory_bytes for r in own if r.peak_memory_bytes is not None]
+        training, scoring = sum(map(_seconds, own)), sum(r.evaluation_seconds for r in own)
+        steps = sum(int(r.training.get("steps") or 0) for r in own)
+        rows.append(
+            [
+                Cell(method_title(method)),
+                Cell(protocol),
+                _number(len(own), "{:.0f}"),
+                _number(steps, "{:.0f}"),
+                _number(training / 3600, "{:.3f}"),
+                _number(scoring / 3600, "{:.3f}"),
+                _number(max(peaks) / 2**30, "{:.2f}") if peaks else Cell(ABSENT),
+            ]
+        )
+    return Grid(
+        name="runs",
+        caption="Runs, time and memory.",
+        explained="Hours are sums over runs; where seeds were trained in one pass, each has its share. Peak memory is "
+        "the highest of a run on a GPU, and of the process that made it on a CPU.",
+        columns=("method", "protocol", "runs", "steps", "training, hours", "scoring, hours", "peak memory, GiB"),
+        rows=rows,
+    )
+
+
+def recipes_grid(records: Sequence[RunRecord]) -> Grid:
+    """The settings that were in force, a row for each that differs, and where."""
+    where: dict[tuple, list[RunSpec]] = {}
+    for record in records:
+        spec = record.spec
+        given = ", ".join(sorted(record.overrides)) or ABSENT
+        key = (spec.method, _settings(dict(spec.options)), _schedule(spec), given)
+        where.setdefault(key, []).append(spec)
+    methods = in_order(key[0] for key in where)
+    rows = [
+        [Cell(method_title(key[0])), *map(Cell, key[1:]), Cell(_scope(where[key]))]
+        for key in sorted(where, key=lambda key: methods.index(key[0]))
+    ]
+    return Grid(
+        name="recipes",
+        caption="Resolved recipes.",
+        explained="Options and training as each record holds them, after the recipe file, the suite and --set.",
+        columns=("method", "options", "training", "given by --set", "in force for"),
+        rows=rows,
+    )
+
+
+def warnings(records: Iterable[RunRecord]) -> list[str]:
+    """What the runs warned of, each once, with how many said it."""
+    counts: dict[str, int] = {}
+    for record in records:
+        for text in record.warnings:
+            counts[text] = counts.get(text, 0) + 1
+    return [f"{text} ({count} run{'s' * (count != 1)})" for text, count in counts.items()]
+
+
+def _scope(specs: Sequence[RunSpec]) -> str:
+    """Protocols, shots and datasets in words."""
+    datasets = list(dict.fromkeys(spec.dataset for spec in specs))
+    names = ", ".join(datasets) if len(datasets) <= LISTED_DATASETS else f"{len(datasets)} datasets"
+    shots = each_of(spec.shots for spec in specs)
+    return f"{each_of(spec.protocol for spec in specs)}; {shots} shots; {names}"
+
+
+def _settings(values: dict[str, object]) -> str:
+    return ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()) or ABSENT
+
+
+def _schedule(spec: RunSpec) -> str:
+    if spec.loaded:
+        return "loaded from a file"
+    return ABSENT if spec.training is None else _settings(asdict(spec.training))
+
+
+def _named(spec: RunSpec) -> list[str]:
+    """What --datasets would name for a run: a shifted source is the suite's own, and is not named."""
+    return [*spec.targets] if spec.protocol == "domain_generalization" else [spec.dataset, *spec.targets]
+
+
+def _datasets_of(suite: str) -> set[str]:
+    """None of a user's own file, which is not known here."""
+    try:
+        return set(load_suite(suite).datasets)
+    except ConfigError:
+        return set()
+
+
+def _processor(machine: dict) -> str:
+    return f"{machine.get('processor') or UNKNOWN}, {machine.get('cores') or UNKNOWN} cores"
+
+
+def _seconds(record: RunRecord) -> float:
+    return float(record.training.get("seconds") or 0.0)
+
+
+def _number(value: float, form: str) -> Cell:
+    return Cell(form.format(value), value=float(value))

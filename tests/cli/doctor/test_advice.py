@@ -1,0 +1,108 @@
+"""What the doctor advises can be typed, and helps."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+import run_all
+from benchmark.data.synthetic.suite import materialise
+from tests.cli.doctor.conftest import cut, picture, remove, textures, typed
+
+
+def test_dataset_that_is_not_there_is_fetched_and_a_damaged_one_put_aside_before(doctor, data):
+    remove(data)
+    (data / "eurosat").mkdir()
+    (data / "ucf101").mkdir()
+    (data / "ucf101" / "notes.txt").write_text("a user's own")
+    _, found = doctor(datasets=("--datasets", "dtd", "eurosat", "food101", "ucf101", "imagenet"))
+    states = {dataset["name"]: (dataset["state"], dataset["next_command"]) for dataset in found["datasets"]}
+    assert [state for state, _ in states.values()] == ["damaged", "missing", "missing", "missing", "missing"]
+    for name, (_, line) in states.items():
+        assert line.startswith("mv ") == (name in ("dtd", "ucf101")), name
+        (options,) = typed(line)
+        assert (options.download, options.data) == ([name], data)
+    (options,) = typed(found["next_commands"][0])
+    assert options.download == ["eurosat", "food101", "imagenet"], "in one command"
+    assert len(found["next_commands"]) == 3
+
+
+@pytest.mark.slow
+def test_damaged_dataset_is_whole_again_once_the_advice_is_followed(doctor, data, tmp_path, capsys):
+    shutil.make_archive(str(tmp_path / "archives" / "dtd"), "zip", data, "dtd")
+    cut(data)
+    code, found = doctor()
+    assert code == 1
+    aside, fetch = (shlex.split(part) for part in found["next_commands"][0].split(" && "))
+    shutil.move(*aside[1:])
+    assert run_all.main([*fetch[2:], "--from", str(tmp_path / "archives")]) == 0
+    capsys.readouterr()
+    assert doctor()[0] == 0
+    assert (data / "dtd.damaged").is_dir()
+
+
+def test_imagenet_with_a_damaged_picture_is_looked_at_again_once_its_owner_mended_it(doctor, data):
+    for part in ("train", "val"):
+        for synset in ("n01440764", "n01443537"):
+            (data / "imagenet" / "images" / part / synset).mkdir(parents=True)
+            (data / "imagenet" / "images" / part / synset / "0.JPEG").write_bytes(picture())
+    (data / "imagenet" / "classnames.txt").write_text("n01440764 tench\nn01443537 goldfish\n")
+    code, found = doctor(datasets=("--datasets", "imagenet"))
+    assert (code, found["datasets"][0]["images"], found["datasets"][0]["catalogue_images"]) == (0, 4, 1331167)
+    (data / "imagenet/images/val/n01440764/0.JPEG").write_bytes(b"")
+    (options,) = typed(doctor(datasets=("--datasets", "imagenet"))[1]["next_commands"][0])
+    assert (options.doctor, options.datasets, options.download) == (True, ["imagenet"], None)
+    (data / "imagenet" / "classnames.txt").unlink()
+    (options,) = typed(doctor(datasets=("--datasets", "imagenet"))[1]["next_commands"][0])
+    assert options.download == ["imagenet"], "which says where the file is had"
+
+
+@pytest.mark.slow
+def test_damaged_picture_of_the_embedded_suite_is_drawn_anew_as_advised(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path))
+    arguments = ["--doctor", "--json", "--datasets", "synth_actions", "--out", str(tmp_path / "out")]
+
+    def look():
+        code = run_all.main(arguments)
+        (dataset,) = json.loads(capsys.readouterr().out)["datasets"]
+        return code, dataset
+
+    code, dataset = look()
+    assert (code, dataset["state"]) == (0, "to be drawn")
+    materialise(Path(dataset["folder"]).parent, ["synth_actions"])
+    code, dataset = look()
+    assert (code, dataset["state"]) == (0, "present")
+    next(Path(dataset["folder"]).rglob("*.png")).unlink()
+    code, dataset = look()
+    assert (code, dataset["state"]) == (1, "damaged")
+    assert dataset["next_command"] == f"rm -r {dataset['folder']}"
+    shutil.rmtree(dataset["folder"])
+    assert look()[0] == 0
+
+
+def test_own_dataset_is_looked_at_beside_the_catalogues(doctor, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "own" / name / f"{number}.png").write_bytes(picture("PNG"))
+    own = f"own={tmp_path / 'own'}"
+    code, found = doctor("--dataset", own, datasets=("--datasets", "own"))
+    (dataset,) = found["datasets"]
+    assert (code, dataset["state"], dataset["images"], dataset["catalogue_images"]) == (0, "present", 6, None)
+    (tmp_path / "own" / "c").mkdir()
+    code, found = doctor("--dataset", own, datasets=("--datasets", "own"))
+    assert code == 1
+    assert "holds no image" in found["datasets"][0]["note"]
+    (options,) = typed(found["datasets"][0]["next_command"])
+    assert (options.doctor, options.own) == (True, [own])
+    code, found = doctor("--dataset", "own=nowhere", datasets=("--datasets", "own"))
+    assert (code, found["datasets"][0]["state"]) == (1, "missing")
+
+
+def test_list_that_waits_for_pictures_is_not_put_aside(doctor, data):
+    shutil.rmtree(data / "dtd" / "images")
+    code, found = doctor()
+    assert (code, textures(found)["state"]) == (1, "missing")
+    assert found["next_commands"] == [f"python run_all.py --download dtd --data {data}"]

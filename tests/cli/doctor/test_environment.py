@@ -1,0 +1,86 @@
+"""Backbone, hub, disks, caches and versions as the doctor finds them."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import benchmark.cli.doctor.checks
+from benchmark.cli.doctor import environment
+from benchmark.clip import locate
+
+
+def test_backbone_that_a_run_refuses_is_a_problem_in_its_words(doctor, tmp_path):
+    (tmp_path / "clip").mkdir()
+    code, found = doctor(backbone=str(tmp_path / "clip"))
+    assert (code, found["backbone"]["state"]) == (1, "refused")
+    assert "has no config.json" in found["problems"][0]
+
+
+def hub_files(**sizes):
+    return SimpleNamespace(
+        siblings=[SimpleNamespace(rfilename=name.replace("__", "."), size=n) for name, n in sizes.items()]
+    )
+
+
+@pytest.mark.parametrize("files, wanted", [
+    ({"config__json": 1, "model__safetensors": 600, "pytorch_model__bin": 700, "tf_model__h5": 800}, 601),
+    ({"config__json": 1, "model-00001-of-00002__safetensors": 10, "model-00002-of-00002__safetensors": 20,
+      "model__safetensors__index__json": 2}, 33),
+    ({"config__json": 1, "model__safetensors": 30, "model-00001-of-00002__safetensors": 10}, 31),
+])  # fmt: skip
+def test_backbone_to_be_fetched_is_as_large_as_what_a_run_would_fetch(doctor, monkeypatch, tmp_path, files, wanted):
+    monkeypatch.setattr(locate.HfApi, "model_info", lambda *given, **options: hub_files(**files))
+    code, found = doctor(backbone="somebody/clip")
+    assert code == 0
+    assert (found["backbone"]["state"], found["backbone"]["size_bytes"]) == ("to be fetched", wanted)
+
+
+def test_hub_that_does_not_answer_is_a_problem_with_a_way_around(doctor, monkeypatch):
+    def silent(*given, **options):
+        raise TimeoutError
+
+    monkeypatch.setattr(locate.HfApi, "model_info", silent)
+    code, found = doctor(backbone="somebody/clip")
+    assert (code, found["backbone"]["state"], found["backbone"]["size_bytes"]) == (1, "to be fetched", None)
+    assert "hf download somebody/clip --local-dir FOLDER" in found["problems"][0]
+
+
+def test_results_folder_that_cannot_be_written_is_a_problem(doctor, tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    code, found = doctor()
+    assert code == 1
+    assert "give --out another folder" in found["problems"][0]
+
+
+def test_full_disk_is_a_problem(doctor, monkeypatch):
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    code, found = doctor()
+    assert code == 1
+    assert "(results) cannot be written" in found["problems"][0]
+    assert "less than 1 GB is free" in found["disks"][0]["note"]
+
+
+def test_disk_without_room_for_the_backbone_is_a_problem(doctor, monkeypatch):
+    monkeypatch.setattr(benchmark.cli.doctor.checks, "bytes_on_hub", lambda name, timeout: 10**18)
+    code, found = doctor(backbone="somebody/clip")
+    assert code == 1
+    assert "has no room for the backbone" in found["problems"][0]
+
+
+def test_limit_of_the_cache_that_is_no_number_is_a_problem(doctor, monkeypatch):
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE_GB", "much")
+    code, found = doctor()
+    assert code == 1
+    assert "must be a number of gigabytes" in found["problems"][0]
+
+
+def test_versions_are_held_against_what_the_requirements_name(monkeypatch):
+    found = {package.name: package for package in environment.look_at_versions()}
+    assert {"python", "torch", "transformers", "accelerate"} <= found.keys()
+    assert [package.note for package in found.values()] == [None] * len(found), "the tests' own"
+    monkeypatch.setattr(environment.importlib.metadata, "version", lambda name: "2.5.1")
+    monkeypatch.setattr(environment.platform, "python_version", lambda: "3.9.2")
+    found = {package.name: package for package in environment.look_at_versions()}
+    assert "2.6 is the lowest" in found["torch"].note
+    assert "3.11 to 3.13" in found["python"].note
+    assert found["numpy"].note is None, "nothing is said of it"

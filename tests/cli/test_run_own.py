@@ -1,0 +1,172 @@
+"""Own datasets from end to end: alone, mixed with the catalogue's, and as what a suite's file names."""
+
+import json
+
+import pytest
+from PIL import Image, ImageDraw
+
+import run_all
+import tables.__main__
+from benchmark.records.store import collect
+
+pytestmark = pytest.mark.slow  # end to end
+
+COLOURS = {"blue & <b>": "blue", "green": "green", "red": "red", "yel'low": "yellow"}
+ONE = ["--seeds", "1", "--methods", "zero_shot", "kgcoop", "--set", "kgcoop.epochs=1", "--processes", "1"]
+
+
+def draw(folder, parts=("train", "test"), colours=COLOURS):
+    """A tree of coloured discs, three of each class and part."""
+    for part in parts:
+        for name, colour in colours.items():
+            (folder / part / name).mkdir(parents=True)
+            for number in range(3):
+                image = Image.new("RGB", (40, 40), "white")
+                ImageDraw.Draw(image).ellipse((number, 4, 30, 34 + number), fill=colour)
+                image.save(folder / part / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def discs(tmp_path):
+    """The same discs in the three forms: options that name them tree, table and split."""
+    folder = draw(tmp_path / "discs")
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    rows = [(path, sorted(COLOURS).index(path.split("/")[1]), *path.split("/")[1::-1]) for path in paths]
+    lines = ["path,label,class_name,split", *(f"{path},{label},{name},{part}" for path, label, name, part in rows)]
+    (folder / "list.csv").write_text("\n".join(lines))
+    lists = {part: [row[:3] for row in rows if row[3] == part] for part in ("train", "val", "test")}
+    (folder / "split.json").write_text(json.dumps(lists))
+    paths = {"tree": folder, "table": folder / "list.csv", "split": folder / "split.json"}
+    return {name: ["--dataset", f"{name}={path}"] for name, path in paths.items()}
+
+
+@pytest.fixture
+def call(tmp_path):
+    """call("base2new", ...): the exit code of a small run with the embedded backbone, records below tmp_path/out."""
+
+    def run(protocol, *arguments, backbone=("--backbone", "embedded")):
+        return run_all.main(["--protocol", protocol, "--out", str(tmp_path / "out"), *backbone, *arguments])
+
+    return run
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """recorded(): (method, dataset, shots) to record."""
+
+    def read():
+        records, problems = collect(tmp_path / "out")
+        assert problems == []
+        return {(record.spec.method, record.spec.dataset, record.spec.shots): record for record in records}
+
+    return read
+
+
+def test_three_forms_of_the_same_data_give_the_same_row(call, recorded, discs, tmp_path, capsys):
+    assert call("base2new", *discs["tree"], *discs["table"], *discs["split"], *ONE, "--shots", "2") == 0
+    records = recorded()
+    assert {dataset for _, dataset, _ in records} == {"tree", "table", "split"}, "and none of the suite's"
+    for method in ("zero_shot", "kgcoop"):
+        scores = [records[method, name, 2].scores for name in ("tree", "table", "split")]
+        assert scores[0] == scores[1] == scores[2]
+        assert {score.total for score in scores[0].values()} == {6}
+    out = tmp_path / "out" / "paper"
+    assert "| tree " in (out / "base2new.md").read_text()
+    page = (out / "report.html").read_text()
+    assert "--dataset tree=PATH --dataset table=PATH" in page
+    capsys.readouterr()
+    assert tables.__main__.main(["--from", str(out), "--interval", "--baseline", "zero_shot"]) == 0
+    assert "| split " in capsys.readouterr().out
+
+
+def test_every_protocol_runs_on_own_datasets_and_shares_trainings(call, discs, tmp_path, capsys):
+    both = [*discs["tree"], *discs["table"]]
+    assert call("all", *both, *ONE, "--shots", "2", "--source", "tree") == 0
+    out = capsys.readouterr().out
+    assert "refused: domain_generalization: none of the datasets named is a target of it" in out
+    assert "take what another one learns" in out
+    records, _ = collect(tmp_path / "out")
+    trained = {"base2new": {"tree", "table"}, "few_shot": {"tree", "table"}, "cross_dataset": {"tree"}}
+    assert {p: {r.spec.dataset for r in records if r.spec.protocol == p} for p in trained} == trained
+
+
+def test_own_datasets_cross_to_the_catalogues_and_back(call, recorded, discs):
+    names = ["--datasets", "tree", "synth_actions", "--shots", "1"]
+    assert call("cross_dataset", *discs["tree"], *names, "--source", "tree", *ONE) == 0
+    assert call("cross_dataset", *discs["tree"], *names, "--source", "synth_actions", *ONE) == 0
+    records = recorded()
+    assert list(records["kgcoop", "tree", 1].scores) == ["tree", "synth_actions"]
+    assert list(records["kgcoop", "synth_actions", 1].scores) == ["synth_actions", "tree"]
+
+
+def test_suite_file_that_names_own_datasets_decides_what_runs(call, recorded, discs, tmp_path):
+    draw(tmp_path / "pale", parts=("test",), colours={**COLOURS, "red": "pink"})
+    few = {name: colour for name, colour in COLOURS.items() if name in ("green", "red")}
+    draw(tmp_path / "few", parts=("test",), colours=few)
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(
+        "backbone: embedded\ndatasets: [tree, synth_actions]\nshots: 1\nseeds: [1]\nsource: tree\n"
+        "shift_source: tree\nshift_targets: [pale, few]\n"
+    )
+    shifted = ["--dataset", f"pale={tmp_path / 'pale'}", "--dataset", f"few={tmp_path / 'few'}"]
+    options = ["--suite", str(suite), *discs["tree"], *shifted, *ONE]
+    assert call("domain_generalization", *options, backbone=()) == 0
+    record = recorded()["kgcoop", "tree", 1]
+    assert {name: score.classes for name, score in record.scores.items()} == {"tree": 4, "pale": 4, "few": 2}
+    assert call("cross_dataset", *options, backbone=()) == 0
+    crossed = [r for r in collect(tmp_path / "out")[0] if r.spec.protocol == "cross_dataset"]
+    assert {tuple(record.scores) for record in crossed} == {("tree", "synth_actions")}
+    assert (tmp_path / "out" / "mine" / "domain_generalization.md").is_file()
+
+
+def test_corrected_class_name_makes_a_new_run(call, recorded, discs, tmp_path, capsys):
+    assert call("few_shot", *discs["tree"], *ONE, "--shots", "1") == 0
+    before = {record.spec.hash for record in recorded().values()}
+    (tmp_path / "discs" / "dataset.yaml").write_text("classes: {red: crimson}")
+    capsys.readouterr()
+    assert call("few_shot", *discs["tree"], *ONE, "--shots", "1", "--plan") == 0
+    assert capsys.readouterr().out.count("total           2       0         2") == 1
+    (tmp_path / "discs" / "dataset.yaml").unlink()
+    assert call("few_shot", *discs["tree"], *ONE, "--shots", "1") == 0
+    assert {record.spec.hash for record in recorded().values()} == before
+
+
+@pytest.mark.parametrize(
+    ("protocol", "arguments", "message"),
+    [
+        ("base2new", ["--dataset", "discs"], "--dataset discs: write NAME=PATH, e.g."),
+        ("base2new", ["--dataset", "=discs"], "write NAME=PATH"),
+        ("base2new", ["--dataset", "discs="], "write NAME=PATH"),
+        ("base2new", ["--dataset", "a=x", "--dataset", "a=y"], "--dataset a is given twice"),
+        ("base2new", ["--dataset", "dtd=x"], "--dataset dtd: the tables know something of this name already"),
+        ("base2new", ["--dataset", "a=/nowhere/at/all"], "a: there is no file or folder /nowhere/at/all"),
+        ("base2new", ["--dataset", "a={one}"], "a: base2new needs 2 classes or more"),
+        ("few_shot", ["--dataset", "a={test}"], "few_shot trains on it, but it holds test images only"),
+        ("base2new", ["--dataset", "tree={tree}", "--datasets", "tre"], "'tre' is not a dataset. Did you mean 'tree'"),
+        ("cross_dataset", ["--dataset", "tree={tree}", "--dataset", "table={table}"],
+         "Give --data FOLDER, or train on another with --source NAME: tree, table."),
+        ("cross_dataset", ["--dataset", "tree={tree}", "--source", "tree"], "is also the only target"),
+        ("base2new", ["--dataset", "tree={tree}", "--datasets", "tree", "dtd"], "dtd: real images are needed"),
+        ("cross_dataset", ["--data", "{data}", "--dataset", "tree={tree}"],
+         "Or train on another with --source NAME."),
+        ("base2new", ["--data", "{data}", "--datasets", "dtd", "eurosat"], "Or leave it out with --datasets."),
+    ],
+)  # fmt: skip
+def test_bad_own_dataset_is_one_message_and_exit_code_2(call, discs, tmp_path, capsys, protocol, arguments, message):
+    draw(tmp_path / "one", colours={"red": "red"})
+    draw(tmp_path / "test-only", parts=("test",))
+    (tmp_path / "data").mkdir()
+    places = {name: option[1].split("=", 1)[1] for name, option in discs.items()}
+    places |= {"one": tmp_path / "one", "test": tmp_path / "test-only", "data": tmp_path / "data"}
+    assert call(protocol, *(argument.format(**places) for argument in arguments), *ONE) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not list((tmp_path / "out").rglob("*.json"))
+
+
+def test_own_dataset_that_nothing_uses_is_told(call, discs, capsys):
+    options = [*discs["tree"], *discs["table"], "--datasets", "tree", "--plan"]
+    assert call("base2new", *options, *ONE) == 0
+    assert "note: --dataset table: nothing here uses it" in capsys.readouterr().out

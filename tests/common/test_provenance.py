@@ -1,0 +1,180 @@
+"""Commit, versions, machine and hashes; what is unknown is null and never an exception."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmark.common import provenance
+from benchmark.common.provenance import git_state, machine, sha256_file, sha256_folder, versions
+from benchmark.errors import DataError
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+UNKNOWN = {"commit": None, "dirty": None}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository with one commit, in place of this one; git_state() reads it afresh at each call."""
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "checkout"
+    (folder / "methods").mkdir(parents=True)
+    (folder / "methods" / "coop.py").write_text("a = 1\n")
+    (folder / ".gitignore").write_text("__pycache__/\nresults/\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--no-verify", "-m", "first")
+    monkeypatch.setattr(provenance, "REPOSITORY", folder)
+    monkeypatch.setattr(provenance, "_git_state", provenance._git_state.__wrapped__)
+    return folder
+
+
+@needs_git
+def test_git_state_names_commit_and_clean_tree(checkout):
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert git_state() == {"commit": commit[:12], "dirty": False}
+
+
+@needs_git
+@pytest.mark.parametrize(
+    ("file", "dirty"),
+    [
+        ("methods/coop.py", True),
+        (".gitignore", True),
+        ("methods/mine.py", True),
+        ("run_all.py", True),
+        ("notes.txt", False),
+        ("results/synthetic/table.md", False),
+        ("methods/__pycache__/coop.pyc", False),
+    ],
+)
+def test_git_state_is_dirty_for_changed_tracked_file_or_new_code_only(checkout, file, dirty):
+    path = checkout / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text((path.read_text() if path.exists() else "") + "# more\n")
+    assert git_state()["dirty"] is dirty
+
+
+@needs_git
+def test_git_state_ignores_the_repository_of_a_surrounding_hook(checkout, tmp_path, monkeypatch):
+    before = git_state()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    assert git_state() == before
+
+
+@needs_git
+def test_git_state_is_unknown_inside_somebody_elses_repository(checkout, monkeypatch):
+    monkeypatch.setattr(provenance, "REPOSITORY", checkout / "methods")
+    assert git_state() == UNKNOWN
+
+
+@needs_git
+def test_git_state_is_unknown_before_the_first_commit(checkout, tmp_path, monkeypatch):
+    (tmp_path / "fresh").mkdir()
+    git(tmp_path / "fresh", "init", "--quiet")
+    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path / "fresh")
+    assert git_state() == UNKNOWN
+
+
+def test_git_state_is_unknown_outside_a_checkout_and_without_git(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "_git_state", provenance._git_state.__wrapped__)
+    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_state() == UNKNOWN
+    monkeypatch.undo()
+    monkeypatch.setattr(provenance, "_git_state", provenance._git_state.__wrapped__)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state() == UNKNOWN
+
+
+def test_git_state_that_hangs_is_unknown(monkeypatch):
+    def hang(*_, **__):
+        raise subprocess.TimeoutExpired("git", 30)
+
+    monkeypatch.setattr(provenance, "_git_state", provenance._git_state.__wrapped__)
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert git_state() == UNKNOWN
+
+
+def test_git_state_is_asked_once_and_cannot_be_changed_by_its_reader(monkeypatch):
+    first = git_state()
+    expected = dict(first)
+    first["commit"] = "changed"
+    monkeypatch.setattr(subprocess, "run", None)
+    assert git_state() == expected
+
+
+def test_versions_name_python_and_every_package(monkeypatch):
+    found = versions()
+    assert list(found) == ["python", "torch", "transformers", "accelerate", "numpy", "pillow"]
+    assert found["python"].startswith("3.") and found["numpy"] == __import__("numpy").__version__
+    monkeypatch.setattr(provenance, "PACKAGES", ("no-such-package-here",))
+    assert versions()["no-such-package-here"] is None
+
+
+def test_machine_names_system_processor_and_cores_but_no_host(monkeypatch):
+    found = machine()
+    assert list(found) == ["platform", "processor", "cores"]
+    assert found["platform"] and found["cores"] >= 1
+    assert json.loads(json.dumps({"machine": found, "versions": versions(), "git": git_state()}))
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert machine()["cores"] == os.cpu_count()
+
+
+def test_file_hash_is_sha256_of_its_content(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"x" * 1_000_000)
+    assert sha256_file(tmp_path / "a.bin") == hashlib.sha256(b"x" * 1_000_000).hexdigest()
+    with pytest.raises(DataError, match=r"none\.bin: cannot be read"):
+        sha256_file(tmp_path / "none.bin")
+
+
+def make_folder(folder: Path) -> Path:
+    (folder / "sub").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "sub" / "merges.txt").write_text("a b")
+    return folder
+
+
+PATTERNS = ("*.json", "*.safetensors", "sub/*.txt")
+
+
+def test_folder_hash_is_the_same_wherever_and_in_whatever_order(tmp_path):
+    first, second = make_folder(tmp_path / "a"), make_folder(tmp_path / "b")
+    (second / "README.md").write_text("not matched")
+    assert sha256_folder(first, PATTERNS) == sha256_folder(str(second), [*reversed(PATTERNS), "config.*"])
+    assert len(sha256_folder(first, PATTERNS)) == 64
+
+
+@pytest.mark.parametrize("change", ["content", "name", "added", "moved text"])
+def test_folder_hash_changes_with_content_names_and_files(tmp_path, change):
+    folder = make_folder(tmp_path / "a")
+    before = sha256_folder(folder, PATTERNS)
+    if change == "content":
+        (folder / "config.json").write_text("{ }")
+    elif change == "name":
+        (folder / "config.json").rename(folder / "other.json")
+    elif change == "added":
+        (folder / "empty.json").write_text("")
+    else:
+        (folder / "config.json").write_text("")
+        (folder / "sub" / "merges.txt").write_text("a b{}")
+    assert sha256_folder(folder, PATTERNS) != before
+
+
+def test_folder_without_a_match_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"holds no file that matches \*\.json or \*\.txt"):
+        sha256_folder(tmp_path, ["*.json", "*.txt"])
+    with pytest.raises(DataError, match="holds no file"):
+        sha256_folder(tmp_path / "none", ["*"])

@@ -1,0 +1,111 @@
+"""A method's code, ours or a plugin's: its class where there is one, else one line that says where it is wrong."""
+
+import sys
+
+import pytest
+
+from benchmark.errors import ConfigError, MethodError
+from benchmark.plugins.discovery import add_plugin
+from benchmark.plugins.factory import create_method, resolve_recipe
+from benchmark.plugins.importer import code_of, method_class
+
+HEAD = "from benchmark.method import Method, Losses\n"
+BARE = HEAD + "class Mine(Method):\n"
+WORKING = (
+    BARE + "    def __init__(self, clip, options, class_names, template):\n        super().__init__(clip, options)\n"
+)
+FORWARD = "    def forward(self, images):\n        return images.pooled\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("x = 1\ndef f(:\n", r"mine.py:2: SyntaxError: "),
+        ("x = 1\nimport nowhere_at_all\n", r"mine.py:2: ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("x = 1\n\nimport json\njson.loads('{')\n", r"mine.py:4: JSONDecodeError: "),
+        ("raise SystemExit(3)\n", r"mine.py:1: SystemExit: 3"),
+        ("class Mine: pass\n", r"mine.py:1: defines 0 subclasses of Method; exactly one is needed"),
+        (HEAD + "class A(Method): pass\nclass B(A): pass\n", r"mine.py:1: defines 2 subclasses of Method .A, B.; "),
+        (WORKING, r"mine.py:2: class Mine: it does not define forward.self, images."),
+        (BARE + FORWARD, r"mine.py:2: class Mine: its __init__ does not take .self, clip, "),
+        (WORKING + FORWARD + "    Options = dict\n", r"mine.py:2: class Mine: its Options is no frozen dataclass"),
+        (WORKING + FORWARD + "    sample_views = 2\n", r"mine.py:2: class Mine: sample_views is 2, but it does "),
+        (BARE + "    Options = dict\n", r"mine.py:2: class Mine: 3 problems"),
+        ("x = '\udcff'\n", r"mine.py:1: SyntaxError"),
+    ],
+    ids=["syntax", "import", "elsewhere", "exit", "no class", "two classes", "no forward", "init", "options", "sample",
+         "several", "no UTF-8"],
+)  # fmt: skip
+def test_code_that_is_no_method_is_told_with_file_and_line(plugin, code, message):
+    file = plugin("mine", "")
+    file.write_text(code, errors="surrogateescape")
+    add_plugin(file)
+    with pytest.raises(MethodError, match=message) as error:
+        method_class("mine")
+    assert str(file.parent) in str(error.value)
+
+
+def test_plugin_whose_imports_fail_names_its_own_line(plugin):
+    plugin("helper", "import nowhere_at_all\n")
+    file = plugin("mine", f"import sys\nsys.path.insert(0, {str(plugin('x', '').parent)!r})\nimport helper\n")
+    add_plugin(file)
+    with pytest.raises(MethodError, match=r"mine.py:3: ModuleNotFoundError"):
+        method_class("mine")
+    sys.path.remove(str(file.parent))
+
+
+@pytest.mark.parametrize(("place", "line"), [("__init__", 5), ("set_classes", 9)])
+def test_error_where_a_method_is_made_is_told_with_file_and_line(plugin, clip, place, line):
+    code = WORKING + "        self.set_classes(class_names, template)\n" + FORWARD
+    wrong = {"__init__": code.replace("        self.set", "        1 / 0\n        self.set"),
+             "set_classes": code + "    def set_classes(self, *_):\n        1 / 0\n"}  # fmt: skip
+    add_plugin(plugin("mine", wrong[place], recipe="defaults: {}\n"))
+    with pytest.raises(MethodError, match=rf"mine.py:{line}: ZeroDivisionError"):
+        create_method("mine", clip=clip, class_names=["a"], template="{}.")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (None, r"mine.py: its recipe mine.yaml is not beside it. Write `defaults:`"),
+        ("defaults: [", r"mine.yaml:\d+: "),
+        ("defaults: {n_ctx: four}\n", r"mine.yaml: 3 problems"),
+        ("defaults: {anchor: 3}\n", r"mine: 'anchor' is not an option. Did you mean 'anchor_weight'"),
+        ("default: {}\n", r"mine.yaml: 'default' is unknown; a recipe has"),
+    ],
+)
+def test_recipe_that_is_wrong_is_the_methods_fault(plugin, recipe, message):
+    add_plugin(plugin("mine", recipe=recipe))
+    for layers in ([], [{}], [{"n_ctx": 3}]):
+        with pytest.raises(MethodError, match=message):
+            resolve_recipe("mine", layers, template="{}.")
+
+
+def test_setting_that_is_wrong_is_not_the_methods_fault(plugin):
+    add_plugin(plugin("mine"))
+    for setting in ({"n_ctx": "four"}, {"epochs": 0}, {"anchor": 1.0}):
+        with pytest.raises(ConfigError) as error:
+            resolve_recipe("mine", [setting], template="{}.")
+        assert not isinstance(error.value, MethodError)
+
+
+def test_code_is_hashed_as_it_was_imported(plugin):
+    file = plugin("mine")
+    add_plugin(file)
+    first = code_of("mine")
+    assert len(first) == 16
+    file.write_text(file.read_text().replace("square()", "abs()"))
+    assert code_of("mine") == first, "what runs is still the old code"
+    add_plugin(file)
+    assert code_of("mine") != first
+    assert code_of("coop") == ""
+
+
+def test_file_changed_within_a_second_is_read_anew(plugin):
+    file = plugin("mine", WORKING + FORWARD + "    marker = 1\n")
+    add_plugin(file)
+    assert method_class("mine").marker == 1
+    file.write_text(WORKING + FORWARD + "    marker = 2\n")
+    add_plugin(file)
+    assert method_class("mine").marker == 2
+    assert not list(file.parent.glob("__pycache__"))

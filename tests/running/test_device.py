@@ -1,0 +1,68 @@
+"""Devices by name: those that are not here are refused with the reason."""
+
+import pytest
+import torch
+
+from benchmark.errors import ConfigError
+from benchmark.running.device import choose_device, make_accelerator, settings_restored
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """gpus(count, built=True) lets torch see so many, in a build with CUDA or without."""
+
+    def see(count, *, built=True):
+        monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: built)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return see
+
+
+@pytest.mark.parametrize(
+    "device, count, built, reason",
+    [
+        ("cuda", 0, False, "built without CUDA"),
+        ("cuda:0", 0, True, "torch sees no GPU"),
+        ("cuda:2", 2, True, "torch sees 2 of them, counted from 0"),
+        ("xpu", 2, True, "has none"),
+        ("gpu", 2, True, "not a device"),
+    ],
+)
+def test_device_that_is_not_here_is_refused_with_the_reason(gpus, device, count, built, reason):
+    gpus(count, built=built)
+    with pytest.raises(ConfigError, match=reason):
+        choose_device(device, "fp32")
+
+
+def test_gpu_that_is_here_is_taken_by_its_number(gpus):
+    gpus(2)
+    assert choose_device("cuda:1", "fp32") == "cuda:1"
+    assert choose_device(None, "fp32", local_rank=3) == "cuda:1"
+
+
+@pytest.fixture
+def matmul():
+    """torch's settings of float32 products on a GPU, put back at the end."""
+    before = torch.get_float32_matmul_precision()
+    yield torch.backends.cuda.matmul
+    torch.set_float32_matmul_precision(before)
+
+
+def test_settings_of_the_process_are_restored_after_work(matmul):
+    torch.set_float32_matmul_precision("medium")
+    with settings_restored():
+        mine = make_accelerator("cpu", "bf16")
+        with settings_restored():
+            make_accelerator("cpu", "fp32")
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert mine.mixed_precision == "bf16"
+    assert torch.get_float32_matmul_precision() == "medium"
+
+
+def test_precision_set_by_its_newer_name_is_restored_too(matmul):
+    matmul.fp32_precision = "tf32"
+    with settings_restored():
+        make_accelerator("cpu", "fp32")
+        assert matmul.fp32_precision == "ieee"
+    assert matmul.fp32_precision == "tf32"

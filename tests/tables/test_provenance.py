@@ -1,0 +1,79 @@
+"""How it was run: what records say of commits, commands, recipes, time and memory."""
+
+import dataclasses
+
+import pytest
+
+from benchmark.common.config import load_suite
+from tables import aggregate
+from tables.report import provenance
+
+
+def cells(grid):
+    return [[cell.text for cell in row] for row in grid.rows]
+
+
+@pytest.fixture
+def runs(record):
+    """Two seeds of CoOp and one run of CLIP, with times and memory."""
+    coop = [
+        dataclasses.replace(
+            record("coop", "dtd", 1, 1, seed=seed),
+            training={"steps": 100, "seconds": 1800.0},
+            evaluation_seconds=180.0,
+            peak_memory_bytes=seed * 2**30,
+            warnings=["few steps"],
+        )
+        for seed in (1, 2)
+    ]
+    return [*coop, record("zero_shot", "dtd", 1, 1)]
+
+
+def test_hours_are_summed_and_memory_is_the_highest(runs):
+    assert cells(provenance.runs_grid(runs)) == [
+        ["CLIP", "base2new", "1", "0", "0.000", "0.000", "—"],
+        ["CoOp", "base2new", "2", "200", "1.000", "0.100", "2.00"],
+    ]
+    assert dict(provenance.facts(runs))["training and scoring"] == "1.10 hours, summed over runs"
+
+
+def test_recipes_that_are_alike_share_a_row_and_others_have_their_own(runs, record):
+    fewer = record("coop", "eurosat", 1, 1, overrides={"n_ctx": 2}, options={"n_ctx": 2})
+    rows = cells(provenance.recipes_grid([*runs, fewer]))
+    assert [row[0] for row in rows] == ["CLIP", "CoOp", "CoOp"]
+    assert rows[1][1:] == ["n_ctx = 4", rows[2][2], "—", "base2new; 16 shots; dtd"]
+    assert rows[2][3] == "n_ctx"
+    assert "epochs = 10" in rows[1][2]
+
+
+def test_warnings_are_given_once_with_their_number(runs):
+    assert provenance.warnings(runs) == ["few steps (2 runs)"]
+
+
+def test_commits_and_what_differs_are_all_named(record):
+    mixed = [record("coop", "dtd", 1, 1, commit="b", dirty=True), record("coop", "dtd", 1, 1, commit="a", seed=10)]
+    assert aggregate.commits(mixed) == ["a", "b+changes"]
+    assert "seeds 1, 10" in aggregate.headline(mixed)
+    assert dict(provenance.facts(mixed))["device"] == "unknown"
+
+
+def test_command_names_only_what_differs_from_the_suite(record):
+    whole = [record("coop", name, 1, 1) for name in load_suite("paper").datasets]
+    [command] = provenance.commands(whole)
+    assert command == (
+        "python run_all.py --protocol base2new --suite paper --data FOLDER --methods coop --seeds 1 --shots 16 "
+        "--backbone openai/clip-vit-base-patch16 --precision fp32"
+    )
+    assert "--datasets imagenet --seeds" in provenance.commands(whole[:1])[0]
+
+
+def test_command_of_a_transfer_names_its_source_and_quotes_what_a_shell_would_read(record):
+    made = record("coop", "caltech101", 1, 1, protocol="cross_dataset", targets={"dtd": "{}."},
+                  overrides={"ctx_init": "a; b", "n_ctx": 2})  # fmt: skip
+    [command] = provenance.commands([made])
+    assert "--source caltech101 --datasets caltech101 dtd" in command
+    assert "--set 'coop.ctx_init=a; b' --set coop.n_ctx=2" in command
+    shifted = record("coop", "imagenet", 1, 1, protocol="domain_generalization", targets={"imagenet_r": "{}."})
+    assert "--datasets imagenet_r --seeds" in provenance.commands([shifted])[0]
+    embedded = record("coop", "synth_pets", 1, 1, suite="synthetic", backbone="embedded")
+    assert "--data" not in provenance.commands([embedded])[0].replace("--datasets", "")
