@@ -1,4 +1,4 @@
-"""From records to numbers: an accuracy per run and class set, means over seeds, and what may be compared."""
+"""Aggregate records to accuracies and means over seeds, and refuse records that are not comparable."""
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,8 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from benchmark.common.config import RunSpec, read_yaml
 from benchmark.common.files import REPOSITORY
@@ -15,9 +14,12 @@ from benchmark.errors import ConfigError, RecordError
 from benchmark.records.metrics import accuracy_percent, mean, sample_std
 from benchmark.records.record import RunRecord, Score
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 METHOD_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # the paper's
-AVERAGE = "average"  # stands where a dataset's name would; the published files call it so too
-TRANSFERS = ("cross_dataset", "domain_generalization")  # protocols whose table has one source
+AVERAGE = "average"  # in the place of a dataset's name, as in the published files
+TRANSFERS = ("cross_dataset", "domain_generalization")  # protocols with one source dataset per table
 SAME_FOR_ALL = ("suite", "backbone", "checkpoint", "precision")
 SAME_FOR_A_CELL = ("template", "options", "training", "targets")  # a recipe may depend on dataset and shots
 
@@ -29,7 +31,7 @@ Place = Callable[[RunSpec, str], tuple[str, str]]  # a run's class set -> datase
 
 @dataclass(frozen=True)
 class Value:
-    """A measured quantity: its mean and sample deviation over seeds, and how many of the planned ones there are."""
+    """Mean and sample standard deviation over seeds, the number of seeds and that of planned ones."""
 
     mean: float
     std: float | None
@@ -38,21 +40,21 @@ class Value:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned part of it was measured."""
+        """Whether all planned seeds were measured."""
         return self.count >= self.planned
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """All numbers of a table, before any is rounded.
+    """All numbers of a table, unrounded.
 
     Attributes:
-        datasets: in the table's order.
-        averaged: those that AVERAGE is the mean of.
+        datasets: in the order of the table.
+        averaged: the datasets that AVERAGE is the mean of.
         columns: name to heading.
-        seeds: each seed's own value; of an average, only for seeds that all its datasets have.
-        values: what the table shows; of an average, `count` and `planned` are datasets.
-        planned: how many seeds were meant.
+        seeds: value by seed; for AVERAGE, only seeds that all averaged datasets have.
+        values: what the table shows; for AVERAGE, `count` and `planned` are numbers of datasets.
+        planned: number of planned seeds.
     """
 
     methods: Sequence[str]
@@ -65,26 +67,26 @@ class Sheet:
 
 
 def commits(records: Iterable[RunRecord]) -> list[str]:
-    """The commits that runs come from; one with changes says so."""
+    """The commits of the runs, sorted; `+changes` marks a dirty working tree."""
     found = [record.provenance.get("git") or {} for record in records]
     return sorted({f"{git.get('commit') or 'unknown'}{'+changes' if git.get('dirty') else ''}" for git in found})
 
 
-def number_of_runs(records: Sequence[RunRecord]) -> str:
-    """As captions say it."""
+def run_count(records: Sequence[RunRecord]) -> str:
+    """The number of runs, as captions state it."""
     return f"{len(records)} run{'s' * (len(records) != 1)}"
 
 
 def dataset_titles() -> dict[str, str]:
-    """Dataset to the name of its row, from both catalogues."""
+    """Dataset to its title, from both catalogs."""
     data = REPOSITORY / "benchmark" / "data"
-    catalogues = (data / "catalog.yaml", data / "synthetic" / "catalog.yaml")
-    return {name: entry["title"] for path in catalogues for name, entry in read_yaml(path).items()}
+    catalogs = (data / "catalog.yaml", data / "synthetic" / "catalog.yaml")
+    return {name: entry["title"] for path in catalogs for name, entry in read_yaml(path).items()}
 
 
 @cache
 def method_titles() -> dict[str, str]:
-    """Method to how tables call it, from the recipes of methods/; a recipe that cannot be read harms no other."""
+    """Method to its title, from the recipes in methods/; unreadable recipes are skipped."""
     titles = {}
     for path in sorted((REPOSITORY / "methods").glob("*.yaml")):
         with suppress(ConfigError):
@@ -93,50 +95,52 @@ def method_titles() -> dict[str, str]:
 
 
 def method_title(name: str) -> str:
-    """How a method is called in headings; one that is not in methods/ by its name."""
+    """The title of a method; the name of one that is not in methods/."""
     return method_titles().get(name, name)
 
 
-def without_learning(records: Iterable[RunRecord]) -> set[str]:
-    """Methods that learn nothing: any run of one says all, whatever its seed and number of shots."""
+def untrained_methods(records: Iterable[RunRecord]) -> set[str]:
+    """Methods that learn nothing: their result is the same for every seed and number of shots."""
     return {record.spec.method for record in records if record.learns_nothing}
 
 
 def loaded_note(records: Iterable[RunRecord]) -> str:
-    """The sentence that says whose learned values came from files; empty if nobody's."""
+    """The sentence that names methods whose learned values were loaded from files; "" if there are none."""
     runs: dict[str, list[bool]] = {}
     for record in records:
         runs.setdefault(record.spec.method, []).append(bool(record.spec.loaded))
-    told = [
+    loaded = [
         method_title(name) + ("" if all(runs[name]) else f" ({sum(runs[name])} of {len(runs[name])} runs)")
         for name in in_order(runs)
         if any(runs[name])
     ]
-    return f"Loaded from files, not trained here: {', '.join(told)}." if told else ""
+    return f"Loaded from files, not trained here: {', '.join(loaded)}." if loaded else ""
 
 
 def headline(records: Sequence[RunRecord]) -> str:
-    """The sentence that says on what, from which commit and when all of them were measured."""
+    """The sentence that states suite, backbone, precision, seeds, number of runs, commit and today's date."""
     return (
-        f"Suite {each_of(r.spec.suite for r in records)}: backbone {each_of(r.spec.backbone for r in records)}, "
-        f"{each_of(r.spec.precision for r in records)}, seeds {each_of(r.spec.seed for r in records)}, "
-        f"{number_of_runs(records)}, commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
+        f"Suite {distinct(r.spec.suite for r in records)}: backbone {distinct(r.spec.backbone for r in records)}, "
+        f"{distinct(r.spec.precision for r in records)}, seeds {distinct(r.spec.seed for r in records)}, "
+        f"{run_count(records)}, commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
         f" {loaded_note(records)}"
     ).rstrip()
 
 
-def each_of(values: Iterable[object]) -> str:
-    """The different values, in order."""
+def distinct(values: Iterable[object]) -> str:
+    """The distinct values, sorted."""
     return ", ".join(map(str, sorted(set(values), key=lambda value: value if isinstance(value, int) else str(value))))
 
 
 def to_percent(score: Score) -> float:
-    """The accuracy of one class set, unrounded."""
+    """The accuracy of one class set in percent, unrounded."""
     return accuracy_percent(score.correct, score.total)
 
 
-def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """One row a run and class set: COLUMNS; accuracy in percent, unrounded, and the record's path below results."""
+def to_frame(records: Iterable[RunRecord]) -> "pd.DataFrame":
+    """One row per run and class set: COLUMNS; accuracy in percent, unrounded; record is its path below the results."""
+    import pandas as pd  # slow to import, and no table needs it
+
     rows = [
         (
             record.spec.protocol,
@@ -157,12 +161,12 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
 
 
 def values_over_seeds(values: Sequence[float], planned: int) -> Value:
-    """Mean and sample deviation of one number a seed."""
+    """Mean and sample standard deviation of one value per seed."""
     return Value(mean(values), sample_std(values), len(values), max(planned, len(values)))
 
 
 def seeds_of(records: Iterable[RunRecord], place: Place) -> dict[Key, dict[int, float]]:
-    """Each seed's accuracy, under the place where a table shows it."""
+    """Accuracy by seed, by the cell that shows it."""
     cells: dict[Key, dict[int, float]] = {}
     for record in records:
         for class_set, score in record.scores.items():
@@ -174,7 +178,7 @@ def seeds_of(records: Iterable[RunRecord], place: Place) -> dict[Key, dict[int, 
 def planned_of(
     specs: Iterable[RunSpec], class_sets: Callable[[RunSpec], Iterable[str]], place: Place
 ) -> dict[Key, int]:
-    """The number of planned seeds, under the place where a table shows their value."""
+    """Number of planned seeds, by the cell that shows them."""
     counts: dict[Key, int] = {}
     for spec in specs:
         for class_set in class_sets(spec):
@@ -198,44 +202,44 @@ def make_sheet(
     values = {key: values_over_seeds(list(runs.values()), counts[key]) for key, runs in seeds.items()}
     for method in methods:
         for column in columns:
-            there = [(method, dataset, column) for dataset in averaged if (method, dataset, column) in values]
-            if not there:
+            present = [(method, dataset, column) for dataset in averaged if (method, dataset, column) in values]
+            if not present:
                 continue
-            shared = set.intersection(*(set(seeds[key]) for key in there)) if len(there) == len(averaged) else ()
-            each = {seed: mean([seeds[key][seed] for key in there]) for seed in sorted(shared)}
-            whole = sum(values[key].complete for key in there)
+            shared = set.intersection(*(set(seeds[key]) for key in present)) if len(present) == len(averaged) else ()
+            each = {seed: mean([seeds[key][seed] for key in present]) for seed in sorted(shared)}
+            complete = sum(values[key].complete for key in present)
             key = (method, AVERAGE, column)
-            spread = sample_std(list(each.values())) if whole == len(averaged) else None
-            values[key] = Value(mean([values[k].mean for k in there]), spread, whole, len(averaged))
-            seeds[key], counts[key] = each, max(counts[k] for k in there)
+            spread = sample_std(list(each.values())) if complete == len(averaged) else None
+            values[key] = Value(mean([values[k].mean for k in present]), spread, complete, len(averaged))
+            seeds[key], counts[key] = each, max(counts[k] for k in present)
     return Sheet(methods=methods, datasets=datasets, averaged=averaged, columns=columns, seeds=seeds, values=values,
                  planned=counts)  # fmt: skip
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """The paper's methods in its order, then others alphabetically."""
+    """Distinct methods: those of the paper in its order, then others alphabetically."""
     found = set(methods)
     return [m for m in METHOD_ORDER if m in found] + sorted(found - set(METHOD_ORDER))
 
 
-def check_alike(records: Sequence[RunRecord]) -> None:
-    """Refuse to show side by side, in whatever protocols, what another backbone or precision measured.
+def check_same_setup(records: Sequence[RunRecord]) -> None:
+    """Refuse records, of any protocols, that differ in SAME_FOR_ALL.
 
     Raises:
-        RecordError: two records differ; both are named, with what differs.
+        RecordError: two records differ; names both and what differs.
     """
     for record in records:
         _compare(records[0], record, SAME_FOR_ALL)
 
 
 def check_comparable(records: Sequence[RunRecord]) -> None:
-    """Refuse to mix what was not measured alike; shots may differ in few_shot alone, sources nowhere.
+    """Refuse records that differ in what a table keeps fixed; shots may differ in few_shot only.
 
     Raises:
-        RecordError: two records differ in what a table holds fixed; both are named, with what differs.
+        RecordError: two records differ; names both and what differs.
     """
     firsts: dict[tuple, RunRecord] = {}
-    check_alike(records)
+    check_same_setup(records)
     for record in records:
         spec = record.spec
         _compare(records[0], record, ("protocol",))
@@ -249,12 +253,12 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
         cell = (spec.method, spec.dataset, spec.shots)
         _compare(firsts.setdefault(cell, record), record, SAME_FOR_A_CELL)
         code = firsts.setdefault(("code", spec.method), record)
-        _compare(code, record, ("plugin",), called=f"the file of '{spec.method}', which is no part of this repository")
+        _compare(code, record, ("plugin",), called=f"the plugin file of '{spec.method}'")
         first = firsts.setdefault(("settings", spec.method), record)
         if first.overrides != record.overrides:
             _refuse(first, record, "the settings given by --set", first.overrides, record.overrides)
         if (again := firsts.setdefault((*cell, spec.seed), record)) is not record:
-            _compare(again, record, ("loaded",), called="the file whose values were loaded")
+            _compare(again, record, ("loaded",), called="the loaded file")
             _refuse(again, record, "nothing that a table shows", "", "")
 
 
@@ -262,11 +266,11 @@ def _compare(one: RunRecord, other: RunRecord, names: Sequence[str], called: str
     for name in names:
         first, second = getattr(one.spec, name), getattr(other.spec, name)
         if first != second:
-            _refuse(one, other, called or name, *_unlike(first, second))
+            _refuse(one, other, called or name, *_differences(first, second))
 
 
-def _unlike(first: object, second: object) -> tuple[object, object]:
-    """Two values; of two trainings or two mappings only the keys that they do not agree on, as text."""
+def _differences(first: object, second: object) -> tuple[object, object]:
+    """Two values; of two dataclasses or mappings, only the keys that differ, as text."""
     pair = [asdict(value) if is_dataclass(value) else value for value in (first, second)]
     if not all(isinstance(value, Mapping) for value in pair):
         return first, second
@@ -278,8 +282,8 @@ def _refuse(one: RunRecord, other: RunRecord, what: str, first: object, second: 
     first, second = (dict(each) if isinstance(each, Mapping) else each for each in (first, second))
     differ = f"they differ in {what} ({first} and {second})" if first != second else f"they differ in {what}"
     raise RecordError(
-        f"{_name(one)} and {_name(other)} cannot stand in one table or figure: {differ}. "
-        "Delete the one you do not mean, keep them in different folders (--out), or name what to show "
+        f"{_name(one)} and {_name(other)} cannot be in one table or figure: {differ}. "
+        "Delete one of them, keep them in different folders (--out), or select what to show "
         "(--methods, --datasets, --source)."
     )
 

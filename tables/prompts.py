@@ -1,4 +1,4 @@
-"""The nearest vocabulary words of what a run has learned in front of class names, as CoOp's paper prints them.
+"""Print the vocabulary words nearest to the learned context vectors of a run, as in the CoOp paper.
 
 python -m tables.prompts --run RECORD.json [--words 3] [--class NAME]
 """
@@ -15,22 +15,22 @@ from benchmark.records.record import RunRecord
 from benchmark.records.store import load
 from tables.aggregate import method_title
 
-CONDITIONAL = ("cocoop", "copl")  # whose pictures move the vectors
+CONDITIONAL = ("cocoop", "copl")  # methods that add an image-dependent shift to the vectors
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     summary, usage = __doc__.strip().split("\n\n")
     parser = argparse.ArgumentParser(prog="python -m tables.prompts", description=summary, epilog=usage)
     add = parser.add_argument
-    add("--run", type=Path, required=True, metavar="RECORD.json", help="a record, its learned tensors beside it")
-    add("--words", type=int, default=3, metavar="N", help="of each vector, so many (default: %(default)s)")
-    add("--class", dest="class_name", metavar="NAME", help="of contexts that each class has for itself, this class's "
+    add("--run", type=Path, required=True, metavar="RECORD.json", help="a record, next to its learned tensors")
+    add("--words", type=int, default=3, metavar="N", help="number of words per vector (default: %(default)s)")
+    add("--class", dest="class_name", metavar="NAME", help="for contexts per class: show this class "
         "(default: the first three)")  # fmt: skip
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the run, look up the words, print. Exit code 0, or 2 with one message."""
+    """Read the run and print its nearest words; exit code 0, or 2 with one message."""
     options = parse(arguments)
     try:
         if options.words < 1:
@@ -43,40 +43,40 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def table_of(record: RunRecord, path: Path, *, words: int, class_name: str | None) -> str:
-    """A caption and a row a vector: its number, what it started as where that is known, words with distances."""
-    from benchmark.inspection.nearest_words import nearest_words  # late: it needs torch, which nothing else here does
+    """A caption and one row per vector: its number, its initial word if known, and words with distances."""
+    from benchmark.inspection.nearest_words import nearest_words  # slow: imports PyTorch
 
     found = nearest_words(record, path, words=words, class_name=class_name)
-    started, own = started_as(record.spec, max(row.number for row in found)), bool(found[0].class_name)
+    initial, own = initial_words(record.spec, max(row.number for row in found)), bool(found[0].class_name)
     rows = [
         [
             *([row.class_name] if own else []),
             row.number,
-            *([started[row.number - 1]] if started else []),
+            *([initial[row.number - 1]] if initial else []),
             *(f"{word} {distance:.4f}" for word, distance in row.words),
         ]
         for row in found
     ]
     places = ["nearest", *(f"{place}." for place in range(2, len(found[0].words) + 1))]
-    headers = [*(["class"] if own else []), "vector", *(["started as"] if started else []), *places]
+    headers = [*(["class"] if own else []), "vector", *(["started as"] if initial else []), *places]
     return f"{_caption(record)}\n\n{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}\n"
 
 
-def started_as(spec: RunSpec, count: int) -> list[str]:
-    """The word of ctx_init that each of so many vectors started as; none for a random start and for loaded values."""
+def initial_words(spec: RunSpec, count: int) -> list[str]:
+    """The word of ctx_init that each of `count` vectors started from; empty for a random start and loaded values."""
     words = str(spec.options.get("ctx_init") or "").replace("_", " ").split()
     return words if len(words) == count and not spec.loaded else []
 
 
 def _caption(record: RunRecord) -> str:
     spec = record.spec
-    where = "loaded, scored" if spec.loaded else "trained"
+    origin = "loaded, scored" if spec.loaded else "trained"
     text = (
-        f"Nearest words to {method_title(spec.method)}'s context vectors, {where} on {spec.dataset} ({spec.protocol}, "
+        f"Nearest words to {method_title(spec.method)}'s context vectors, {origin} on {spec.dataset} ({spec.protocol}, "
         f"{spec.shots} shots, seed {spec.seed}, backbone {spec.backbone}), and their Euclidean distances."
     )
     if spec.method in CONDITIONAL:
-        text += " Of each picture, its own shift is added to these vectors."
+        text += " For each image, a shift is added to these vectors."
     return text
 
 

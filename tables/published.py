@@ -1,8 +1,7 @@
-"""Figures printed in publications, to stand beside measured ones; facts with their source, never a target.
+"""Read published values, with their sources, from the CSV files in reference/.
 
-They lie in CSV files in reference/. A row that a user adds appears at once, beside runs with the same backbone, shots
-and source; an empty cell is an unknown one. A published average is over all datasets of the suite `paper`, of a
-transfer without the source.
+A row is shown with runs of the same backbone, shots and source; an empty cell is an unknown value. A published average
+is over all datasets of the suite `paper`; for a transfer, without the source.
 """
 
 import csv
@@ -17,22 +16,22 @@ from benchmark.errors import ConfigError, did_you_mean, listed
 from tables.aggregate import AVERAGE, Key
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
-BACKBONES = {  # the last part of a checkpoint's name -> what publications call it
+BACKBONES = {  # last part of a checkpoint's name -> its name in publications
     "clip-vit-base-patch16": "ViT-B/16",
     "clip-vit-base-patch32": "ViT-B/32",
     "clip-vit-large-patch14": "ViT-L/14",
 }
-COMMON = ("method", "variant", "backbone", "shots")  # they begin the key of every row; `seen_in` ends the row
+COMMON = ("method", "variant", "backbone", "shots")  # the first columns of every file; `seen_in` is the last
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Published percentages that may stand beside one table.
+class PublishedValues:
+    """Published percentages for the cells of one table.
 
     Attributes:
-        datasets: those that a published average is over.
-        file: where they are from.
-        absent: a sentence for when there are none.
+        datasets: the datasets that a published average is over.
+        file: their file.
+        absent: the sentence that says that there are none.
     """
 
     values: Mapping[Key, float]
@@ -41,21 +40,21 @@ class Figures:
     absent: str
 
 
-def published_base2new(spec: RunSpec, *, variant: str = "paper", folder: Path = REFERENCE) -> Figures:
+def published_base2new(spec: RunSpec, *, variant: str = "paper", folder: Path = REFERENCE) -> PublishedValues:
     """Base, new and H by method and dataset, for the backbone and shots of a measured spec."""
     path = folder / "base2new.csv"
     rows = _rows(path, ("dataset",), ("base", "new", "h"))
     kept = [row for row in rows if _fits(row, spec, variant) and _same_shots(row, spec.shots)]
-    return _figures(path, spec, load_suite("paper").datasets, {
+    return _values(path, spec, load_suite("paper").datasets, {
         (row["method"], row["dataset"], column): row[column] for row in kept for column in ("base", "new", "h")
     })  # fmt: skip
 
 
-def published_transfer(spec: RunSpec, *, variant: str = "paper", folder: Path = REFERENCE) -> Figures:
+def published_transfer(spec: RunSpec, *, variant: str = "paper", folder: Path = REFERENCE) -> PublishedValues:
     """Accuracy by method and target, for the backbone, shots and source of a measured spec.
 
-    A row without a source is of a method that learns nothing: it stands beside any source, but an average does not,
-    since which datasets it is over depends on the source.
+    A row without a source is of a method that learns nothing and fits any source, except for its average, whose
+    datasets depend on the source.
     """
     path = folder / f"{spec.protocol}.csv"
     rows = _rows(path, ("source_dataset", "target_dataset"), ("accuracy",), may_be_empty=("source_dataset",))
@@ -68,15 +67,15 @@ def published_transfer(spec: RunSpec, *, variant: str = "paper", folder: Path = 
     ]
     suite = load_suite("paper").datasets
     averaged = suite if spec.protocol == "cross_dataset" else [row["target_dataset"] for row in kept]
-    return _figures(path, spec, [name for name in averaged if name != spec.dataset], {
+    return _values(path, spec, [name for name in averaged if name != spec.dataset], {
         (row["method"], row["target_dataset"], "accuracy"): row["accuracy"] for row in kept
     })  # fmt: skip
 
 
 def published_few_shot(
     spec: RunSpec, columns: Iterable[str], *, variant: str = "paper", folder: Path = REFERENCE
-) -> Figures:
-    """Accuracy by method, dataset and shots, for the backbone of a measured spec; that of 0 shots stands at each."""
+) -> PublishedValues:
+    """Accuracy by method, dataset and shots, for the backbone of a measured spec; that of 0 shots fits any column."""
     path = folder / "few_shot.csv"
     rows = _rows(path, ("dataset",), ("accuracy",))
     columns = list(columns)
@@ -87,11 +86,11 @@ def published_few_shot(
         for column in columns
         if _same_shots(row, int(column))
     }
-    return _figures(path, spec, load_suite("paper").datasets, values)
+    return _values(path, spec, load_suite("paper").datasets, values)
 
 
-def _figures(path: Path, spec: RunSpec, datasets: Iterable[str], values: Mapping[Key, float | None]) -> Figures:
-    return Figures(
+def _values(path: Path, spec: RunSpec, datasets: Iterable[str], values: Mapping[Key, float | None]) -> PublishedValues:
+    return PublishedValues(
         values={key: value for key, value in values.items() if value is not None},
         datasets=frozenset(datasets) - {AVERAGE},
         file=shown(path),
@@ -100,24 +99,23 @@ def _figures(path: Path, spec: RunSpec, datasets: Iterable[str], values: Mapping
 
 
 def _fits(row: Mapping[str, object], spec: RunSpec, variant: str) -> bool:
-    """Whether a row is of the backbone as measured, by its name or by what publications call it."""
+    """Whether a row is of the measured backbone, by its own name or its name in publications."""
     name = PurePath(spec.backbone).name
     return row["variant"] == variant and row["backbone"] in (spec.backbone, BACKBONES.get(name))
 
 
 def _same_shots(row: Mapping[str, object], shots: int) -> bool:
-    """Whether a row is of so many shots; 0 is that of a method that learns nothing, at any number."""
+    """Whether a row is of this number of shots; 0, of a method that learns nothing, fits any number."""
     return row["shots"] in (0, shots)
 
 
 def _rows(
     path: Path, names: Sequence[str], numbers: Sequence[str], *, may_be_empty: Sequence[str] = ()
 ) -> list[dict[str, object]]:
-    """The rows of a reference file, checked.
+    """The validated rows of a reference file; a second source may repeat a row with the same numbers.
 
     Raises:
-        ConfigError: an unknown or missing column, a number that is none, a row repeated other than by a second source
-            with the same numbers; all of them, with their lines.
+        ConfigError: unknown or missing columns, invalid numbers, repeated rows; all problems, with their lines.
     """
     keys = (*COMMON, *names)
     columns = (*keys, *numbers, "seen_in")
@@ -138,14 +136,14 @@ def _rows(
         reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
         raise ConfigError(f"{shown(path)}: {reason}") from error
     if problems:
-        raise ConfigError(listed(shown(path), problems, "Mend or delete these lines; an unknown value is left empty."))
+        raise ConfigError(listed(shown(path), problems, "Correct or delete these lines; leave an unknown value empty."))
     return rows
 
 
 def _check_header(found: Sequence[str], columns: Sequence[str]) -> None:
     problems = [f"column '{name}' is unknown. {did_you_mean(name, columns)}" for name in found if name not in columns]
     problems += [f"column '{name}' is missing" for name in columns if name not in found]
-    problems += [f"column '{name}' stands twice" for name in sorted({n for n in found if list(found).count(n) > 1})]
+    problems += [f"column '{name}' is repeated" for name in sorted({n for n in found if list(found).count(n) > 1})]
     if problems:
         raise ConfigError(listed("line 1", problems))
 
@@ -153,9 +151,9 @@ def _check_header(found: Sequence[str], columns: Sequence[str]) -> None:
 def _checked(
     raw: Mapping[str | None, str | None], columns: Sequence[str], numbers: Sequence[str], may_be_empty: Sequence[str]
 ) -> tuple[dict[str, object], list[str]]:
-    """A row with its numbers read, and what is wrong with it."""
+    """A row with parsed numbers, and its problems."""
     if None in raw or None in raw.values():
-        return {}, [f"must have {len(columns)} cells, one a column; quote a cell that holds a comma"]
+        return {}, [f"must have {len(columns)} cells, one per column; quote a cell that contains a comma"]
     row: dict[str, object] = {name: text.strip() for name, text in raw.items()}
     empty = [name for name in columns if not row[name] and name not in (*numbers, *may_be_empty)]
     problems = [f"'{name}' is empty" for name in empty]

@@ -1,27 +1,25 @@
-"""What a reviewer asks for: intervals, paired tests, and runs that stand out."""
+"""Compute confidence intervals, paired tests and outliers."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from scipy.special import stdtr, stdtrit
 
 from benchmark.common.config import RunSpec
 from benchmark.records.metrics import mean, sample_std
 from benchmark.records.record import RunRecord, Score
 from tables.aggregate import to_percent
 
-SPREADS = 3.0  # a seed further than so many standard deviations of the others from their mean stands out
-POINTS = 10.0  # a run at least so many points below zero-shot stands out
-FEWEST_OTHERS = 2  # the deviation of one value is none
+SPREADS = 3.0  # standard deviations of the other seeds; a seed further from their mean is an outlier
+POINTS = 10.0  # percentage points; a run at least that far below zero-shot is an outlier
+FEWEST_OTHERS = 2  # one value has no standard deviation
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Student's two-sided test that a mean difference is zero; None where fewer than two pairs say nothing.
+    """Student's two-sided t test that a mean difference is zero; None for fewer than two pairs.
 
     Attributes:
-        interval: of the mean difference, 95 %.
+        interval: the 95 % interval of the mean difference.
     """
 
     mean: float
@@ -32,7 +30,7 @@ class PairedTest:
 
 @dataclass(frozen=True)
 class SignTest:
-    """The exact two-sided sign test: as many differences above zero as below, ties left out."""
+    """The exact two-sided sign test that differences are as often above zero as below; ties are left out."""
 
     above: int
     below: int
@@ -42,7 +40,7 @@ class SignTest:
 
 @dataclass(frozen=True, kw_only=True)
 class Outlier:
-    """A run and class set that stands out; each reason is in words, or "" where it is none."""
+    """The accuracy of an outlying run on a class set, and the reasons as text; "" where one does not apply."""
 
     spec: RunSpec
     class_set: str
@@ -56,29 +54,33 @@ class Outlier:
 
 
 def student_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Student's confidence interval of the mean; None of fewer than two values."""
+    """Student's confidence interval of the mean; None for fewer than two values."""
     if not 0 < level < 1:
-        raise ValueError(f"a level of confidence lies between 0 and 1, got {level}")
+        raise ValueError(f"the confidence level must be between 0 and 1, got {level}")
     spread = sample_std(values)
     if spread is None:
         return None
+    from scipy.special import stdtrit  # slow to import, and most tables need no interval
+
     margin = float(stdtrit(len(values) - 1, (1 + level) / 2)) * spread / math.sqrt(len(values))
     return mean(values) - margin, mean(values) + margin
 
 
 def paired_test(differences: Sequence[float]) -> PairedTest:
-    """The t test of paired differences; of equal differences other than 0 its p value is the limit, 0."""
-    centre, spread, count = mean(differences), sample_std(differences), len(differences)
+    """The t test of paired differences; the p value of equal differences other than 0 is the limit, 0."""
+    from scipy.special import stdtr  # as in student_interval
+
+    center, spread, count = mean(differences), sample_std(differences), len(differences)
     if spread is None:
-        return PairedTest(centre, count, None, None)
+        return PairedTest(center, count, None, None)
     if spread == 0:
-        return PairedTest(centre, count, float(centre == 0), (centre, centre))
-    t = centre / (spread / math.sqrt(count))
-    return PairedTest(centre, count, 2 * float(stdtr(count - 1, -abs(t))), student_interval(differences))
+        return PairedTest(center, count, float(center == 0), (center, center))
+    t = center / (spread / math.sqrt(count))
+    return PairedTest(center, count, 2 * float(stdtr(count - 1, -abs(t))), student_interval(differences))
 
 
 def sign_test(differences: Sequence[float]) -> SignTest:
-    """How likely so uneven a split into gains and losses is by chance; for differences whose sizes do not compare."""
+    """The sign test of differences; for differences whose sizes are not comparable."""
     above, below = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
     count, fewer = above + below, min(above, below)
     tail = sum(math.comb(count, k) for k in range(fewer + 1)) / 2**count
@@ -86,15 +88,15 @@ def sign_test(differences: Sequence[float]) -> SignTest:
 
 
 def outliers(records: Iterable[RunRecord]) -> list[Outlier]:
-    """Runs that stand out among the seeds of their cell, or lie far below zero-shot; in the order of the records.
+    """Runs far from the other seeds of their cell or far below zero-shot, in the order of the records.
 
-    A seed stands out if it is more than 3 standard deviations of the other seeds away from their mean. Two others are
-    enough, so that three seeds can be judged, though one in four of normally distributed values is then so far off by
-    chance (of five seeds, one in thirteen): a mark asks for a look and proves nothing. A deviation below that of
-    counting so many test images, sqrt(p (1 - p) / n), is taken to be that.
+    A seed is an outlier if it is more than 3 standard deviations of the other seeds from their mean. Two other seeds
+    suffice, so that three seeds can be judged; with three seeds one in four normally distributed values is an outlier
+    by chance, with five one in thirteen. The deviation is at least the binomial one of n test images,
+    sqrt(p (1 - p) / n).
 
-    A run lies far below zero-shot if zero-shot's accuracy on the same dataset and class set, with the same checkpoint,
-    is at least 10 points above it.
+    A run is far below zero-shot if the zero-shot accuracy on the same dataset and class set, with the same checkpoint,
+    is at least 10 points higher.
     """
     records = list(records)
     cells: dict[tuple, dict[int, Score]] = {}
@@ -122,12 +124,12 @@ def _far_from(score: Score, others: Sequence[Score]) -> str:
     if len(others) < FEWEST_OTHERS:
         return ""
     accuracies = [to_percent(other) for other in others]
-    centre = mean(accuracies)
-    counting = math.sqrt(centre * (100 - centre) / score.total)
+    center = mean(accuracies)
+    counting = math.sqrt(center * (100 - center) / score.total)
     spread = max(sample_std(accuracies), counting)
-    if abs(to_percent(score) - centre) <= SPREADS * spread:
+    if abs(to_percent(score) - center) <= SPREADS * spread:
         return ""
-    return f"the {len(others)} other seeds have {centre:.2f} ± {spread:.2f}"
+    return f"the {len(others)} other seeds have {center:.2f} ± {spread:.2f}"
 
 
 def _far_below(score: Score, level: Sequence[float] | None) -> str:
@@ -137,10 +139,10 @@ def _far_below(score: Score, level: Sequence[float] | None) -> str:
 
 
 def _measured_on(spec: RunSpec) -> tuple:
-    """What zero-shot must share with a run to be its level; zero-shot is the same at any number of shots."""
+    """What a run and its zero-shot reference share; zero-shot does not depend on the number of shots."""
     return spec.suite, spec.protocol, spec.dataset, spec.backbone, spec.checkpoint, spec.precision
 
 
 def _group(spec: RunSpec) -> tuple:
-    """The cell whose seeds are compared."""
+    """What seeds that are compared share."""
     return (*_measured_on(spec), spec.method, spec.shots, spec.options, spec.training)

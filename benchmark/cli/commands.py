@@ -26,9 +26,9 @@ from benchmark.records.trackers import Trackers, where_to_look
 from benchmark.running.device import cores, default_processes
 from benchmark.running.execute import Outcome, execute, outcome_of, processes_of
 from benchmark.running.launcher import join
-from tables.aggregate import dataset_titles
 from tables.claims import judge as claims
 from tables.figures import draw as figures
+from tables.rendering.options import TableOptions
 from tables.report import missing_runs
 
 
@@ -106,15 +106,8 @@ def finish(plan: Plan, outcome: Outcome, *, std: bool) -> int:
     """Render what is recorded, say what failed; 1 if anything did."""
     request, done = plan.request, outcome.records
     if done:
-        paths = tables.protocols.writers.write(
-            done,
-            request.out / request.suite.name,
-            planned=plan.specs,
-            std=std,
-            published=request.suite.published,
-            note=request.suite.note,
-            titles=dataset_titles(),
-        )
+        options = TableOptions.of_suite(request.suite, std=std)
+        paths = tables.protocols.writers.write(done, request.out / request.suite.name, options, planned=plan.specs)
         print("Tables: " + (", ".join(map(str, paths)) or "none"))
         print("Report: " + ", ".join(map(str, write_report(plan, done, std=std))))
     if outcome.elsewhere:
@@ -141,22 +134,19 @@ def write_report(plan: Plan, done: list[RunRecord], *, std: bool) -> list[Path]:
     current = [f for f in failures if f.path in of_plan or f.run.protocol not in plan.protocols]
     unread += [f"{f.path}: a run with other settings failed: {f.reason}" for f in failures if f not in current]
     others = [record for record in stored if record.spec.protocol not in plan.protocols]
-    titles, note = dataset_titles(), request.suite.note
+    options = TableOptions.of_suite(request.suite, std=std)
 
     def write(shown: list[RunRecord], left_out: list[str]) -> list[Path]:
         paths = tables.report.report.write(
             shown,
             folder,
+            options,
             planned=[*plan.specs, *(record.spec for record in others if record in shown)],
             failures=current,
             left_out=left_out,
-            std=std,
-            published=request.suite.published,
-            note=note,
-            titles=titles,
         )
-        figures.write(shown, folder, titles=titles, note=note, formats=("png",))
-        return [*paths, claims.write(shown, folder, note=note)]
+        figures.write(shown, folder, options, formats=("png",))
+        return [*paths, claims.write(shown, folder, note=options.note)]
 
     try:
         return write([*done, *others], problems + unread)

@@ -1,4 +1,4 @@
-"""Claims about CoPL, each judged from records as holding, not holding or not measured; docs/claims.md has the rules."""
+"""Judge claims about CoPL from records: holds, does not hold or not measured; docs/claims.md has the rules."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from benchmark.common.config import load_suite
 from benchmark.common.files import write_whole
 from benchmark.records.metrics import accuracy_percent, mean
 from benchmark.records.record import RunRecord
-from tables.aggregate import check_comparable, headline, method_title, method_titles, without_learning
+from tables.aggregate import check_comparable, headline, method_title, method_titles, untrained_methods
 from tables.claims.rules import Claim, load_claims, mirrors, real_datasets
 from tables.rendering.grid import Cell, Grid, to_markdown
 from tables.statistics import paired_test
@@ -18,23 +18,23 @@ from tables.statistics import paired_test
 EXPLAINED = (
     "Accuracies are means over the seeds that all methods of a claim have, compared unrounded; a tie is not above. "
     "A claim about an average or a majority is judged on the datasets on which all its methods are measured, and only "
-    "if these are more than half of the paper's. The numbers decide; the paired test, over the seeds of one dataset or "
-    "over datasets, is against the closest of the other methods and says how well chance alone explains the "
-    "difference. A claim of about so many points holds within the tolerance that stands beside the number."
+    "if these are more than half of the paper's. The numbers decide, not the paired test. The test is over the seeds "
+    "of one dataset or over datasets, against the closest of the other methods. A claim of a gain of about so many "
+    "points holds within the tolerance given with the number."
 )
-MIRRORED = "Judged on the embedded suite's stand-ins for the paper's datasets: this is not the paper's data."
+MIRRORED = "Judged on synthetic datasets of the embedded suite that mirror the paper's: this is not the paper's data."
 COLUMNS = ("claim", "what it says", "verdict", "measured", "judged on", "seeds", "paired test", "source")
 OUTCOMES = ("holds", "does not hold", "not measured")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How one claim stands.
+    """The verdict on one claim, with its evidence as text.
 
     Attributes:
-        measured: the numbers that decided, or why there are none.
-        judged: the datasets that took part, and of how many.
-        test: against the closest other method, in words; "" where nothing was measured.
+        measured: the numbers that decide, or the reason why there are none.
+        judged: the judged datasets, and the number of all datasets of the claim.
+        test: the paired test with the closest other method; "" if not measured.
     """
 
     claim: Claim
@@ -47,13 +47,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a claim is judged from.
+    """The accuracies that a claim is judged from.
 
     Attributes:
-        possible: the paper's datasets that it is about.
-        recorded: its methods that any record is of.
-        runs: dataset to method to accuracy by seed, of the datasets on which all its methods are measured.
-        titles: dataset to how it is called here.
+        possible: the datasets of the paper that the claim is about.
+        recorded: the methods of the claim that have records.
+        runs: dataset to method to accuracy by seed, for datasets on which all methods of the claim are measured.
+        titles: dataset to title.
     """
 
     claim: Claim
@@ -69,17 +69,17 @@ class Evidence:
 
     @property
     def overall(self) -> dict[str, float]:
-        """Method to the mean of its means."""
+        """Method to the mean over datasets of its means."""
         return {m: mean([of[m] for of in self.means.values()]) for m in self.claim.methods}
 
     @property
     def closest(self) -> str:
-        """The other method that is hardest to be above, or below where that is claimed."""
+        """The best of the other methods; the worst for a claim of being below them."""
         sign = 1 if self.claim.kind == "average_below" else -1
         return min(self.claim.others, key=lambda method: sign * self.overall[method])
 
     def differences(self) -> list[float]:
-        """To the closest other method: one a seed of a single dataset, else one a dataset."""
+        """Differences to the closest other method: per seed for a single dataset, else per dataset."""
         own, other = self.claim.method, self.closest
         if self.claim.dataset is None:
             return [of[own] - of[other] for of in self.means.values()]
@@ -88,18 +88,18 @@ class Evidence:
 
 
 def judge(records: Sequence[RunRecord], claims: Iterable[Claim] | None = None) -> list[Verdict]:
-    """A verdict on each claim (default: those of the reference), from whatever is recorded.
+    """A verdict on each claim (default: those of reference/claims.yaml).
 
     Raises:
-        RecordError: records that a claim would compare were not measured alike.
+        RecordError: the records of a claim are not comparable.
     """
     return [_verdict(gather(claim, records)) for claim in (load_claims() if claims is None else claims)]
 
 
 def gather(claim: Claim, records: Sequence[RunRecord]) -> Evidence:
-    """What the records say about a claim; datasets of the embedded suite count as those that they stand for."""
-    stands_for = mirrors() if is_mirrored(records) else {}
-    paper = {name: entry.paper for name, entry in stands_for.items()}
+    """The evidence on a claim; datasets of the embedded suite count as the datasets that they mirror."""
+    mirrored = mirrors() if is_mirrored(records) else {}
+    paper = {name: entry.paper for name, entry in mirrored.items()}
     concerned = [
         record
         for record in records
@@ -114,10 +114,10 @@ def gather(claim: Claim, records: Sequence[RunRecord]) -> Evidence:
     for record in concerned:
         for dataset, accuracy in _accuracies(record, claim, paper).items():
             values.setdefault((record.spec.method, dataset), {})[record.spec.seed] = accuracy
-    fixed = without_learning(concerned)
+    untrained = untrained_methods(concerned)
     possible = _possible(claim)
-    runs = {dataset: _by_common_seed(claim, values, dataset, fixed) for dataset in possible}
-    titles = {e.paper: f"{e.title} (for {real_datasets().get(e.paper, e.paper)})" for e in stands_for.values()}
+    runs = {dataset: _by_common_seed(claim, values, dataset, untrained) for dataset in possible}
+    titles = {e.paper: f"{e.title} (for {real_datasets().get(e.paper, e.paper)})" for e in mirrored.values()}
     return Evidence(
         claim,
         possible,
@@ -128,13 +128,13 @@ def gather(claim: Claim, records: Sequence[RunRecord]) -> Evidence:
 
 
 def is_mirrored(records: Iterable[RunRecord]) -> bool:
-    """Whether these are runs on the embedded suite, and none on the papers' datasets."""
+    """Whether these are runs on the embedded suite only, not on the datasets of the papers."""
     names = {record.spec.dataset for record in records}
     return bool(names & mirrors().keys()) and not names & real_datasets().keys()
 
 
 def _accuracies(record: RunRecord, claim: Claim, paper: Mapping[str, str]) -> dict[str, float]:
-    """Scored dataset of the paper to accuracy; of a transfer, without the source."""
+    """Scored dataset of the paper to accuracy; for a transfer, without the source."""
     if claim.trained_on is None:
         scores = {record.spec.dataset: record.scores[claim.class_set or "all"]}
     else:
@@ -152,11 +152,11 @@ def _possible(claim: Claim) -> list[str]:
 
 
 def _by_common_seed(
-    claim: Claim, values: Mapping[tuple[str, str], Mapping[int, float]], dataset: str, fixed: set[str]
+    claim: Claim, values: Mapping[tuple[str, str], Mapping[int, float]], dataset: str, untrained: set[str]
 ) -> dict[str, dict[int, float]]:
-    """Method to accuracy by seed, over the seeds that all have; a method that learns nothing has any seed."""
+    """Method to accuracy by seed, over the seeds common to all methods; an untrained method fits any seed."""
     runs = {method: values.get((method, dataset), {}) for method in claim.methods}
-    learned = [set(by_seed) for method, by_seed in runs.items() if method not in fixed]
+    learned = [set(by_seed) for method, by_seed in runs.items() if method not in untrained]
     seeds = sorted(set.intersection(*(learned or map(set, runs.values()))))
     if not seeds or not all(runs.values()):
         return {}
@@ -173,7 +173,7 @@ def _verdict(evidence: Evidence) -> Verdict:
         where += f"; without {_listed(absent, evidence.titles)}"
     seeds = tuple(sorted({seed for run in evidence.runs.values() for seed in run[claim.method]}))
     if 2 * len(judged) <= len(possible):
-        return Verdict(claim=claim, outcome="not measured", measured=_lack(evidence), judged=where, seeds=seeds)
+        return Verdict(claim=claim, outcome="not measured", measured=_reason(evidence), judged=where, seeds=seeds)
     holds, measured = _decide(evidence)
     return Verdict(
         claim=claim,
@@ -185,8 +185,8 @@ def _verdict(evidence: Evidence) -> Verdict:
     )
 
 
-def _lack(evidence: Evidence) -> str:
-    """Why a claim cannot be judged."""
+def _reason(evidence: Evidence) -> str:
+    """The reason why a claim cannot be judged."""
     claim = evidence.claim
     if unseen := [method for method in claim.methods if method not in evidence.recorded]:
         return f"no record of {_listed(unseen, method_titles())}"
@@ -199,7 +199,7 @@ def _lack(evidence: Evidence) -> str:
 
 
 def _decide(evidence: Evidence) -> tuple[bool, str]:
-    """Whether a claim holds, and the numbers that say so."""
+    """Whether a claim holds, and the numbers that decide."""
     claim, overall = evidence.claim, evidence.overall
     own, others = overall[claim.method], [overall[method] for method in claim.others]
     numbers = ", ".join(f"{method_title(method)} {overall[method]:.2f}" for method in claim.methods)
@@ -217,7 +217,7 @@ def _decide(evidence: Evidence) -> tuple[bool, str]:
 def _decide_most(evidence: Evidence) -> tuple[bool, str]:
     claim, means = evidence.claim, evidence.means
     ahead = [d for d, of in means.items() if of[claim.method] > max(of[method] for method in claim.others)]
-    needed = max(len(means) // 2 + 1, math.ceil(claim.share * len(means) - 1e-9))  # a share of 0.7 is no exact number
+    needed = max(len(means) // 2 + 1, math.ceil(claim.share * len(means) - 1e-9))  # 0.7 has no exact representation
     behind = [dataset for dataset in means if dataset not in ahead]
     text = f"{method_title(claim.method)} is above on {len(ahead)} of {len(means)} datasets, {needed} are needed"
     word, named = ("on", ahead) if len(ahead) < len(behind) else ("not on", behind)
@@ -225,10 +225,10 @@ def _decide_most(evidence: Evidence) -> tuple[bool, str]:
 
 
 def _test(evidence: Evidence) -> str:
-    """The paired comparison with the closest other method, in words."""
+    """The paired test with the closest other method, as text."""
     claim, differences = evidence.claim, evidence.differences()
     unit = "dataset" if claim.dataset is None else "seed"
-    pair = f"{method_title(claim.method)} less {method_title(evidence.closest)}"
+    pair = f"{method_title(claim.method)} minus {method_title(evidence.closest)}"
     if len(differences) < 2:
         return f"{pair}: {differences[0]:+.2f} on one {unit}, no test"
     test = paired_test(differences)
@@ -245,7 +245,7 @@ def _listed(names: Sequence[str], titles: Mapping[str, str]) -> str:
 
 
 def grid(verdicts: Sequence[Verdict], records: Sequence[RunRecord], *, note: str = "") -> Grid:
-    """The sheet: a row for each claim, with all that its verdict rests on."""
+    """A grid with a row per claim: its verdict and evidence."""
     caption = f"Claims about CoPL, judged from measured records. {headline(records)}"
     rows = [
         [
@@ -271,7 +271,7 @@ def grid(verdicts: Sequence[Verdict], records: Sequence[RunRecord], *, note: str
 
 
 def write(records: Sequence[RunRecord], out: Path, *, note: str = "") -> Path:
-    """Judge, and put the sheet into `out`/claims.md, whole or not at all."""
+    """Judge the claims and write `out`/claims.md atomically."""
     path = Path(out) / "claims.md"
     write_whole(path, to_markdown(grid(judge(records), records, note=note)).encode())
     return path

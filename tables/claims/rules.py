@@ -1,4 +1,4 @@
-"""The vocabulary of claims: what a claim may say, and the sheet of them in reference/claims.yaml."""
+"""Define claims, their kinds and fields, and load them from reference/claims.yaml."""
 
 import functools
 from dataclasses import dataclass
@@ -29,10 +29,11 @@ FIELDS_OF_KIND = {
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What is claimed, by whom, and the rule that judges it: `kind`, and the fields that it and the protocol ask for.
+    """A claim, its source, and the rule that judges it: `kind`, with the fields that kind and protocol need.
 
     Attributes:
-        share: of the judged datasets, more than half of them at 0.5, else at least so many.
+        says: the claim as a sentence.
+        share: the least share of the judged datasets; 0.5 means more than half.
     """
 
     id: str
@@ -61,7 +62,7 @@ class Claim:
         for name in ("dataset", "trained_on"):
             value = getattr(self, name)
             if value is not None and value not in real_datasets():
-                problems.append(f"'{name}' is '{value}', no dataset. {did_you_mean(value, real_datasets())}")
+                problems.append(f"'{name}' is '{value}'; it is unknown. {did_you_mean(value, real_datasets())}")
         if not self.others or self.method in self.others:
             problems.append("'others' must name at least one method, and not 'method' itself")
         if self.kind == "gain_about" and len(self.others) != 1:
@@ -75,13 +76,13 @@ class Claim:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """All that it compares, its own first."""
+        """All methods that it compares, its own first."""
         return (self.method, *self.others)
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A dataset of the embedded suite: the paper's that it stands for, and its own title."""
+    """A dataset of the embedded suite: the dataset of the paper that it mirrors, and its own title."""
 
     paper: str
     title: str
@@ -95,7 +96,7 @@ def real_datasets() -> dict[str, str]:
 
 @functools.cache
 def mirrors() -> dict[str, Mirror]:
-    """The datasets of the embedded suite."""
+    """Dataset of the embedded suite to the dataset that it mirrors."""
     entries = read_yaml(DATA / "synthetic" / "catalog.yaml")
     return {name: Mirror(entry["mirrors"], entry["title"]) for name, entry in entries.items() if "mirrors" in entry}
 
@@ -104,7 +105,7 @@ def load_claims(path: Path = SHEET) -> list[Claim]:
     """The claims of a YAML file.
 
     Raises:
-        ConfigError: unknown kinds and keys, fields that a kind lacks or does not use; all in one message.
+        ConfigError: unknown kinds and keys, missing fields, fields that a kind does not use; all in one message.
     """
     claims, problems = [], []
     for name, raw in read_yaml(path).items():

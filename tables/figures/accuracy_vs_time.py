@@ -1,4 +1,4 @@
-"""Accuracy against training time: one panel a protocol, one mark a method."""
+"""Plot accuracy against training time: one panel per protocol, one marker per method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,26 +15,27 @@ from tables.figures.drawing import (
     WIDTH,
     Drawing,
     add_legend,
-    caption_of,
     datasets_of,
+    describe_average,
+    describe_missing,
     line_style,
-    missing_from,
+    make_caption,
     new_figure,
-    over_shared,
     shared_datasets,
 )
+from tables.rendering.options import TableOptions
 
 TITLES = {"base2new": "Base-to-new", "few_shot": "Few-shot", "cross_dataset": "Cross-dataset",
           "domain_generalization": "Domain generalization"}  # fmt: skip
 READING = (
-    "Training seconds of one run, the mean over datasets and seeds, on a logarithmic axis; seeds that trained in "
-    "lockstep share their time. Upper left is better. The dashed line is CLIP without training."
+    "Training seconds of one run, the mean over datasets and seeds, on a logarithmic axis; seeds that were trained "
+    "together share their time equally. Upper left is better. The dashed line is CLIP without training."
 )
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One protocol: what its vertical axis is, each method's accuracy, and the seconds of those that train."""
+    """One protocol: its vertical axis, the accuracy of each method, and the seconds of methods that train."""
 
     protocol: str
     measure: str
@@ -42,8 +43,8 @@ class Panel:
     seconds: Mapping[str, float]
 
 
-def draw(groups: Mapping[str, Sequence[RunRecord]], *, titles: Mapping[str, str], note: str) -> list[Drawing]:
-    """The figure `accuracy_seconds`, where the records of some protocol hold training times.
+def draw(groups: Mapping[str, Sequence[RunRecord]], options: TableOptions) -> list[Drawing]:
+    """The figure `accuracy_seconds`; no figure if no protocol has training times.
 
     Args:
         groups: protocol to its records.
@@ -56,21 +57,21 @@ def draw(groups: Mapping[str, Sequence[RunRecord]], *, titles: Mapping[str, str]
     for panel in timed:
         without = [method_title(m) for m in in_order(panel.accuracy) if m not in panel.seconds and m != "zero_shot"]
         parts += [f"{TITLES[panel.protocol]}: no training time of {', '.join(without)}."] if without else []
-        if panel.protocol in ("base2new", "few_shot") and (said := over_shared(groups[panel.protocol], titles)):
-            parts.append(f"{TITLES[panel.protocol]}: {said[0].lower()}{said[1:]}")
+        if panel.protocol in ("base2new", "few_shot") and (text := describe_average(groups[panel.protocol], options)):
+            parts.append(f"{TITLES[panel.protocol]}: {text[0].lower()}{text[1:]}")
     drawn = {panel.protocol: groups[panel.protocol] for panel in timed}
     records = [record for own in drawn.values() for record in own]
     parts.append(f"Trained on {' and '.join(sorted({_machine(r) for r in records if r.training}))}.")
-    lacking = {TITLES[protocol]: missing_from(own, titles) for protocol, own in drawn.items()}
-    missing = " ".join(f"{title}: {said[0].lower()}{said[1:]}" for title, said in lacking.items() if said)
-    caption = caption_of(
-        "Accuracy against training time.", records, reading=" ".join(parts), missing=missing, note=note
+    absent = {TITLES[protocol]: describe_missing(own, options) for protocol, own in drawn.items()}
+    missing = " ".join(f"{title}: {text[0].lower()}{text[1:]}" for title, text in absent.items() if text)
+    caption = make_caption(
+        "Accuracy against training time.", records, reading=" ".join(parts), missing=missing, note=options.note
     )
-    return [Drawing("accuracy_seconds", caption, lambda: _paint(timed))]
+    return [Drawing("accuracy_seconds", caption, lambda: _plot(timed))]
 
 
 def panels_of(protocol: str, records: Sequence[RunRecord]) -> list[Panel]:
-    """The panel of a protocol; several for a transfer with several sources; none where nothing can be averaged."""
+    """The panel of a protocol; one per source for a transfer; none without a dataset that all methods have."""
     if protocol in targets.HEADS:
         panels = []
         for source in datasets_of(records):
@@ -101,7 +102,7 @@ def panels_of(protocol: str, records: Sequence[RunRecord]) -> list[Panel]:
 
 
 def _seconds(records: Sequence[RunRecord], datasets: Sequence[str]) -> dict[str, float]:
-    """Method to the mean of its runs on these datasets; a run that trained without a recorded time counts for none."""
+    """Method to the mean seconds of its runs on these datasets; runs without a recorded time are left out."""
     times: dict[str, list[float]] = {}
     for record in records:
         seconds = record.training.get("seconds")
@@ -111,14 +112,14 @@ def _seconds(records: Sequence[RunRecord], datasets: Sequence[str]) -> dict[str,
 
 
 def _machine(record: RunRecord) -> str:
-    """The device; of a CPU its name too."""
+    """The device; for a CPU also its name."""
     device, machine = record.provenance.get("device"), record.provenance.get("machine") or {}
     if device == "cpu" and machine.get("processor"):
         return f"CPU ({machine['processor']})"
     return str(device or "an unknown device")
 
 
-def _paint(panels: Sequence[Panel]) -> Figure:
+def _plot(panels: Sequence[Panel]) -> Figure:
     methods = in_order({method for panel in panels for method in panel.accuracy})
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -148,4 +149,4 @@ def _panel(axes: Axes, panel: Panel, methods: Sequence[str]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12, y=0.15)
-    axes.set(xlabel="training seconds a run", ylabel=panel.measure, title=TITLES[panel.protocol])
+    axes.set(xlabel="training seconds per run", ylabel=panel.measure, title=TITLES[panel.protocol])

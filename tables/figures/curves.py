@@ -1,4 +1,4 @@
-"""Few-shot curves: accuracy against training images a class, the average of the datasets first."""
+"""Plot few-shot curves: accuracy against training images per class, the average over datasets first."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,21 +8,21 @@ from matplotlib.figure import Figure
 
 from benchmark.records.metrics import mean
 from benchmark.records.record import RunRecord
-from tables.aggregate import Value, in_order, method_title, values_over_seeds, without_learning
+from tables.aggregate import AVERAGE, Value, in_order, method_title, untrained_methods, values_over_seeds
 from tables.figures.drawing import (
     Drawing,
+    accuracies_of,
     add_legend,
-    caption_of,
-    cells_of,
     datasets_of,
+    describe_average,
+    describe_missing,
     line_style,
-    missing_from,
+    make_caption,
     new_figure,
-    over_shared,
     shared_datasets,
 )
+from tables.rendering.options import TableOptions
 
-AVERAGE = "average"
 COLUMNS = 4
 PANEL_HEIGHT = 1.45  # inches
 READING = (
@@ -33,21 +33,21 @@ READING = (
 Curves = Mapping[tuple[str, str], Mapping[int, Value]]
 
 
-def draw(records: Sequence[RunRecord], *, titles: Mapping[str, str], note: str) -> list[Drawing]:
-    """The figure `few_shot`: a panel for the average, where there are several datasets, and one for each."""
-    reading, missing = f"{READING} {over_shared(records, titles)}", missing_from(records, titles)
-    caption = caption_of("Few-shot learning.", records, reading=reading, missing=missing, note=note)
-    return [Drawing("few_shot", caption, lambda: _paint(records, titles))]
+def draw(records: Sequence[RunRecord], options: TableOptions) -> list[Drawing]:
+    """The figure `few_shot`: a panel for the average, if there are several datasets, and one per dataset."""
+    reading, missing = f"{READING} {describe_average(records, options)}", describe_missing(records, options)
+    caption = make_caption("Few-shot learning.", records, reading=reading, missing=missing, note=options.note)
+    return [Drawing("few_shot", caption, lambda: _plot(records, options))]
 
 
 def curves_of(records: Sequence[RunRecord]) -> Curves:
-    """(method, dataset or AVERAGE) to its value at each number of shots.
+    """(method, dataset or AVERAGE) to value by number of shots.
 
-    The average of a seed runs over the datasets that every method has, and its spread is over the seeds that all of
-    these have; where no seed has all of them, it is that of the means, without a spread.
+    The average is over the datasets that every method has, its deviation over the seeds that all of these have; if
+    there is no such seed, the average has no deviation.
     """
     shared, curves = shared_datasets(records), {}
-    cells = {(method, name, shots): by_seed for (method, name, _, shots), by_seed in cells_of(records).items()}
+    cells = {(method, name, shots): by_seed for (method, name, _, shots), by_seed in accuracies_of(records).items()}
     for (method, name, shots), by_seed in cells.items():
         curves.setdefault((method, name), {})[shots] = values_over_seeds(list(by_seed.values()), len(by_seed))
     for method, shots in sorted({(method, shots) for method, _, shots in cells}) if shared else []:
@@ -60,10 +60,10 @@ def curves_of(records: Sequence[RunRecord]) -> Curves:
     return curves
 
 
-def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
+def _plot(records: Sequence[RunRecord], options: TableOptions) -> Figure:
     curves = curves_of(records)
     datasets, methods = datasets_of(records), in_order(record.spec.method for record in records)
-    untrained = without_learning(records)
+    untrained = untrained_methods(records)
     shots = sorted({record.spec.shots for record in records})
     panels = [*([AVERAGE] if len(datasets) > 1 and shared_datasets(records) else []), *datasets]
     columns = min(COLUMNS, len(panels))
@@ -72,10 +72,7 @@ def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _panel(axes, {method: curves.get((method, panel), {}) for method in methods}, untrained)
-        if panel == AVERAGE:
-            axes.set_title("Average", weight="bold")
-        else:
-            axes.set_title(titles.get(panel, panel))
+        axes.set_title(options.title_of(panel), **({"weight": "bold"} if panel == AVERAGE else {}))
         axes.set_xscale("log", base=2)
         axes.set_xticks(shots, [str(k) for k in shots])
         axes.minorticks_off()
@@ -92,7 +89,7 @@ def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
 
 
 def _panel(axes: Axes, curves: Mapping[str, Mapping[int, Value]], untrained: set[str]) -> None:
-    """One dataset's curves; an empty curve still stands in the legend, which is the first panel's."""
+    """Plot the curves of one dataset; empty curves too, since the legend is that of the first panel."""
     for method, values in curves.items():
         look = line_style(method, curves)
         if method in untrained:

@@ -1,62 +1,59 @@
-"""Figures from records: few-shot curves, base-to-new charts, transfer, accuracy against training time."""
+"""Draw figures from records: few-shot curves, base-to-new charts, transfer, accuracy against training time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.common.files import write_whole
 from benchmark.records.record import RunRecord
-from tables.aggregate import TRANSFERS, check_alike, check_comparable
-from tables.figures import accuracy_vs_time as seconds
-from tables.figures import curves, gains, targets
+from tables.aggregate import TRANSFERS, check_comparable, check_same_setup
+from tables.figures import accuracy_vs_time, curves, gains, targets
 from tables.figures.drawing import Drawing
+from tables.rendering.options import DEFAULTS, TableOptions
 
-PAINTERS = {"base2new": gains.draw, "few_shot": curves.draw, "cross_dataset": targets.draw,
+FIGURES = {"base2new": gains.draw, "few_shot": curves.draw, "cross_dataset": targets.draw,
             "domain_generalization": targets.draw}  # fmt: skip
 FORMATS = ("svg", "png")
 
 
-def draw(records: Sequence[RunRecord], *, titles: Mapping[str, str] | None = None, note: str = "") -> list[Drawing]:
-    """What the records of one suite allow, protocol by protocol; none for no records.
+def draw(records: Sequence[RunRecord], options: TableOptions = DEFAULTS) -> list[Drawing]:
+    """The figures of the records of one suite, by protocol; empty for no records.
 
-    A Drawing has `.name`, `.caption`, `.svg()` (text) and `.png()` (bytes); nothing is rendered before one of them is
-    called. The caption belongs beside the picture, or into it with `captioned=True`; it says what is missing.
+    A Drawing is rendered by `.svg()` (text) and `.png()` (bytes). Its caption, which names what is missing, belongs
+    next to the figure, or inside it with `captioned=True`.
 
     Args:
-        records: any mix of protocols; datasets are drawn in the order in which they are first named.
-        titles: dataset to its name in the figures.
-        note: the suite's, for each caption.
+        records: any mix of protocols; datasets are drawn in the order of their first record.
+        options: titles of datasets, and the note of each caption.
     Raises:
-        RecordError: records that were not measured alike, or one run twice.
+        RecordError: records that are not comparable, or two of one run.
     """
-    check_alike(records)
-    groups: dict[str, list[RunRecord]] = {name: [] for name in PAINTERS}
+    check_same_setup(records)
+    groups: dict[str, list[RunRecord]] = {name: [] for name in FIGURES}
     for record in records:
         if record.spec.protocol in groups:
             groups[record.spec.protocol].append(record)
     groups = {protocol: own for protocol, own in groups.items() if own}
-    for own in groups.values():  # two sources are two figures
+    for own in groups.values():  # each source has its own figure
         for source in {record.spec.dataset for record in own} if own[0].spec.protocol in TRANSFERS else {None}:
             check_comparable([record for record in own if source in (None, record.spec.dataset)])
-    context = {"titles": titles or {}, "note": note}
-    drawings = [drawing for protocol, own in groups.items() for drawing in PAINTERS[protocol](own, **context)]
-    return [*drawings, *seconds.draw(groups, **context)]
+    drawings = [drawing for protocol, own in groups.items() for drawing in FIGURES[protocol](own, options)]
+    return [*drawings, *accuracy_vs_time.draw(groups, options)]
 
 
 def write(
     records: Sequence[RunRecord],
     out: Path,
+    options: TableOptions = DEFAULTS,
     *,
-    titles: Mapping[str, str] | None = None,
-    note: str = "",
     formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
-    """Draw into `out`/figures/<name>.svg and .png, captions inside; each file whole or not at all.
+    """Write `out`/figures/<name>.svg and .png with their captions inside, each atomically.
 
     Raises:
         RecordError: as `draw`, or a file that cannot be written.
     """
     paths = []
-    for drawing in draw(records, titles=titles, note=note):
+    for drawing in draw(records, options):
         for kind in formats:
             content = drawing.svg(captioned=True).encode() if kind == "svg" else drawing.png(captioned=True)
             paths.append(Path(out) / "figures" / f"{drawing.name}.{kind}")

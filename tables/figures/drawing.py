@@ -1,4 +1,4 @@
-"""What all figures share: numbers by seed, marks that stay apart in grey, captions, and the same bytes each time."""
+"""Define what all figures share: accuracies by seed, styles of methods, captions and reproducible rendering."""
 
 import io
 import math
@@ -6,49 +6,58 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib import style
+from matplotlib import style as matplotlib_style
 from matplotlib.figure import Figure
 
 from benchmark.records.metrics import accuracy_percent
 from benchmark.records.record import RunRecord
-from tables.aggregate import METHOD_ORDER, commits, in_order, loaded_note, method_title, method_titles, without_learning
+from tables.aggregate import (
+    METHOD_ORDER,
+    commits,
+    in_order,
+    loaded_note,
+    method_title,
+    method_titles,
+    untrained_methods,
+)
+from tables.rendering.options import TableOptions
 
-WIDTH = 7.0  # inches: a text block of two columns, so that text prints at the size given here
+WIDTH = 7.0  # inches; the text width of a two-column page, so that fonts keep their sizes in print
 CAPTION_SIZE = 6.0  # points
-NAMED_GAPS = 4  # datasets with missing runs that a caption names for a method; of more it gives the number
+NAMED_GAPS = 4  # most datasets with missing runs that a caption names per method; else it gives their number
 STYLE = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7, "axes.titlesize": 7.5,
     "axes.labelsize": 7, "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.fontsize": 7, "axes.linewidth": 0.6,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
     "grid.color": "#e2e2e2", "grid.linewidth": 0.5, "lines.linewidth": 1.1, "lines.markersize": 4,
     "legend.frameon": False, "legend.handlelength": 2.8, "hatch.linewidth": 0.5, "savefig.dpi": 200,
-    "svg.fonttype": "none",  # text stays text
-    "text.parse_math": False,  # a name with two dollar signs is a name
+    "svg.fonttype": "none",  # keep text as text
+    "text.parse_math": False,  # names may contain dollar signs
 }  # fmt: skip
 
 Cells = Mapping[tuple[str, str, str, int], Mapping[int, float]]
 
 
 @dataclass(frozen=True)
-class Mark:
-    """How a method looks in every figure: apart from the others by colour, by grey level, by shape and by line."""
+class MethodStyle:
+    """The look of a method in every figure; color, gray level, marker and line each distinguish it from others."""
 
-    colour: str
+    color: str
     shape: str
     line: object
 
 
 # From black to light: CIE lightness 0, 24, 38, 52, 64, 73.
-MARKS = {
-    "zero_shot": Mark("#000000", "x", (0, (4, 2))),
-    "coop": Mark("#2a2f7f", "o", "-"),
-    "copl": Mark("#b2182b", "D", "-"),
-    "cocoop": Mark("#3a7fc1", "s", (0, (5, 1))),
-    "kgcoop": Mark("#3fae7c", "^", (0, (3, 1, 1, 1))),
-    "prograd": Mark("#e6a63a", "v", (0, (1, 1))),
+STYLES = {
+    "zero_shot": MethodStyle("#000000", "x", (0, (4, 2))),
+    "coop": MethodStyle("#2a2f7f", "o", "-"),
+    "copl": MethodStyle("#b2182b", "D", "-"),
+    "cocoop": MethodStyle("#3a7fc1", "s", (0, (5, 1))),
+    "kgcoop": MethodStyle("#3fae7c", "^", (0, (3, 1, 1, 1))),
+    "prograd": MethodStyle("#e6a63a", "v", (0, (1, 1))),
 }
-# Those of other methods are hollow. The lists are of different lengths, so that no two of the first 30 look alike.
-OTHER_COLOURS = ("#7d3fb2", "#00838f", "#8a5a1c", "#d6408b", "#6b7a00", "#5d6d7e")
+# Other methods have hollow markers. The lists differ in length, so that the first 30 combinations are distinct.
+OTHER_COLORS = ("#7d3fb2", "#00838f", "#8a5a1c", "#d6408b", "#6b7a00", "#5d6d7e")
 OTHER_SHAPES = "P<>hpd*XH8"
 OTHER_LINES = ((0, (6, 1, 1, 1)), (0, (2, 1)), (0, (4, 1.5)), (0, (8, 1.5)), (0, (1, 1.5, 3, 1.5)))
 
@@ -59,27 +68,26 @@ class Drawing:
 
     Attributes:
         name: the stem of its files.
-        caption: one paragraph without markup: what is shown, from what, what is missing, the suite's note.
-        paint: makes the figure; called under the common style, for each file anew.
+        caption: one paragraph without markup.
+        plot: makes the figure; called under the common style, once per file.
     """
 
     name: str
     caption: str
-    paint: Callable[[], Figure]
+    plot: Callable[[], Figure]
 
     def svg(self, *, captioned: bool = False) -> str:
-        """An SVG document whose text is text; with the caption inside the picture where it must stand on its own."""
+        """An SVG document with text as text; `captioned` adds the caption below the figure."""
         return self._render("svg", {"Date": None, "Description": self.caption}, captioned).decode()
 
     def png(self, *, captioned: bool = False) -> bytes:
-        """A PNG at 200 dots an inch."""
+        """A PNG at 200 dots per inch."""
         return self._render("png", {"Description": self.caption}, captioned)
 
     def _render(self, kind: str, metadata: Mapping[str, str | None], captioned: bool) -> bytes:
-        # The salt makes the ids of an SVG a function of its content; the name keeps those of two figures apart where
-        # both stand in one page.
-        with style.context(["default", STYLE | {"svg.hashsalt": self.name}]):
-            figure = self.paint()
+        # The salt makes the ids of an SVG reproducible, and distinct for two figures of one page.
+        with matplotlib_style.context(["default", STYLE | {"svg.hashsalt": self.name}]):
+            figure = self.plot()
             if captioned:
                 _write_below(figure, self.caption)
             buffer = io.BytesIO()
@@ -88,21 +96,21 @@ class Drawing:
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure, in inches, that keeps its texts apart; it belongs to no window and no global state."""
+    """An empty figure with sizes in inches and constrained layout, independent of pyplot."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.06)
     return figure
 
 
 def add_legend(figure: Figure, entries: Mapping[str, object]) -> None:
-    """Titles and their lines above the panels, in as many rows as the width needs."""
+    """Add a legend above the panels, in as many rows as the width requires."""
     rows = math.ceil(len(entries) / max(1, int(figure.get_figwidth())))
     columns = math.ceil(len(entries) / rows)
     figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
 
 
 def _write_below(figure: Figure, caption: str) -> None:
-    """Add the caption under what is drawn, which keeps its size."""
+    """Add the caption below the panels, which keep their size."""
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(caption, int(width * 72 / (0.57 * CAPTION_SIZE)))
     margin = (1.35 * CAPTION_SIZE * len(lines) + 6) / 72
@@ -112,27 +120,27 @@ def _write_below(figure: Figure, caption: str) -> None:
     figure.text(0.01, 3 / 72 / (height + margin), "\n".join(lines), **below)
 
 
-def mark_of(method: str, methods: Iterable[str]) -> Mark:
-    """The mark of a method among those of a figure: of this repository's the same in every one, then of others."""
-    if method in MARKS:
-        return MARKS[method]
-    known = [name for name in in_order(method_titles()) if name not in MARKS]
-    place = [*known, *(name for name in in_order(methods) if name not in (*MARKS, *known))].index(method)
-    colour, shape, line = (each[place % len(each)] for each in (OTHER_COLOURS, OTHER_SHAPES, OTHER_LINES))
-    return Mark(colour, shape, line)
+def style_of(method: str, methods: Iterable[str]) -> MethodStyle:
+    """The style of a method; that of a plugin depends on the other methods of the figure."""
+    if method in STYLES:
+        return STYLES[method]
+    known = [name for name in in_order(method_titles()) if name not in STYLES]
+    index = [*known, *(name for name in in_order(methods) if name not in (*STYLES, *known))].index(method)
+    color, shape, line = (each[index % len(each)] for each in (OTHER_COLORS, OTHER_SHAPES, OTHER_LINES))
+    return MethodStyle(color, shape, line)
 
 
 def line_style(method: str, methods: Iterable[str]) -> dict[str, object]:
-    """The keywords that draw a method's curve or point, CoPL's on top of the others."""
-    mark, ours, hollow = mark_of(method, methods), method == "copl", method not in MARKS
-    edged = hollow or mark.shape == "x"
-    return {"color": mark.colour, "marker": mark.shape, "linestyle": mark.line, "linewidth": 1.6 if ours else 1.1,
-            "zorder": 4 if ours else 3, "markerfacecolor": "white" if hollow else mark.colour,
-            "markeredgecolor": mark.colour if edged else "white", "markeredgewidth": 1.0 if edged else 0.4}  # fmt: skip
+    """Keyword arguments of matplotlib for the curve or point of a method; CoPL is on top."""
+    style, ours, hollow = style_of(method, methods), method == "copl", method not in STYLES
+    edged = hollow or style.shape == "x"
+    return {"color": style.color, "marker": style.shape, "linestyle": style.line, "linewidth": 1.6 if ours else 1.1,
+            "zorder": 4 if ours else 3, "markerfacecolor": "white" if hollow else style.color,
+            "markeredgecolor": style.color if edged else "white", "markeredgewidth": 1.0 if edged else 0.4}  # fmt: skip
 
 
-def cells_of(records: Iterable[RunRecord]) -> Cells:
-    """(method, dataset, class set, shots) to each seed's accuracy in percent."""
+def accuracies_of(records: Iterable[RunRecord]) -> Cells:
+    """(method, dataset, class set, shots) to accuracy in percent by seed."""
     cells: dict[tuple[str, str, str, int], dict[int, float]] = {}
     for record in records:
         spec = record.spec
@@ -143,30 +151,30 @@ def cells_of(records: Iterable[RunRecord]) -> Cells:
 
 
 def datasets_of(records: Iterable[RunRecord]) -> list[str]:
-    """In the order in which records name them."""
+    """Datasets in the order of their first record."""
     return list(dict.fromkeys(record.spec.dataset for record in records))
 
 
 def shared_datasets(records: Sequence[RunRecord]) -> list[str]:
-    """Those on which every method has a run at every number of shots that it has anywhere: what averages run over."""
+    """The datasets of averages: those on which each method has a run at every number of shots that it has anywhere."""
     runs = {(record.spec.method, record.spec.dataset, record.spec.shots) for record in records}
     wanted = {(method, shots) for method, _, shots in runs}
     return [name for name in datasets_of(records) if all((m, name, k) in runs for m, k in wanted)]
 
 
-def over_shared(records: Sequence[RunRecord], titles: Mapping[str, str]) -> str:
-    """The sentence that says what averages run over."""
+def describe_average(records: Sequence[RunRecord], options: TableOptions) -> str:
+    """The sentence that names the datasets of averages."""
     datasets, shared = datasets_of(records), shared_datasets(records)
     if len(shared) == len(datasets):
-        return f"Averages run over all {len(datasets)} datasets." if len(datasets) > 1 else ""
+        return f"Averages are over all {len(datasets)} datasets." if len(datasets) > 1 else ""
     if not shared:
         return "No dataset was measured with every method, so there is no average."
-    left_out = ", ".join(titles.get(name, name) for name in datasets if name not in shared)
-    return f"Averages run over the {len(shared)} of {len(datasets)} datasets that every method has, without {left_out}."
+    left_out = ", ".join(options.title_of(name) for name in datasets if name not in shared)
+    return f"Averages are over the {len(shared)} of {len(datasets)} datasets that every method has, without {left_out}."
 
 
-def caption_of(head: str, records: Sequence[RunRecord], *, reading: str, missing: str, note: str) -> str:
-    """One paragraph: the head, how it was measured, how to read it, what is missing, the suite's note."""
+def make_caption(head: str, records: Sequence[RunRecord], *, reading: str, missing: str, note: str) -> str:
+    """One paragraph: the head, how it was measured, how to read it, what is missing, the note of the suite."""
     first = records[0].spec
     shots, seeds = (sorted({getattr(record.spec, name) for record in records}) for name in ("shots", "seed"))
     measured = (
@@ -177,33 +185,33 @@ def caption_of(head: str, records: Sequence[RunRecord], *, reading: str, missing
     return " ".join(part.strip() for part in (head, measured, loaded_note(records), reading, missing, note) if part)
 
 
-def missing_from(
-    records: Sequence[RunRecord], titles: Mapping[str, str], *, wanted: Iterable[str] = METHOD_ORDER
+def describe_missing(
+    records: Sequence[RunRecord], options: TableOptions, *, wanted: Iterable[str] = METHOD_ORDER
 ) -> str:
-    """What records of one protocol lack: wanted methods without any run, and runs that others of the methods have.
+    """Text about what is missing in records of one protocol: wanted methods without a run, and runs that others have.
 
-    A method that learns nothing gives the same answers with every seed and number of shots, so one run is all of it.
+    One run per dataset is complete for a method that learns nothing.
     """
     done: dict[tuple[str, str], set[tuple[int, int]]] = {}
     for record in records:
         spec = record.spec
         done.setdefault((spec.method, spec.dataset), set()).add((spec.shots, spec.seed))
-    untrained = without_learning(records)
+    untrained = untrained_methods(records)
     expected = {run for (method, _), runs in done.items() for run in runs if method not in untrained}
     methods, datasets = in_order({method for method, _ in done}), datasets_of(records)
     sentences = []
-    if absent := [method_title(method) for method in wanted if method not in methods]:
-        sentences.append(f"Not measured: {', '.join(absent)}.")
+    if unseen := [method_title(method) for method in wanted if method not in methods]:
+        sentences.append(f"Not measured: {', '.join(unseen)}.")
     gaps = []
     for method in methods:
-        whole = 1 if method in untrained else len(expected)
+        complete = 1 if method in untrained else len(expected)
         counts = {name: len(done.get((method, name), ())) for name in datasets}
-        lacking = {name: whole - count for name, count in counts.items() if count < whole}
-        if len(lacking) > NAMED_GAPS:
-            gaps.append(f"{method_title(method)} {sum(lacking.values())} runs on {len(lacking)} datasets")
+        absent = {name: complete - count for name, count in counts.items() if count < complete}
+        if len(absent) > NAMED_GAPS:
+            gaps.append(f"{method_title(method)} {sum(absent.values())} runs on {len(absent)} datasets")
             continue
-        for name, count in lacking.items():
-            gaps.append(f"{method_title(method)} {count} of {whole} runs on {titles.get(name, name)}")
+        for name, count in absent.items():
+            gaps.append(f"{method_title(method)} {count} of {complete} runs on {options.title_of(name)}")
     return " ".join([*sentences, *([f"Missing: {'; '.join(gaps)}."] if gaps else [])])
 
 

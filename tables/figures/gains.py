@@ -1,4 +1,4 @@
-"""Base-to-new figures: what CoPL gains on new classes, dataset by dataset, and base against new for every method."""
+"""Plot base-to-new figures: the gain of CoPL on new classes per dataset, and base against new for every method."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,86 +13,86 @@ from tables.aggregate import Value, in_order, method_title, values_over_seeds
 from tables.figures.drawing import (
     WIDTH,
     Drawing,
-    caption_of,
-    cells_of,
+    accuracies_of,
     datasets_of,
+    describe_average,
+    describe_missing,
     line_style,
-    missing_from,
+    make_caption,
     new_figure,
-    over_shared,
     shared_datasets,
 )
+from tables.rendering.options import TableOptions
 
 OURS, BASELINES = "copl", ("coop", "cocoop")  # the paper's chart
 GAIN_READING = (
-    "Accuracy on new classes, CoPL less the other method, in points; mean over the seeds that both have, whiskers are "
+    "Accuracy on new classes, CoPL minus the other method, in points; mean over the seeds that both have, whiskers are "
     "the sample standard deviation of the difference. Sorted; dark: CoPL is ahead, hatched: behind."
 )
 SCATTER_READING = (
-    "Each small mark is a dataset, the large one their mean; on the diagonal, new classes are recognised as well as "
-    "the base classes that were trained on, below it worse."
+    "Each small marker is a dataset, the large one their mean; below the diagonal, accuracy on new classes is lower "
+    "than on the base classes of the training."
 )
 
 
-def draw(records: Sequence[RunRecord], *, titles: Mapping[str, str], note: str) -> list[Drawing]:
-    """The figures `base2new_gain`, where CoPL and one of the methods it is compared with were measured, and
-    `base2new_scatter`, whose caption says so where they were not."""
+def draw(records: Sequence[RunRecord], options: TableOptions) -> list[Drawing]:
+    """The figures `base2new_gain`, if there are runs of CoPL and of a baseline, and `base2new_scatter`."""
     measured = {record.spec.method for record in records}
     baselines = [name for name in BASELINES if name in measured and OURS in measured]
     drawings = []
     if baselines:
-        reading = f"{GAIN_READING} {_average_reading(records, baselines, titles)}"
+        reading = f"{GAIN_READING} {_average_reading(records, baselines, options)}"
         compared = [record for record in records if record.spec.method in (OURS, *BASELINES)]
         head = f"Gain of CoPL on new classes over {' and '.join(map(method_title, baselines))}."
-        missing = missing_from(compared, titles, wanted=(OURS, *BASELINES))
-        caption = caption_of(head, compared, reading=reading, missing=missing, note=note)
-        drawings.append(Drawing("base2new_gain", caption, lambda: _paint_gains(compared, baselines, titles)))
-    reading = f"{SCATTER_READING} {over_shared(records, titles)}"
+        missing = describe_missing(compared, options, wanted=(OURS, *BASELINES))
+        caption = make_caption(head, compared, reading=reading, missing=missing, note=options.note)
+        drawings.append(Drawing("base2new_gain", caption, lambda: _plot_gains(compared, baselines, options)))
+    reading = f"{SCATTER_READING} {describe_average(records, options)}"
     if not baselines:
-        reading += " There is no chart of CoPL's gain: it takes runs of CoPL and of CoOp or CoCoOp."
-    head, missing = "Base against new classes, accuracy in percent.", missing_from(records, titles)
-    caption = caption_of(head, records, reading=reading, missing=missing, note=note)
-    return [*drawings, Drawing("base2new_scatter", caption, lambda: _paint_scatter(records))]
+        reading += " There is no chart of CoPL's gain: it needs runs of CoPL and of CoOp or CoCoOp."
+    head, missing = "Base against new classes, accuracy in percent.", describe_missing(records, options)
+    caption = make_caption(head, records, reading=reading, missing=missing, note=options.note)
+    return [*drawings, Drawing("base2new_scatter", caption, lambda: _plot_scatter(records))]
 
 
 def gains_over(records: Sequence[RunRecord], baseline: str) -> dict[str, Value]:
-    """Dataset to CoPL's gain on new classes, paired by seed; datasets without a common seed are left out."""
-    cells = {key[:3]: by_seed for key, by_seed in cells_of(records).items()}
+    """Dataset to the gain of CoPL on new classes, paired by seed; datasets without a common seed are left out."""
+    cells = {key[:3]: by_seed for key, by_seed in accuracies_of(records).items()}
     gains = {}
     for name in datasets_of(records):
-        ours, theirs = (cells.get((method, name, "new"), {}) for method in (OURS, baseline))
-        if seeds := sorted(ours.keys() & theirs.keys()):
-            gains[name] = values_over_seeds([ours[seed] - theirs[seed] for seed in seeds], len(ours))
+        own, other = (cells.get((method, name, "new"), {}) for method in (OURS, baseline))
+        if seeds := sorted(own.keys() & other.keys()):
+            gains[name] = values_over_seeds([own[seed] - other[seed] for seed in seeds], len(own))
     return gains
 
 
 def points_of(records: Sequence[RunRecord]) -> dict[str, dict[str, tuple[float, float]]]:
     """Method to dataset to its mean accuracy on base and on new classes."""
     points: dict[str, dict[str, tuple[float, float]]] = {}
-    cells = {key[:3]: by_seed for key, by_seed in cells_of(records).items()}
+    cells = {key[:3]: by_seed for key, by_seed in accuracies_of(records).items()}
     for method, name, _ in cells:
         base, new = (mean(list(cells[method, name, half].values())) for half in ("base", "new"))
         points.setdefault(method, {})[name] = (base, new)
     return points
 
 
-def _average_reading(records: Sequence[RunRecord], baselines: Sequence[str], titles: Mapping[str, str]) -> str:
-    """What the average bars run over, said only where it is not all datasets."""
+def _average_reading(records: Sequence[RunRecord], baselines: Sequence[str], options: TableOptions) -> str:
+    """The sentence on datasets that the average bars leave out; "" if there are none."""
     datasets, parts = datasets_of(records), []
     for baseline in baselines:
-        left_out = [titles.get(name, name) for name in datasets if name not in gains_over(records, baseline)]
+        left_out = [options.title_of(name) for name in datasets if name not in gains_over(records, baseline)]
         if left_out:
-            parts.append(f"Over {method_title(baseline)} there is no common run on {', '.join(left_out)}.")
+            parts.append(f"{method_title(baseline)} and CoPL have no common run on {', '.join(left_out)}.")
     return " ".join(parts)
 
 
-def _paint_gains(records: Sequence[RunRecord], baselines: Sequence[str], titles: Mapping[str, str]) -> Figure:
+def _plot_gains(records: Sequence[RunRecord], baselines: Sequence[str], options: TableOptions) -> Figure:
     rows = max(len(gains_over(records, baseline)) for baseline in baselines) + 1
     figure = new_figure(0.5 + 0.19 * rows, WIDTH if len(baselines) > 1 else WIDTH / 2)
     figure.get_layout_engine().set(w_pad=0.12)
     for axes, baseline in zip(figure.subplots(1, len(baselines), squeeze=False).flat, baselines, strict=True):
         gains = gains_over(records, baseline)
-        bars = {titles.get(name, name): (gain.mean, gain.std or 0.0) for name, gain in gains.items()}
+        bars = {options.title_of(name): (gain.mean, gain.std or 0.0) for name, gain in gains.items()}
         if len(gains) > 1:
             bars["Average"] = (mean([gain.mean for gain in gains.values()]), 0.0)
         _bars(axes, dict(sorted(bars.items(), key=lambda bar: bar[1][0])))
@@ -102,7 +102,7 @@ def _paint_gains(records: Sequence[RunRecord], baselines: Sequence[str], titles:
 
 
 def _bars(axes: Axes, bars: Mapping[str, tuple[float, float]]) -> None:
-    """Horizontal bars, the last on top; the average has a thick edge, and each number stands at the right."""
+    """Draw horizontal bars, the last on top, with their numbers at the right; the average has a thick edge."""
     for place, (name, (gain, spread)) in enumerate(bars.items()):
         look = {"facecolor": "#444444"} if gain >= 0 else {"facecolor": "white", "hatch": "//////"}
         edge = 1.4 if name == "Average" else 0.6
@@ -121,7 +121,7 @@ def _bars(axes: Axes, bars: Mapping[str, tuple[float, float]]) -> None:
     numbers.spines["right"].set_visible(False)
 
 
-def _paint_scatter(records: Sequence[RunRecord]) -> Figure:
+def _plot_scatter(records: Sequence[RunRecord]) -> Figure:
     points, shared = points_of(records), shared_datasets(records)
     methods = in_order(points)
     widest = 3 if len(methods) <= 6 else 4

@@ -1,6 +1,6 @@
-"""Transfer figures: accuracy on the source and on each target, one row a dataset, one mark a method."""
+"""Plot transfer figures: accuracy on the source and each target, one row per dataset, one marker per method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
@@ -9,45 +9,46 @@ from benchmark.records.record import RunRecord
 from tables.aggregate import Value, in_order, method_title, values_over_seeds
 from tables.figures.drawing import (
     Drawing,
+    accuracies_of,
     add_legend,
-    caption_of,
-    cells_of,
     datasets_of,
+    describe_missing,
     line_style,
-    missing_from,
+    make_caption,
     new_figure,
 )
+from tables.rendering.options import TableOptions
 
 HEADS = {"cross_dataset": "Cross-dataset transfer", "domain_generalization": "Domain generalization"}
 AVERAGE = "average of targets"
 ZERO = "zero_shot"
 READING = (
-    "Mean over seeds; error bars are the sample standard deviation over seeds. Where CLIP without training was "
-    "measured, the axis is a method's accuracy less CLIP's, and CLIP's stands beside the dataset."
+    "Mean over seeds; error bars are the sample standard deviation over seeds. If CLIP without training was "
+    "measured, the axis is the accuracy minus that of CLIP, which is given with the name of the dataset."
 )
 
 
-def draw(records: Sequence[RunRecord], *, titles: Mapping[str, str], note: str) -> list[Drawing]:
-    """A figure for each source: named after the protocol, and after the source too where there are several."""
+def draw(records: Sequence[RunRecord], options: TableOptions) -> list[Drawing]:
+    """One figure per source, named after the protocol, and after the source too if there are several."""
     protocol, sources = records[0].spec.protocol, datasets_of(records)
     drawings = []
     for source in sources:
         own = [record for record in records if record.spec.dataset == source]
-        head = f"{HEADS[protocol]}: trained on {titles.get(source, source)}, scored on all."
-        caption = caption_of(head, own, reading=READING, missing=missing_from(own, titles), note=note)
+        head = f"{HEADS[protocol]}: trained on {options.title_of(source)}, scored on all."
+        caption = make_caption(head, own, reading=READING, missing=describe_missing(own, options), note=options.note)
         name = protocol if len(sources) == 1 else f"{protocol}_{source}"
-        drawings.append(Drawing(name, caption, lambda own=own: _paint(own, titles)))
+        drawings.append(Drawing(name, caption, lambda own=own: _plot(own, options)))
     return drawings
 
 
 def rows_of(records: Sequence[RunRecord]) -> dict[str, dict[str, Value]]:
-    """Of one source: source, targets, then AVERAGE, each with every method's value.
+    """For records of one source: source, targets, then AVERAGE, to value by method.
 
-    The average of a method stands only where it has all targets.
+    AVERAGE has only methods with all targets.
     """
     source, rows = records[0].spec.dataset, {}
     scored = list(dict.fromkeys(name for record in records for name in record.scores))
-    cells = cells_of(records)
+    cells = accuracies_of(records)
     for name in sorted(scored, key=lambda name: name != source):
         rows[name] = {
             method: values_over_seeds(list(by_seed.values()), len(by_seed))
@@ -60,13 +61,13 @@ def rows_of(records: Sequence[RunRecord]) -> dict[str, dict[str, Value]]:
         for method in rows[source]:
             own = [record for record in records if record.spec.method == method]
             if all(record.scores.keys() >= set(targets) for record in own):
-                by_seed = cells_of(own)
+                by_seed = accuracies_of(own)
                 each = [mean([by_seed[method, source, t, r.spec.shots][r.spec.seed] for t in targets]) for r in own]
                 rows[AVERAGE][method] = values_over_seeds(each, len(each))
     return rows
 
 
-def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
+def _plot(records: Sequence[RunRecord], options: TableOptions) -> Figure:
     rows, source = rows_of(records), records[0].spec.dataset
     methods = in_order(record.spec.method for record in records)
     origin = {name: values[ZERO].mean for name, values in rows.items() if ZERO in values}
@@ -75,12 +76,12 @@ def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
     figure = new_figure(0.9 + max(0.42, 0.07 * len(drawn)) * len(rows))
     axes = figure.subplots()
     for place, method in enumerate(drawn):
-        shift = 0.7 * ((place + 0.5) / len(drawn) - 0.5)  # methods of a row stand below one another
-        there = [(number, name, rows[name][method]) for number, name in enumerate(rows) if method in rows[name]]
+        shift = 0.7 * ((place + 0.5) / len(drawn) - 0.5)  # methods of a row are below one another
+        present = [(number, name, rows[name][method]) for number, name in enumerate(rows) if method in rows[name]]
         axes.errorbar(
-            [value.mean - (origin[name] if relative else 0.0) for _, name, value in there],
-            [number + shift for number, _, _ in there],
-            xerr=[value.std or 0.0 for _, _, value in there], label=method_title(method), elinewidth=0.7, capsize=1.5,
+            [value.mean - (origin[name] if relative else 0.0) for _, name, value in present],
+            [number + shift for number, _, _ in present],
+            xerr=[value.std or 0.0 for _, _, value in present], label=method_title(method), elinewidth=0.7, capsize=1.5,
             capthick=0.7, **line_style(method, methods) | {"linestyle": "none"},
         )  # fmt: skip
     for number in range(1, len(rows)):
@@ -88,7 +89,7 @@ def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
     if relative:
         axes.axvline(0, **line_style(ZERO, methods) | {"marker": "", "label": method_title(ZERO)})
     labels = [
-        titles.get(name, name)
+        options.title_of(name)
         + (" (source)" if name == source else "")
         + (f"\n{method_title(ZERO)} {origin[name]:.1f}" if relative else "")
         for name in rows
@@ -97,7 +98,7 @@ def _paint(records: Sequence[RunRecord], titles: Mapping[str, str]) -> Figure:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
-    axes.set_xlabel("accuracy less zero-shot CLIP's (points)" if relative else "accuracy (%)")
+    axes.set_xlabel("accuracy minus that of zero-shot CLIP (points)" if relative else "accuracy (%)")
     handles, labels = axes.get_legend_handles_labels()
     add_legend(figure, dict(zip(labels, handles, strict=True)))
     return figure

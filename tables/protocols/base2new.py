@@ -1,4 +1,4 @@
-"""The base-to-new table: datasets by rows with their average first, base, new and H of every method by columns."""
+"""Make the base-to-new table: a row per dataset, the columns base, new and H per method."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ EXPLAINED = (
 
 
 def make_sheet_of_halves(records: Sequence[RunRecord], specs: Sequence[RunSpec]) -> Sheet:
-    """Base and new as measured, and H of both. The spread of H is that of each seed's own."""
+    """Base and new as measured, and their harmonic mean H; the deviation of H is over the H of each seed."""
     datasets = list(dict.fromkeys(spec.dataset for spec in specs))
     sheet = make_sheet(
         seeds_of(records, _place),
@@ -56,6 +56,6 @@ TABLE = Table(
     place=_place,
     sheet=make_sheet_of_halves,
     arrange=lambda sheet, cell, heading: [datasets_by_rows(sheet, cell, heading)],
-    figures=lambda spec, sheet: published_base2new(spec),
+    published=lambda spec, sheet: published_base2new(spec),
 )
 grids = TABLE.grids

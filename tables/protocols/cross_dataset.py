@@ -1,4 +1,4 @@
-"""The transfer tables: methods by rows; the source, the other datasets and their average by columns."""
+"""Make the transfer tables: a row per method, a column each for the source, the targets and their average."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ EXPLAINED = (
 
 
 def transfer_table(protocol: str, title: str) -> Table:
-    """The table of a protocol that trains on one dataset and scores others too."""
+    """The table of a protocol that trains on one dataset and also scores others."""
     return Table(
         protocol=protocol,
         title=title,
@@ -28,14 +28,14 @@ def transfer_table(protocol: str, title: str) -> Table:
         place=_place,
         sheet=make_sheet_of_targets,
         arrange=_arrange,
-        figures=lambda spec, sheet: published_transfer(spec),
+        published=lambda spec, sheet: published_transfer(spec),
     )
 
 
 def make_sheet_of_targets(records: Sequence[RunRecord], specs: Sequence[RunSpec]) -> Sheet:
-    """The source first, the targets as scored; what is averaged are the targets."""
+    """The source first, then the targets in the order of scoring; the average is over the targets."""
     source, targets = records[0].spec.dataset, records[0].spec.targets
-    scored = [name for name in records[0].scores if name in targets]  # in the suite's order, which a spec loses
+    scored = [name for name in records[0].scores if name in targets]  # in the order of the suite
     targets = [*scored, *(name for name in targets if name not in scored)]
     return make_sheet(
         seeds_of(records, _place),
@@ -52,7 +52,7 @@ def _place(spec: RunSpec, class_set: str) -> tuple[str, str]:
 
 
 def _arrange(sheet: Sheet, cell: CellOf, heading: Heading) -> list[Grid]:
-    places = {(name, ACCURACY): heading.dataset(name) for name in (*sheet.datasets, AVERAGE)}
+    places = {(name, ACCURACY): heading.options.title_of(name) for name in (*sheet.datasets, AVERAGE)}
     return [methods_by_rows(sheet, cell, heading, places)]
 
 

@@ -1,4 +1,4 @@
-"""The domain-generalization table: as cross-dataset, where the others are shifted versions of the source."""
+"""Make the domain-generalization table: a transfer table whose targets are shifted versions of the source."""
 
 from tables.protocols.cross_dataset import transfer_table
 

@@ -1,11 +1,11 @@
-"""The few-shot tables, one for the average and one a dataset: methods by rows, training images per class by columns."""
+"""Make the few-shot tables, for the average and each dataset: a row per method, a column per number of shots."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from benchmark.common.config import RunSpec
 from benchmark.records.record import RunRecord
-from tables.aggregate import AVERAGE, Key, Sheet, make_sheet, planned_of, seeds_of, without_learning
+from tables.aggregate import AVERAGE, Key, Sheet, make_sheet, planned_of, seeds_of, untrained_methods
 from tables.published import published_few_shot
 from tables.rendering.arrange import Heading, methods_by_rows
 from tables.rendering.cells import BELOW, CellOf
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 def make_sheet_by_shots(records: Sequence[RunRecord], specs: Sequence[RunSpec]) -> Sheet:
-    """A column for each number of shots that something was trained with."""
+    """A column for each number of shots of any training run."""
     datasets = list(dict.fromkeys(spec.dataset for spec in specs))
-    untrained = without_learning(records)
+    untrained = untrained_methods(records)
     shots = sorted({spec.shots for spec in specs if spec.method not in untrained} or {spec.shots for spec in specs})
     columns = {str(count): f"{count} shot{'s' * (count != 1)}" for count in shots}
     return make_sheet(
-        _filled(seeds_of(records, _place), untrained, columns),
-        _filled(planned_of(specs, lambda spec: ("all",), _place), untrained, columns),
+        _fill_untrained(seeds_of(records, _place), untrained, columns),
+        _fill_untrained(planned_of(specs, lambda spec: ("all",), _place), untrained, columns),
         methods=(spec.method for spec in specs),
         datasets=datasets,
         averaged=datasets,
@@ -37,8 +37,8 @@ def make_sheet_by_shots(records: Sequence[RunRecord], specs: Sequence[RunSpec]) 
     )
 
 
-def _filled(cells: Mapping[Key, T], untrained: set[str], columns: Mapping[str, str]) -> dict[Key, T]:
-    """The cells, and what an untrained method has at its fewest shots wherever it has nothing."""
+def _fill_untrained(cells: Mapping[Key, T], untrained: set[str], columns: Mapping[str, str]) -> dict[Key, T]:
+    """The cells; an untrained method has its value at the fewest shots in every other column too."""
     filled = {}
     for (method, dataset, column), cell in sorted(cells.items(), key=lambda item: int(item[0][2])):
         filled[method, dataset, column] = cell
@@ -57,7 +57,7 @@ def _arrange(sheet: Sheet, cell: CellOf, heading: Heading) -> list[Grid]:
     found = []
     for dataset in (AVERAGE, *sheet.datasets):
         places = {(dataset, column): title for column, title in sheet.columns.items()}
-        found.append(methods_by_rows(sheet, cell, heading.narrowed(dataset, heading.dataset(dataset)), places))
+        found.append(methods_by_rows(sheet, cell, heading.narrowed(dataset, heading.options.title_of(dataset)), places))
     return found
 
 
@@ -68,6 +68,6 @@ TABLE = Table(
     place=_place,
     sheet=make_sheet_by_shots,
     arrange=_arrange,
-    figures=lambda spec, sheet: published_few_shot(spec, sheet.columns),
+    published=lambda spec, sheet: published_few_shot(spec, sheet.columns),
 )
 grids = TABLE.grids

@@ -1,6 +1,6 @@
-"""Every protocol's tables, and their files."""
+"""Write the tables of every protocol to files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.common.config import RunSpec
@@ -9,7 +9,7 @@ from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records.record import RunRecord
 from tables.protocols import base2new, cross_dataset, domain_generalization, few_shot
 from tables.rendering.grid import Grid, to_latex, to_markdown
-from tables.rendering.table import NONE, Extras
+from tables.rendering.options import DEFAULTS, TableOptions
 
 GRIDS = {
     "base2new": base2new.grids,
@@ -18,7 +18,7 @@ GRIDS = {
     "domain_generalization": domain_generalization.grids,
 }
 COMMANDS = f"python run_all.py --protocol base2new (or {', '.join(list(GRIDS)[1:])}, all)"
-FLOATS = 12  # LaTeX keeps few unplaced tables in mind; after so many they are set
+FLOATS = 12  # LaTeX holds few unplaced tables; a \clearpage after so many places them
 
 
 def _latex(grids: Sequence[Grid]) -> str:
@@ -34,10 +34,10 @@ FORMATS = {"markdown": (".md", _markdown), "latex": (".tex", _latex)}
 
 
 def by_protocol(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Records under their protocol, protocols in the order of GRIDS.
+    """Protocol to its records, in the order of GRIDS.
 
     Raises:
-        ConfigError: a record of a protocol that has no table.
+        ConfigError: a record whose protocol has no table.
     """
     groups: dict[str, list[RunRecord]] = {protocol: [] for protocol in GRIDS}
     for record in records:
@@ -53,27 +53,22 @@ def by_protocol(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 def write(
     records: Sequence[RunRecord],
     out: Path,
+    options: TableOptions = DEFAULTS,
     *,
-    formats: Sequence[str] = tuple(FORMATS),
     planned: Sequence[RunSpec] | None = None,
-    std: bool = False,
-    published: bool = False,
-    note: str = "",
-    titles: Mapping[str, str] | None = None,
-    extras: Extras = NONE,
+    formats: Sequence[str] = tuple(FORMATS),
 ) -> list[Path]:
-    """Render into `out`/<protocol>.md and .tex, each whole or not at all; nothing is written if any table is refused.
+    """Write `out`/<protocol>.md and .tex, each atomically; write nothing if any table is refused.
 
-    The arguments are those of Table.grids; `planned` may hold the runs of several protocols.
+    Args:
+        planned: the planned runs of all protocols, as for Table.grids.
     """
     if not records:
-        raise RecordError(f"There is no record to make a table of. Run: {COMMANDS}")
+        raise RecordError(f"There are no records for a table. Run: {COMMANDS}")
     contents = {}
     for protocol, group in by_protocol(records).items():
         specs = None if planned is None else [spec for spec in planned if spec.protocol == protocol]
-        found = GRIDS[protocol](
-            group, planned=specs, std=std, published=published, note=note, titles=titles, extras=extras
-        )
+        found = GRIDS[protocol](group, options, planned=specs)
         for name in formats:
             suffix, render = FORMATS[name]
             contents[Path(out) / f"{protocol}{suffix}"] = render(found)

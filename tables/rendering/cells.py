@@ -1,4 +1,4 @@
-"""What stands in one place of a table, made from a sheet: measured, published, with an interval, against a baseline."""
+"""Format the cells of a table: measured means, published values, intervals and differences to a baseline."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,7 +14,7 @@ CellOf = Callable[[Key], Cell]
 
 
 def measured(sheet: Sheet, *, std: bool) -> CellOf:
-    """The mean, the best complete one of its place in bold, marked where it is below zero-shot or incomplete."""
+    """The mean; bold for the best complete one, marked where it is below zero-shot or incomplete."""
 
     def cell(key: Key) -> Cell:
         value = sheet.values.get(key)
@@ -29,14 +29,18 @@ def measured(sheet: Sheet, *, std: bool) -> CellOf:
     return cell
 
 
-def published(sheet: Sheet, figures: Mapping[Key, float], *, whole: bool) -> CellOf:
-    """The published figure and ours less it; `whole`: our averages are over the same datasets as the published."""
+def published(sheet: Sheet, values: Mapping[Key, float], *, same_datasets: bool) -> CellOf:
+    """The published value, and the measured one minus it.
+
+    Args:
+        same_datasets: whether measured and published averages are over the same datasets; others are not compared.
+    """
 
     def cell(key: Key) -> Cell:
-        figure, value = figures.get(key), sheet.values.get(key)
+        figure, value = values.get(key), sheet.values.get(key)
         if figure is None:
             return Cell(ABSENT)
-        comparable = value is not None and (key[1] != AVERAGE or whole)
+        comparable = value is not None and (key[1] != AVERAGE or same_datasets)
         return Cell(f"{figure:.2f}" + (f" ({value.mean - figure:+.2f})" if comparable else ""), value=figure)
 
     return cell
@@ -55,19 +59,19 @@ def with_interval(sheet: Sheet) -> CellOf:
     return cell
 
 
-def against(sheet: Sheet, baseline: str) -> CellOf:
-    """The mean difference to the baseline's value of the same seed, bold where its 95 % interval leaves out 0."""
+def difference_to(sheet: Sheet, baseline: str) -> CellOf:
+    """The mean difference to the baseline, paired by seed; bold where its 95 % interval excludes 0."""
 
     def cell(key: Key) -> Cell:
-        ours, theirs = sheet.seeds.get(key, {}), sheet.seeds.get((baseline, *key[1:]), {})
-        differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+        own, other = sheet.seeds.get(key, {}), sheet.seeds.get((baseline, *key[1:]), {})
+        differences = [own[seed] - other[seed] for seed in own if seed in other]
         if not differences:
             return Cell(ABSENT)
-        centre, interval = sum(differences) / len(differences), student_interval(differences)
+        center, interval = sum(differences) / len(differences), student_interval(differences)
         planned = sheet.planned[key]
         partial = "" if len(differences) >= planned else f" ({len(differences)}/{planned})"
         certain = interval is not None and not interval[0] <= 0 <= interval[1]
-        return Cell(f"{centre:+.2f}{_margin(interval)}{partial}", best=certain, value=centre)
+        return Cell(f"{center:+.2f}{_margin(interval)}{partial}", best=certain, value=center)
 
     return cell
 
@@ -85,7 +89,7 @@ def _printed(value: Value) -> float:
 
 
 def _is_best(sheet: Sheet, key: Key) -> bool:
-    """Whether no method prints a higher complete value in this place."""
+    """Whether no other method has a higher complete value in the same row and column, as printed."""
     rivals = [value for m in sheet.methods if (value := sheet.values.get((m, *key[1:]))) is not None and value.complete]
     value = sheet.values[key]
     return value.complete and len(rivals) > 1 and _printed(value) == max(map(_printed, rivals))

@@ -1,4 +1,6 @@
-"""Text into Markdown and LaTeX: escaping, bold, and whole files or none."""
+"""Escape text for Markdown and LaTeX.
+
+LaTeX has a table of its own: pylatexenc also writes macros that need packages or font encodings, such as \\cyra."""
 
 import unicodedata
 
@@ -6,7 +8,7 @@ from tabulate import tabulate
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-          "|": r"\textbar{}", "*": "{*}", "[": "{[}", "]": "{]}",  # the last three would be read as the end of \\
+          "|": r"\textbar{}", "*": "{*}", "[": "{[}", "]": "{]}",  # * and [ would belong to \\ before them
           "\N{NO-BREAK SPACE}": "~", "–": "--", "—": "---", "‘": "`", "’": "'", "“": "``", "”": "''",
           "…": r"\ldots{}", "§": r"\S{}", "©": r"\copyright{}", "•": r"$\bullet$", "°": r"$^{\circ}$",
           "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ø": r"\o{}", "Ø": r"\O{}",
@@ -26,7 +28,7 @@ _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]#|~$"} | {"<": "&lt;",
 
 
 def latex(text: str) -> str:
-    """Any text as LaTeX prints it literally, in every font encoding and without packages; what it lacks as [U+4E2D]."""
+    """Escape text for any font encoding, without packages; a character without a macro becomes its code: [U+4E2D]."""
     return "".join(map(_latex_character, " ".join(unicodedata.normalize("NFC", text).split())))
 
 
@@ -46,11 +48,11 @@ def _latex_character(character: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Any text as Markdown prints it literally, inside a table cell too."""
+    """Escape text, also for the cells of a table."""
     return " ".join(text.translate(_MARKDOWN).split())
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A pipe table; the first column to the left, numbers to the right. Cells are taken as they are."""
+    """A pipe table of escaped cells; the first column is left-aligned, the others right-aligned."""
     alignment = ["left"] + ["right"] * (len(header) - 1)
     return tabulate(rows, headers=header, tablefmt="pipe", colalign=alignment, disable_numparse=True)

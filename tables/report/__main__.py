@@ -1,4 +1,4 @@
-"""Write the report again from stored records: python -m tables.report --from results/synthetic"""
+"""Run report.main as `python -m tables.report`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Runs that are not there: those that failed, with their reason, and those that have no record."""
+"""Find failed runs with their reasons, and runs without a record."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from benchmark.common.config import FAILED, RunSpec
 from benchmark.errors import RecordError
 from benchmark.records.record import RunRecord
 from benchmark.records.store import load
-from tables.aggregate import without_learning
+from tables.aggregate import untrained_methods
 
 
 class Run(NamedTuple):
-    """What a reader knows a run by."""
+    """The parts of a spec that identify a run for a reader."""
 
     protocol: str
     method: str
@@ -24,7 +24,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that failed: what it was, the line that says why, and the file with its traceback."""
+    """A failed run, the line that states the reason, and the file with the traceback."""
 
     run: Run
     reason: str
@@ -32,14 +32,14 @@ class Failure:
 
 
 def run_of(spec: RunSpec) -> Run:
-    """The part of a spec that a reader knows it by."""
+    """The Run of a spec."""
     return Run(*(getattr(spec, name) for name in Run._fields))
 
 
 def missing(records: Iterable[RunRecord], planned: Iterable[RunSpec] | None) -> list[Run]:
-    """What is planned and has no record; without a plan, the gaps in the grid that the records of a protocol span."""
+    """Planned runs without a record; without a plan, the gaps in the grid that the records of a protocol span."""
     records = list(records)
-    specs, one_says_all = [record.spec for record in records], without_learning(records)
+    specs, untrained = [record.spec for record in records], untrained_methods(records)
     if planned is not None:
         done = set(specs)
         return [run_of(spec) for spec in planned if spec not in done]
@@ -48,16 +48,16 @@ def missing(records: Iterable[RunRecord], planned: Iterable[RunSpec] | None) -> 
         own = [spec for spec in specs if spec.protocol == protocol]
         datasets, shots, seeds = (dict.fromkeys(getattr(s, name) for s in own) for name in ("dataset", "shots", "seed"))
         for method in dict.fromkeys(spec.method for spec in own):
-            there = {run_of(spec) for spec in own if spec.method == method}
+            found = {run_of(spec) for spec in own if spec.method == method}
             wanted = [Run(protocol, method, d, k, s) for d in datasets for k in shots for s in seeds]
-            if method in one_says_all:  # of a dataset
-                there = {run for run in wanted if run.dataset in {each.dataset for each in there}}
-            gaps += [run for run in wanted if run not in there]
+            if method in untrained:  # one run per dataset is enough
+                found = {run for run in wanted if run.dataset in {each.dataset for each in found}}
+            gaps += [run for run in wanted if run not in found]
     return gaps
 
 
 def failures_below(results: Path, suite: str) -> tuple[list[Failure], list[str]]:
-    """The failed runs of a suite, by path, and what was wrong with files that cannot be read."""
+    """The failed runs of a suite, ordered by path, and the messages about unreadable files."""
     failures, problems = [], []
     for path in sorted((results / FAILED / suite).rglob("*.json")):
         try:
@@ -65,13 +65,13 @@ def failures_below(results: Path, suite: str) -> tuple[list[Failure], list[str]]
         except RecordError as error:
             problems.append(str(error))
             continue
-        place = path.relative_to(results).as_posix()
-        failures.append(Failure(run_of(record.spec), reason_of(record.error or ""), place))
+        reason = reason_of(record.error or "")
+        failures.append(Failure(run_of(record.spec), reason, path.relative_to(results).as_posix()))
     return failures, problems
 
 
 def reason_of(error: str) -> str:
-    """The line that says what went wrong: a message's first, a traceback's line of the last exception."""
+    """The first line of a message, or the line of the last exception in a traceback."""
     lines = [line for line in error.splitlines() if line.strip()] or ["no message"]
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback ")]
     after = lines[starts[-1] + 1 :] if starts else lines

@@ -1,4 +1,4 @@
-"""How runs were made, as their records tell: commits, machines, commands, recipes, time and memory."""
+"""Collect the provenance of runs from their records: commits, machines, commands, recipes, time and memory."""
 
 import json
 import shlex
@@ -8,17 +8,17 @@ from dataclasses import asdict
 from benchmark.common.config import RunSpec, load_suite
 from benchmark.errors import ConfigError
 from benchmark.records.record import RunRecord
-from tables.aggregate import commits, dataset_titles, each_of, in_order, method_title
+from tables.aggregate import commits, dataset_titles, distinct, in_order, method_title
 from tables.claims.rules import real_datasets
 from tables.rendering.grid import Cell, Grid
 
 UNKNOWN = "unknown"
 ABSENT = "—"
-LISTED_DATASETS = 3  # more are counted, not named
+LISTED_DATASETS = 3  # of more datasets, the number is given
 
 
 def facts(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """What a reader needs to measure the same: name and value, several values where runs differ."""
+    """Names and values needed to reproduce the runs; several values where runs differ."""
     provenance = [record.provenance for record in records]
     machines = [part.get("machine") or {} for part in provenance]
     versions = [part.get("versions") or {} for part in provenance]
@@ -26,23 +26,23 @@ def facts(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
     times = sorted(str(part[key]) for part in provenance for key in ("started", "finished") if part.get(key))
     spent = sum(_seconds(record) + record.evaluation_seconds for record in records)
     return [
-        ("suite", each_of(r.spec.suite for r in records)),
-        ("backbone", each_of(f"{r.spec.backbone} (files {r.spec.checkpoint})" for r in records)),
-        ("precision of the frozen towers", each_of(r.spec.precision for r in records)),
-        ("seeds", each_of(r.spec.seed for r in records)),
+        ("suite", distinct(r.spec.suite for r in records)),
+        ("backbone", distinct(f"{r.spec.backbone} (files {r.spec.checkpoint})" for r in records)),
+        ("precision of the frozen towers", distinct(r.spec.precision for r in records)),
+        ("seeds", distinct(r.spec.seed for r in records)),
         ("runs", str(len(records))),
         ("commit", ", ".join(commits(records))),
         ("measured", f"{times[0]} to {times[-1]}" if times else UNKNOWN),
         ("training and scoring", f"{spent / 3600:.2f} hours, summed over runs"),
-        ("device", each_of(part.get("device") or UNKNOWN for part in provenance)),
-        ("processor", each_of(_processor(machine) for machine in machines)),
-        ("system", each_of(machine.get("platform") or UNKNOWN for machine in machines)),
-        ("versions", "; ".join(f"{name} {each_of(v.get(name) or UNKNOWN for v in versions)}" for name in packages)),
+        ("device", distinct(part.get("device") or UNKNOWN for part in provenance)),
+        ("processor", distinct(_processor(machine) for machine in machines)),
+        ("system", distinct(machine.get("platform") or UNKNOWN for machine in machines)),
+        ("versions", "; ".join(f"{name} {distinct(v.get(name) or UNKNOWN for v in versions)}" for name in packages)),
     ]
 
 
 def commands(records: Sequence[RunRecord]) -> list[str]:
-    """A command line for each protocol that asks for these runs again."""
+    """A command line for each protocol that repeats these runs."""
     lines = []
     for protocol in dict.fromkeys(record.spec.protocol for record in records):
         own = [record for record in records if record.spec.protocol == protocol]
@@ -68,7 +68,7 @@ def commands(records: Sequence[RunRecord]) -> list[str]:
 
 
 def runs_grid(records: Sequence[RunRecord]) -> Grid:
-    """Time and memory, a row for each (protocol, method)."""
+    """Time and memory, one row per protocol and method."""
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
         groups.setdefault((record.spec.protocol, record.spec.method), []).append(record)
@@ -93,15 +93,15 @@ def runs_grid(records: Sequence[RunRecord]) -> Grid:
     return Grid(
         name="runs",
         caption="Runs, time and memory.",
-        explained="Hours are sums over runs; where seeds were trained in one pass, each has its share. Peak memory is "
-        "the highest of a run on a GPU, and of the process that made it on a CPU.",
+        explained="Hours are sums over runs; seeds that were trained together share their time equally. Peak memory is "
+        "that of the run on a GPU, and that of its process on a CPU.",
         columns=("method", "protocol", "runs", "steps", "training, hours", "scoring, hours", "peak memory, GiB"),
         rows=rows,
     )
 
 
 def recipes_grid(records: Sequence[RunRecord]) -> Grid:
-    """The settings that were in force, a row for each that differs, and where."""
+    """The resolved settings: one row per distinct recipe, and the runs that it applies to."""
     where: dict[tuple, list[RunSpec]] = {}
     for record in records:
         spec = record.spec
@@ -116,14 +116,14 @@ def recipes_grid(records: Sequence[RunRecord]) -> Grid:
     return Grid(
         name="recipes",
         caption="Resolved recipes.",
-        explained="Options and training as each record holds them, after the recipe file, the suite and --set.",
-        columns=("method", "options", "training", "given by --set", "in force for"),
+        explained="Options and training from the records, after the recipe file, the suite and --set.",
+        columns=("method", "options", "training", "set by --set", "applies to"),
         rows=rows,
     )
 
 
 def warnings(records: Iterable[RunRecord]) -> list[str]:
-    """What the runs warned of, each once, with how many said it."""
+    """The distinct warnings, each with its number of runs."""
     counts: dict[str, int] = {}
     for record in records:
         for text in record.warnings:
@@ -132,11 +132,11 @@ def warnings(records: Iterable[RunRecord]) -> list[str]:
 
 
 def _scope(specs: Sequence[RunSpec]) -> str:
-    """Protocols, shots and datasets in words."""
+    """Protocols, shots and datasets as text."""
     datasets = list(dict.fromkeys(spec.dataset for spec in specs))
     names = ", ".join(datasets) if len(datasets) <= LISTED_DATASETS else f"{len(datasets)} datasets"
-    shots = each_of(spec.shots for spec in specs)
-    return f"{each_of(spec.protocol for spec in specs)}; {shots} shots; {names}"
+    shots = distinct(spec.shots for spec in specs)
+    return f"{distinct(spec.protocol for spec in specs)}; {shots} shots; {names}"
 
 
 def _settings(values: dict[str, object]) -> str:
@@ -150,12 +150,12 @@ def _schedule(spec: RunSpec) -> str:
 
 
 def _named(spec: RunSpec) -> list[str]:
-    """What --datasets would name for a run: a shifted source is the suite's own, and is not named."""
+    """The datasets of a run for --datasets; the source of domain_generalization is set by the suite."""
     return [*spec.targets] if spec.protocol == "domain_generalization" else [spec.dataset, *spec.targets]
 
 
 def _datasets_of(suite: str) -> set[str]:
-    """None of a user's own file, which is not known here."""
+    """The datasets of a suite; empty for a suite file of a user, whose path records do not hold."""
     try:
         return set(load_suite(suite).datasets)
     except ConfigError:

@@ -1,4 +1,4 @@
-// A click on a heading sorts its table; without this script the tables stand as they are.
+// Sort a table when one of its headings is clicked.
 "use strict";
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
@@ -9,7 +9,7 @@ for (const table of document.querySelectorAll("table")) {
   };
   const compare = (one, other, sign) => {
     const numbers = [typeof one === "number", typeof other === "number"];
-    if (numbers[0] !== numbers[1]) return numbers[0] ? -1 : 1; // what has no number comes last, both ways
+    if (numbers[0] !== numbers[1]) return numbers[0] ? -1 : 1; // cells without a number come last in both orders
     return sign * (numbers[0] ? one - other : one.localeCompare(other));
   };
   headings.forEach((heading, column) => {

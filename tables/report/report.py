@@ -1,4 +1,4 @@
-"""One report of all that a results folder holds. Again, on any laptop: python -m tables.report --from results/paper"""
+"""Write the report of a results folder: python -m tables.report --from results/paper"""
 
 import argparse
 import sys
@@ -12,42 +12,43 @@ from benchmark.common.files import write_whole
 from benchmark.errors import BenchmarkError, RecordError
 from benchmark.records.record import RunRecord
 from benchmark.records.store import collect
-from tables.aggregate import dataset_titles, headline
+from tables.aggregate import headline
 from tables.claims import judge as claims
-from tables.figures import draw as figures
+from tables.figures.draw import draw
 from tables.protocols.writers import GRIDS
 from tables.rendering.grid import Cell, Grid
+from tables.rendering.options import DEFAULTS, TableOptions
 from tables.report import provenance
 from tables.report.missing_runs import Failure, Run, failures_below, missing
-from tables.report.page import Page, Picture, Section, to_html, to_markdown
-from tables.selection import add_options, first_of, select, suite_of
+from tables.report.page import FigureImage, Page, Section, to_html, to_markdown
+from tables.selection import add_options, select, shorten, suite_of
 from tables.statistics import outliers
 
 TITLES = {"base2new": "Base to new", "cross_dataset": "Cross-dataset transfer", "few_shot": "Few-shot",
-          "domain_generalization": "Domain generalisation"}  # fmt: skip
+          "domain_generalization": "Domain generalization"}  # fmt: skip
 RUN = "Run: python run_all.py --protocol all"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What the report says, before any markup.
+    """What the report shows, without markup.
 
     Attributes:
-        tables: protocol to its tables, in order.
-        planned: whether `missing` compares with a plan; else with the grid that the records span.
-        left_out: files that could not be read as records.
+        tables: protocol to its grids.
+        planned: whether `missing` is relative to a plan; else to the grid that the records span.
+        left_out: messages about files that are not readable records.
     """
 
     suite: str
     note: str
     headline: str
     tables: Mapping[str, Sequence[Grid]]
-    pictures: Sequence[Picture]
+    figures: Sequence[FigureImage]
     claims: Grid
     outliers: Sequence[str]
     facts: Sequence[tuple[str, str]]
     commands: Sequence[str]
-    conduct: Sequence[Grid]
+    provenance: Sequence[Grid]
     warnings: Sequence[str]
     failures: Sequence[Failure]
     missing: Sequence[Run]
@@ -56,14 +57,14 @@ class Content:
 
 
 def compose(content: Content) -> Page:
-    """The report's sections in their order, each with a sentence where there is nothing to show."""
+    """Arrange the content in sections; a section without content says so."""
     failed = f"Runs that failed: {len(content.failures)}. The same command runs them again."
-    against = "of the plan" if content.planned else "of the grid that the records span (no plan was at hand)"
-    lacking = f"Runs {against} without a record: {len(content.missing)}." if content.missing else f"None {against}."
+    against = "of the plan" if content.planned else "of the grid that the records span (the plan is not known)"
+    absent = f"Runs {against} without a record: {len(content.missing)}." if content.missing else f"None {against}."
     sections = [_tables_section(protocol, grids) for protocol, grids in content.tables.items()]
-    sections += [Section(anchor="part-figures", title="Figures", pictures=content.pictures)] if content.pictures else []
+    sections += [Section(anchor="part-figures", title="Figures", figures=content.figures)] if content.figures else []
     sections += [
-        Section(anchor="part-claims", title="Claims", grids=[content.claims], wordy=True),
+        Section(anchor="part-claims", title="Claims", grids=[content.claims], wraps=True),
         Section(
             anchor="part-outliers",
             title="Outliers among seeds",
@@ -71,28 +72,28 @@ def compose(content: Content) -> Page:
             items=content.outliers,
         ),
         Section(
-            anchor="part-conduct",
-            title="How it was run",
+            anchor="part-provenance",
+            title="Provenance",
             facts=content.facts,
             items=[f"warning: {text}" for text in content.warnings],
             commands=content.commands,
-            grids=content.conduct,
-            wordy=True,
+            grids=content.provenance,
+            wraps=True,
         ),
         Section(
             anchor="part-failed",
-            title="What failed",
-            text=[failed if content.failures else "Nothing."],
+            title="Failed runs",
+            text=[failed if content.failures else "None."],
             grids=[_failures_grid(content.failures)] if content.failures else [],
-            wordy=True,
+            wraps=True,
         ),
         Section(
             anchor="part-missing",
-            title="What is missing",
-            text=[lacking],
+            title="Missing runs",
+            text=[absent],
             items=[f"left out: {text}" for text in content.left_out],
             grids=[_missing_grid(content.missing)] if content.missing else [],
-            wordy=True,
+            wraps=True,
         ),
     ]
     return Page(
@@ -104,7 +105,7 @@ def compose(content: Content) -> Page:
 
 
 def _tables_section(protocol: str, grids: Sequence[Grid]) -> Section:
-    """The tables of a protocol; what explains several of them stands once, before them."""
+    """The tables of a protocol; an explanation that several share is given once, before them."""
     counts = Counter(grid.explained for grid in grids)
     shared = [text for text, count in counts.items() if text and count > 1]
     return Section(
@@ -122,7 +123,7 @@ def _failures_grid(failures: Sequence[Failure]) -> Grid:
 
 
 def _missing_grid(runs: Sequence[Run]) -> Grid:
-    """Runs without a record, those that differ in their seed in one row."""
+    """Runs without a record; runs that differ in the seed only share a row."""
     seeds: dict[Run, list[int]] = {}
     for run in runs:
         seeds.setdefault(run._replace(seed=0), []).append(run.seed)
@@ -142,19 +143,16 @@ def _number(value: int) -> Cell:
 def write(
     records: Sequence[RunRecord],
     out: Path,
+    options: TableOptions = DEFAULTS,
     *,
     planned: Sequence[RunSpec] | None = None,
     failures: Sequence[Failure] = (),
     left_out: Sequence[str] = (),
-    std: bool = False,
-    published: bool = False,
-    note: str = "",
-    titles: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Gather what the modules of tables/ make of the records, and put the report of it into `out`.
+    """Write report.html, report.md and the figures of the latter into `out`.
 
     Raises:
-        RecordError: no records, of several suites, or records that cannot stand in one table.
+        RecordError: no records, records of several suites, or records that cannot be in one table.
     """
     suites = sorted({record.spec.suite for record in records})
     if len(suites) != 1:
@@ -164,22 +162,22 @@ def write(
         own = [record for record in records if record.spec.protocol == protocol]
         specs = None if planned is None else [spec for spec in planned if spec.protocol == protocol]
         if own:
-            tables[protocol] = grids(own, planned=specs, std=std, published=published, note=note, titles=titles)
+            tables[protocol] = grids(own, options, planned=specs)
     failed = {failure.run for failure in failures}
     content = Content(
         suite=suites[0],
-        note=note,
+        note=options.note,
         headline=headline(records),
         tables=tables,
-        pictures=[
-            Picture(drawing.name, drawing.caption, drawing.svg(), drawing.svg(captioned=True))
-            for drawing in figures.draw(records, titles=titles or {}, note=note)
+        figures=[
+            FigureImage(drawing.name, drawing.caption, drawing.svg(), drawing.svg(captioned=True))
+            for drawing in draw(records, options)
         ],
-        claims=claims.grid(claims.judge(records), records, note=note),
+        claims=claims.grid(claims.judge(records), records, note=options.note),
         outliers=[str(outlier) for outlier in outliers(records)],
         facts=provenance.facts(records),
         commands=provenance.commands(records),
-        conduct=[provenance.runs_grid(records), provenance.recipes_grid(records)],
+        provenance=[provenance.runs_grid(records), provenance.recipes_grid(records)],
         warnings=provenance.warnings(records),
         failures=failures,
         missing=[run for run in missing(records, planned) if run not in failed],
@@ -190,47 +188,41 @@ def write(
 
 
 def render(content: Content, out: Path) -> list[Path]:
-    """Put report.html, report.md and the figures of the latter into a folder, each whole or not at all."""
+    """Write report.html, report.md and the figures of the latter, each atomically."""
     page = compose(content)
-    for picture in content.pictures:
-        write_whole(out / "figures" / f"{picture.name}.svg", picture.captioned.encode())
+    for figure in content.figures:
+        write_whole(out / "figures" / f"{figure.name}.svg", figure.captioned_svg.encode())
     files = {out / "report.html": to_html(page), out / "report.md": to_markdown(page)}
     for path, text in files.items():
-        write_whole(path, text.encode(errors="backslashreplace"))  # a path may hold half of a character
+        write_whole(path, text.encode(errors="backslashreplace"))  # a path may hold lone surrogates
     return list(files)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read what is stored, render it; exit code 0, or 2 with one message."""
+    """Read the records and write the report; exit code 0, or 2 with one message."""
     parser = argparse.ArgumentParser(prog="python -m tables.report", description=__doc__)
-    parser.add_argument("--from", dest="folder", type=Path, required=True, metavar="FOLDER", help="results of one "
-        "suite, e.g. results/synthetic")  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the report goes (default: FOLDER)")
+    add = parser.add_argument
+    add("--from", dest="folder", type=Path, required=True, metavar="FOLDER", help="results of one suite, e.g. "
+        "results/synthetic")  # fmt: skip
+    add("--out", type=Path, metavar="FOLDER", help="folder of the report (default: FOLDER)")
     add_options(parser)
-    parser.add_argument("--std", action="store_true", help="tables with the standard deviation over seeds")
-    options = parser.parse_args(arguments)
+    add("--std", action="store_true", help="show the standard deviation over seeds in the tables")
+    parsed = parser.parse_args(arguments)
     try:
-        records, problems = collect(options.folder)
+        records, problems = collect(parsed.folder)
         if not records:
-            raise RecordError("\n".join([f"{options.folder}: holds no record. {RUN}", *first_of(problems)]))
+            raise RecordError("\n".join([f"{parsed.folder}: holds no record. {RUN}", *shorten(problems)]))
         suite = suite_of(records)
-        failures, unread = failures_below(options.folder.resolve().parent, records[0].spec.suite)
+        failures, unread = failures_below(parsed.folder.resolve().parent, records[0].spec.suite)
         paths = write(
-            select(records, options, suite),
-            options.out or options.folder,
+            select(records, parsed, suite),
+            parsed.out or parsed.folder,
+            TableOptions.of_suite(suite, std=parsed.std),
             failures=failures,
             left_out=problems + unread,
-            std=options.std,
-            published=bool(suite and suite.published),
-            note=suite.note if suite else "",
-            titles=dataset_titles(),
         )
     except BenchmarkError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     sys.stdout.write("Written: " + ", ".join(map(str, paths)) + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

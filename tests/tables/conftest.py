@@ -1,9 +1,10 @@
-"""Records made by hand, as the tables read them, and tables read back."""
+"""Fixtures: hand-made records, and cells read back from grids and Markdown."""
 
 import re
 
 import pytest
 
+import run_all
 from benchmark.common.config import RunSpec, Training
 from benchmark.records.record import RunRecord, Score
 
@@ -12,9 +13,10 @@ TOTAL = 10000
 
 @pytest.fixture
 def scored():
-    """scored("coop", "dtd", {"all": 63.22}, seed=1, ...): a record with these accuracies; keywords change its spec."""
+    """scored("coop", "dtd", {"all": 63.22}, seed=1, ...): a record; other keywords set its spec."""
 
-    def make(method, dataset, accuracies, *, overrides=None, commit="abc123", dirty=False, total=TOTAL, **changes):
+    def make(method, dataset, accuracies, *, overrides=None, commit="abc123", dirty=False, total=TOTAL, seconds=None,
+             **changes):  # fmt: skip
         fields = {
             "suite": "paper", "protocol": "base2new", "method": method, "dataset": dataset, "shots": 16, "seed": 1,
             "backbone": "openai/clip-vit-base-patch16", "checkpoint": "c" * 16, "split": "s" * 16,
@@ -28,7 +30,8 @@ def scored():
         }
         return RunRecord(
             spec=RunSpec(**fields | changes), status="ok", scores=scores, overrides=overrides or {},
-            evaluation_seconds=1.0, provenance={"git": {"commit": commit, "dirty": dirty}},
+            evaluation_seconds=1.0, training={} if seconds is None else {"seconds": seconds},
+            provenance={"git": {"commit": commit, "dirty": dirty}},
         )  # fmt: skip
 
     return make
@@ -82,3 +85,16 @@ def rows_of():
 def texts():
     """Row title to the text of its cells, of a grid."""
     return lambda grid: {row[0].text: [cell.text for cell in row[1:]] for row in grid.rows}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """trained("coop", "few_shot"): the record of a short run on the embedded actions; its tensors are next to it."""
+    out = tmp_path_factory.mktemp("runs")
+    small = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "1", "--device", "cpu", "--out", str(out)]
+    methods = ("coop", "cocoop", "kgcoop", "prograd", "clip_adapter", "copl")
+    epochs = [word for name in methods for word in ("--set", f"{name}.epochs={2 if name == 'copl' else 1}")]
+    assert run_all.main(["--methods", "zero_shot", *methods, *epochs, *small]) == 0
+    own = ["--set", "coop.class_specific=true", "--set", "coop.n_ctx=2", *epochs[:2]]
+    assert run_all.main(["--protocol", "few_shot", "--methods", "coop", *own, *small]) == 0
+    return lambda method, protocol="base2new": next((out / "synthetic" / protocol / method).rglob("*.json"))

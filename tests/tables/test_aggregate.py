@@ -1,4 +1,4 @@
-"""What may stand in one table, and the numbers that come of it."""
+"""Records that may be in one table, titles, and the data frame."""
 
 import pytest
 
@@ -8,13 +8,17 @@ from tables import aggregate
 from tables.aggregate import check_comparable, in_order, method_title, method_titles, to_frame
 
 
-def refused(pair):
-    """The message that refuses a pair; both are named in it."""
-    with pytest.raises(RecordError) as caught:
-        check_comparable(pair)
-    message = str(caught.value)
-    assert all(r.spec.record_path("").as_posix() in message for r in pair)
-    return message
+@pytest.fixture
+def message_of():
+    """message_of(one, other): the message that refuses two records and names both."""
+
+    def refused(*pair):
+        with pytest.raises(RecordError) as caught:
+            check_comparable(pair)
+        assert all(record.spec.record_path("").as_posix() in str(caught.value) for record in pair)
+        return str(caught.value)
+
+    return refused
 
 
 @pytest.mark.parametrize(
@@ -27,58 +31,44 @@ def refused(pair):
         ({"precision": "bf16", "seed": 2}, "precision"),
         ({"options": {"n_ctx": 16}, "seed": 2}, "options"),
         ({"template": "{}.", "seed": 2}, "template"),
-        ({"plugin": "a" * 16, "dataset": "eurosat"}, "the file of 'coop', which is no part of this repository"),
+        (
+            {"training": Training(epochs=2, batch_size=1), "seed": 2},
+            "they differ in training (epochs=10 and epochs=2).",
+        ),
+        ({"plugin": "a" * 16, "dataset": "eurosat"}, "the plugin file of 'coop'"),
         ({"split": "t" * 16, "method": "copl"}, "split"),
         ({"overrides": {"epochs": 2}, "dataset": "eurosat"}, "--set"),
+        ({"protocol": "few_shot"}, "protocol"),
         ({"commit": "other"}, "nothing that a table shows"),
     ],
 )
-def test_records_that_were_not_measured_alike_are_not_mixed(record, changes, what):
+def test_records_that_are_not_comparable_are_refused(record, message_of, changes, what):
     changes = {"method": "coop", "dataset": "dtd"} | changes
     other = record(changes.pop("method"), changes.pop("dataset"), 50, 50, **changes)
-    assert what in refused([record("coop", "dtd", 50, 50), other])
+    assert what in message_of(record("coop", "dtd", 50, 50), other)
 
 
-def test_recipes_that_follow_dataset_and_shots_are_no_difference(few, record):
+def test_recipes_may_depend_on_dataset_and_shots_but_not_on_the_seed(few, record, message_of):
     check_comparable([record("coop", "dtd", 50, 50), record("coop", "imagenet", 50, 50, options={"n_ctx": 16})])
     long = Training(epochs=200, batch_size=32)
     check_comparable([few("coop", "dtd", 50, shots=1), few("coop", "dtd", 50, shots=16, training=long)])
+    other_seed = few("coop", "dtd", 50, shots=4, seed=2, options={"n_ctx": 16})
+    assert "options" in message_of(few("coop", "dtd", 50, shots=4), other_seed)
 
 
-def test_few_shot_seeds_of_one_shot_count_have_one_recipe(few):
-    assert "options" in refused(
-        [few("coop", "dtd", 50, shots=4), few("coop", "dtd", 50, shots=4, seed=2, options={"n_ctx": 16})]
-    )
+def test_sources_and_targets_of_transfers_are_not_mixed(transfer, message_of):
+    one = transfer("coop", {"imagenet": 50, "dtd": 50})
+    other_source = transfer("copl", {"caltech101": 50, "dtd": 50})
+    assert "source (imagenet and caltech101)" in message_of(one, other_source)
+    more_targets = transfer("copl", {"imagenet": 50, "dtd": 50, "eurosat": 50}, split="t" * 16)
+    assert "targets (dtd and dtd, eurosat)" in message_of(one, more_targets)
 
 
-def test_refusal_names_only_the_settings_that_differ(few):
-    one, other = (few("coop", "dtd", 50, shots=4, seed=s, training=Training(epochs=s, batch_size=32)) for s in (1, 2))
-    assert "they differ in training (epochs=1 and epochs=2)." in refused([one, other])
-
-
-def test_sources_are_not_mixed(transfer):
-    pair = [transfer("coop", {"imagenet": 50, "dtd": 50}), transfer("copl", {"caltech101": 50, "dtd": 50})]
-    assert "source (imagenet and caltech101)" in refused(pair)
-
-
-def test_other_targets_are_not_mixed(transfer):
-    pair = [
-        transfer("coop", {"imagenet": 50, "dtd": 50}),
-        transfer("copl", {"imagenet": 50, "dtd": 50, "eurosat": 50}, split="t" * 16),
-    ]
-    assert "targets (dtd and dtd, eurosat)" in refused(pair)
-
-
-def test_methods_may_have_templates_of_their_own_for_a_target(transfer):
+def test_templates_of_targets_may_depend_on_the_method_but_not_on_the_seed(transfer, message_of):
     accuracies = {"imagenet": 50, "dtd": 50}
     own = transfer("kgcoop", accuracies, targets={"dtd": "a photo of a {}, a type of texture."})
     check_comparable([transfer("coop", accuracies), own])
-    again = transfer("kgcoop", accuracies, seed=2)
-    assert "targets" in refused([own, again])
-
-
-def test_protocols_are_not_mixed(record, few):
-    assert "protocol" in refused([record("coop", "dtd", 50, 50), few("coop", "dtd", 50)])
+    assert "targets" in message_of(own, transfer("kgcoop", accuracies, seed=2))
 
 
 def test_frame_holds_unrounded_percentages(few):
@@ -90,24 +80,21 @@ def test_frame_holds_unrounded_percentages(few):
     assert frame.record[0].endswith(".json")
 
 
-def test_titles_of_methods_are_those_of_their_recipes_and_strangers_have_their_names():
+def test_title_of_a_method_is_that_of_its_recipe_or_its_name(tmp_path, monkeypatch):
     assert [method_title(name) for name in ("zero_shot", "tip_adapter_f", "zebra")] == [
         "CLIP",
         "Tip-Adapter-F",
         "zebra",
     ]
-
-
-def test_recipe_that_cannot_be_read_leaves_the_titles_of_the_others(tmp_path, monkeypatch):
     (tmp_path / "methods").mkdir()
-    for name, text in (("good", "title: Good"), ("plain", "defaults: {}"), ("broken", "title: [")):
+    for name, text in (("good", "title: Good"), ("plain", "defaults: {}"), ("unreadable", "title: [")):
         (tmp_path / "methods" / f"{name}.yaml").write_text(text)
     monkeypatch.setattr(aggregate, "REPOSITORY", tmp_path)
     monkeypatch.setattr(aggregate, "method_titles", method_titles.__wrapped__)
-    assert [method_title(name) for name in ("good", "plain", "broken")] == ["Good", "plain", "broken"]
+    assert [method_title(name) for name in ("good", "plain", "unreadable")] == ["Good", "plain", "unreadable"]
 
 
-def test_methods_beside_the_papers_stand_behind_them_by_name():
+def test_other_methods_follow_those_of_the_paper_by_name():
     assert in_order(["taskres", "zebra", "copl", "clip_adapter", "coop"]) == [
         "coop", "copl", "clip_adapter", "taskres", "zebra"
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""How it was run: what records say of commits, commands, recipes, time and memory."""
+"""Provenance of runs: commits, commands, recipes, time and memory."""
 
 import dataclasses
 
@@ -29,15 +29,16 @@ def runs(record):
     return [*coop, record("zero_shot", "dtd", 1, 1)]
 
 
-def test_hours_are_summed_and_memory_is_the_highest(runs):
+def test_hours_are_summed_memory_is_the_highest_and_warnings_are_counted(runs):
     assert cells(provenance.runs_grid(runs)) == [
         ["CLIP", "base2new", "1", "0", "0.000", "0.000", "—"],
         ["CoOp", "base2new", "2", "200", "1.000", "0.100", "2.00"],
     ]
     assert dict(provenance.facts(runs))["training and scoring"] == "1.10 hours, summed over runs"
+    assert provenance.warnings(runs) == ["few steps (2 runs)"]
 
 
-def test_recipes_that_are_alike_share_a_row_and_others_have_their_own(runs, record):
+def test_equal_recipes_share_a_row(runs, record):
     fewer = record("coop", "eurosat", 1, 1, overrides={"n_ctx": 2}, options={"n_ctx": 2})
     rows = cells(provenance.recipes_grid([*runs, fewer]))
     assert [row[0] for row in rows] == ["CLIP", "CoOp", "CoOp"]
@@ -46,11 +47,7 @@ def test_recipes_that_are_alike_share_a_row_and_others_have_their_own(runs, reco
     assert "epochs = 10" in rows[1][2]
 
 
-def test_warnings_are_given_once_with_their_number(runs):
-    assert provenance.warnings(runs) == ["few steps (2 runs)"]
-
-
-def test_commits_and_what_differs_are_all_named(record):
+def test_all_commits_and_distinct_values_are_named(record):
     mixed = [record("coop", "dtd", 1, 1, commit="b", dirty=True), record("coop", "dtd", 1, 1, commit="a", seed=10)]
     assert aggregate.commits(mixed) == ["a", "b+changes"]
     assert "seeds 1, 10" in aggregate.headline(mixed)
@@ -65,15 +62,15 @@ def test_command_names_only_what_differs_from_the_suite(record):
         "--backbone openai/clip-vit-base-patch16 --precision fp32"
     )
     assert "--datasets imagenet --seeds" in provenance.commands(whole[:1])[0]
+    embedded = record("coop", "synth_pets", 1, 1, suite="synthetic", backbone="embedded")
+    assert "--data" not in provenance.commands([embedded])[0].replace("--datasets", "")
 
 
-def test_command_of_a_transfer_names_its_source_and_quotes_what_a_shell_would_read(record):
-    made = record("coop", "caltech101", 1, 1, protocol="cross_dataset", targets={"dtd": "{}."},
-                  overrides={"ctx_init": "a; b", "n_ctx": 2})  # fmt: skip
-    [command] = provenance.commands([made])
+def test_command_of_a_transfer_names_its_source_and_quotes_for_the_shell(record):
+    run = record("coop", "caltech101", 1, 1, protocol="cross_dataset", targets={"dtd": "{}."},
+                 overrides={"ctx_init": "a; b", "n_ctx": 2})  # fmt: skip
+    [command] = provenance.commands([run])
     assert "--source caltech101 --datasets caltech101 dtd" in command
     assert "--set 'coop.ctx_init=a; b' --set coop.n_ctx=2" in command
     shifted = record("coop", "imagenet", 1, 1, protocol="domain_generalization", targets={"imagenet_r": "{}."})
     assert "--datasets imagenet_r --seeds" in provenance.commands([shifted])[0]
-    embedded = record("coop", "synth_pets", 1, 1, suite="synthetic", backbone="embedded")
-    assert "--data" not in provenance.commands([embedded])[0].replace("--datasets", "")

@@ -1,4 +1,4 @@
-"""Intervals and tests against values computed by hand and from printed tables of Student's t; what stands out."""
+"""Intervals and tests against values computed by hand and from printed tables of Student's t; outliers."""
 
 import math
 
@@ -11,17 +11,11 @@ T_1_DEGREE = math.tan(0.475 * math.pi)
 T_2_DEGREES = math.sqrt(2) * 0.95 / math.sqrt(1 - 0.95**2)
 
 
-def test_interval_of_three_values_is_that_computed_by_hand():
+def test_intervals_are_those_computed_by_hand():
     margin = T_2_DEGREES * math.sqrt(7 / 3) / math.sqrt(3)  # 80, 81, 83: mean 244/3, sample variance 7/3
     assert student_interval([80, 81, 83]) == pytest.approx((244 / 3 - margin, 244 / 3 + margin), rel=1e-9)
-
-
-def test_interval_of_two_values_and_another_level():
     assert student_interval([1, 3]) == pytest.approx((2 - T_1_DEGREE, 2 + T_1_DEGREE), rel=1e-9)
-    assert student_interval([1, 3], level=0.5) == pytest.approx((1, 3))  # the quartile of Cauchy's law is 1
-
-
-def test_one_value_has_no_interval_and_equal_values_a_point():
+    assert student_interval([1, 3], level=0.5) == pytest.approx((1, 3))  # the quartile of the Cauchy distribution is 1
     assert student_interval([80.0]) is None
     assert student_interval([80.0] * 3) == (80, 80)
 
@@ -31,16 +25,13 @@ def test_level_outside_zero_and_one_is_refused():
         student_interval([1, 2], level=95)
 
 
-def test_paired_test_of_three_differences_is_that_computed_by_hand():
+def test_paired_test_is_that_computed_by_hand_and_two_sided():
     found = paired_test([1.0, 2.0, 3.0])  # t = 2 / (1 / sqrt 3); with 2 degrees p = 1 - t / sqrt(2 + t^2)
     t = 2 * math.sqrt(3)
     assert (found.mean, found.n) == (2, 3)
     assert found.p_value == pytest.approx(1 - t / math.sqrt(2 + t * t), rel=1e-9)
     assert found.interval == pytest.approx((2 - T_2_DEGREES / math.sqrt(3), 2 + T_2_DEGREES / math.sqrt(3)))
-
-
-def test_paired_test_is_two_sided():
-    assert paired_test([1.0, 2.0, 3.0]).p_value == paired_test([-1.0, -2.0, -3.0]).p_value
+    assert paired_test([-1.0, -2.0, -3.0]).p_value == found.p_value
 
 
 def test_paired_test_agrees_with_a_printed_table():
@@ -51,7 +42,7 @@ def test_paired_test_agrees_with_a_printed_table():
 
 
 @pytest.mark.parametrize("differences, p_value", [([2.0], None), ([2.0, 2.0], 0.0), ([0.0, 0.0], 1.0)])
-def test_paired_test_without_a_spread(differences, p_value):
+def test_paired_test_without_a_deviation(differences, p_value):
     assert paired_test(differences).p_value == p_value
 
 
@@ -60,20 +51,19 @@ def test_paired_test_without_a_spread(differences, p_value):
     [
         ([1] * 9 + [-1] * 2, 2 * (1 + 11 + 55) / 2**11),
         ([-1] * 9 + [1] * 2, 2 * (1 + 11 + 55) / 2**11),
-        ([1] * 5, 2 / 2**5),
         ([1, -1], 1.0),
         ([1, 1, 1, 0], 2 / 2**3),
         ([0, 0], 1.0),
     ],
 )
-def test_sign_test_counts_exactly_and_leaves_ties_out(differences, p_value):
+def test_sign_test_is_exact_and_leaves_ties_out(differences, p_value):
     found = sign_test(differences)
     assert found.p_value == p_value
     assert found.above + found.below + found.ties == len(differences)
 
 
-def stand_out(records):
-    """(seed, class set) of what stands out among the others, and of what lies below zero-shot."""
+def outliers_of(records):
+    """(seed, class set) of runs far from other seeds, and of runs far below zero-shot."""
     found = outliers(records)
     return (
         [(o.spec.seed, o.class_set) for o in found if o.far_from_others],
@@ -81,50 +71,43 @@ def stand_out(records):
     )
 
 
-def test_seed_far_from_the_others_stands_out(few):
+@pytest.mark.parametrize(
+    "values, total, seeds",
+    [
+        ((63, 64, 62, 12), 10**4, [4]),
+        ((60, 61, 62, 64.0), 10**6, []),  # the limit: 3 standard deviations of the others
+        ((60, 61, 62, 64.01), 10**6, [4]),
+        ((63, 62, 12), 10**4, [3]),
+        ((62, 12), 10**4, []),  # one other seed has no deviation
+        ((80, 80, 77), 1000, []),  # 2.4 binomial deviations of 800 in 1000
+        ((80, 80, 77), 10**4, [3]),
+    ],
+)
+def test_seed_far_from_the_others_is_an_outlier(few, values, total, seeds):
+    runs = [few("coop", "dtd", value, seed=seed, total=total) for seed, value in enumerate(values, 1)]
+    assert outliers_of(runs) == ([(seed, "all") for seed in seeds], [])
+
+
+def test_outlier_states_its_reasons(few):
     runs = [few("coop", "dtd", value, seed=seed) for seed, value in enumerate((63, 64, 62, 12), 1)]
-    assert stand_out(runs) == ([(4, "all")], [])
     assert str(outliers(runs)[0]) == (
         "coop on dtd, few_shot, 16 shots, seed 4, all: 12.00, where the 3 other seeds have 63.00 ± 1.00"
     )
 
 
-def test_limit_is_three_deviations_of_the_others(few):
-    def runs(last):
-        return [few("coop", "dtd", v, seed=s, total=10**6) for s, v in enumerate((60, 61, 62, last), 1)]
-
-    assert stand_out(runs(64.0)) == ([], [])
-    assert stand_out(runs(64.01)) == ([(4, "all")], [])
-
-
-def test_three_seeds_can_be_judged_and_two_cannot(few):
-    values = (63.0, 62.0, 12.0)
-    runs = [few("coop", "dtd", value, seed=seed) for seed, value in enumerate(values, 1)]
-    assert stand_out(runs) == ([(3, "all")], [])
-    assert stand_out(runs[1:]) == ([], [])
-
-
-def test_others_that_agree_by_chance_make_no_outlier_within_counting_error(few):
-    def runs(total):
-        return [few("coop", "dtd", v, seed=s, total=total) for s, v in ((1, 80), (2, 80), (3, 77))]
-
-    assert stand_out(runs(1000)) == ([], []), "3 points are 2.4 deviations of counting 800 of 1000"
-    assert stand_out(runs(10000)) == ([(3, "all")], [])
-
-
-def test_ten_points_below_zero_shot_stand_out_in_their_class_set(record):
+def test_ten_points_below_zero_shot_are_an_outlier_of_their_class_set(record):
     runs = [record("zero_shot", "dtd", 60, 60), record("coop", "dtd", 80, 50), record("coop", "eurosat", 80, 10)]
-    assert stand_out(runs) == ([], [(1, "new")])
+    assert outliers_of(runs) == ([], [(1, "new")])
     assert "50.00, where zero-shot has 60.00" in str(outliers(runs)[0])
-    assert stand_out([runs[0], record("coop", "dtd", 80, 50.01)]) == ([], [])
+    assert outliers_of([runs[0], record("coop", "dtd", 80, 50.01)]) == ([], [])
 
 
-def test_zero_shot_at_any_shot_count_is_the_level_but_not_with_another_checkpoint(few):
-    level = few("zero_shot", "dtd", 60, shots=16)
-    assert stand_out([level, few("coop", "dtd", 40, shots=1)]) == ([], [(1, "all")])
-    assert stand_out([level, few("coop", "dtd", 40, shots=1, checkpoint="d" * 16)]) == ([], [])
+def test_zero_shot_is_compared_at_any_shots_but_not_of_another_checkpoint(few):
+    zero_shot = few("zero_shot", "dtd", 60, shots=16)
+    assert outliers_of([zero_shot, few("coop", "dtd", 40, shots=1)]) == ([], [(1, "all")])
+    assert outliers_of([zero_shot, few("coop", "dtd", 40, shots=1, checkpoint="d" * 16)]) == ([], [])
 
 
-def test_seeds_of_other_shots_are_no_others(few):
+def test_seeds_of_other_shots_are_not_compared(few):
     runs = [few("coop", "dtd", value, shots=shots, seed=shots) for shots, value in ((1, 40), (2, 41), (16, 70))]
-    assert stand_out(runs) == ([], [])
+    assert outliers_of(runs) == ([], [])
