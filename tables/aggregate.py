@@ -26,7 +26,7 @@ SAME_FOR_A_CELL = ("template", "options", "training", "targets")  # a recipe may
 COLUMNS = ("protocol", "method", "dataset", "shots", "seed", "class_set", "accuracy", "correct", "total", "record")
 
 Key = tuple[str, str, str]  # method, dataset or AVERAGE, column
-Place = Callable[[RunSpec, str], tuple[str, str]]  # a run's class set -> dataset and column
+Place = Callable[[RunSpec, str], tuple]  # spec and class set -> dataset and column of the cell
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from benchmark.common.config import RunSpec, load_suite
+from benchmark.common.config import RunSpec
 from benchmark.common.files import write_whole
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records.record import RunRecord
 from benchmark.records.store import load
 from tables.aggregate import method_title
 from tables.figures.drawing import WIDTH, Drawing, make_caption, new_figure
+from tables.selection import suite_of
 
 COLORMAP = "YlOrRd"  # light to dark, so that it is readable in gray
 OPACITY = 0.62
@@ -76,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _caption(record: RunRecord, *, own_scale: bool) -> str:
     spec = record.spec
     scale = "each token has its own color scale" if own_scale else "the color scale is the same in all panels"
+    suite = suite_of([record])
     words = "" if spec.options.get("ctx_init") else " The tokens were initialized at random and have no words."
     return make_caption(
         f"Weights of {method_title(spec.method)}'s prompt tokens, trained on {spec.dataset} ({spec.protocol}).",
@@ -83,16 +85,8 @@ def _caption(record: RunRecord, *, own_scale: bool) -> str:
         reading=f"The weights of a patch sum to one over the tokens; {scale}. Below: the word that a token started "
         f"from, its least and its greatest weight.{words}",
         missing="",
-        note=_note(spec.suite),
+        note=suite.note if suite else "",
     )
-
-
-def _note(suite: str) -> str:
-    """The note of a suite; "" for a suite file of a user, whose path records do not hold."""
-    try:
-        return load_suite(suite).note
-    except ConfigError:
-        return ""
 
 
 def token_words(spec: RunSpec, count: int) -> list[str]:

@@ -40,17 +40,17 @@ class PublishedValues:
     absent: str
 
 
-def published_base2new(spec: RunSpec, *, variant: str = "paper", folder: Path = REFERENCE) -> PublishedValues:
+def published_base2new(spec: RunSpec, *, folder: Path = REFERENCE) -> PublishedValues:
     """Base, new and H by method and dataset, for the backbone and shots of a measured spec."""
     path = folder / "base2new.csv"
     rows = _rows(path, ("dataset",), ("base", "new", "h"))
-    kept = [row for row in rows if _fits(row, spec, variant) and _same_shots(row, spec.shots)]
+    kept = [row for row in rows if _fits(row, spec) and _same_shots(row, spec.shots)]
     return _values(path, spec, load_suite("paper").datasets, {
         (row["method"], row["dataset"], column): row[column] for row in kept for column in ("base", "new", "h")
     })  # fmt: skip
 
 
-def published_transfer(spec: RunSpec, *, variant: str = "paper", folder: Path = REFERENCE) -> PublishedValues:
+def published_transfer(spec: RunSpec, *, folder: Path = REFERENCE) -> PublishedValues:
     """Accuracy by method and target, for the backbone, shots and source of a measured spec.
 
     A row without a source is of a method that learns nothing and fits any source, except for its average, whose
@@ -61,7 +61,7 @@ def published_transfer(spec: RunSpec, *, variant: str = "paper", folder: Path = 
     kept = [
         row
         for row in rows
-        if _fits(row, spec, variant)
+        if _fits(row, spec)
         and _same_shots(row, spec.shots)
         and (row["source_dataset"] == spec.dataset or (not row["source_dataset"] and row["target_dataset"] != AVERAGE))
     ]
@@ -72,9 +72,7 @@ def published_transfer(spec: RunSpec, *, variant: str = "paper", folder: Path = 
     })  # fmt: skip
 
 
-def published_few_shot(
-    spec: RunSpec, columns: Iterable[str], *, variant: str = "paper", folder: Path = REFERENCE
-) -> PublishedValues:
+def published_few_shot(spec: RunSpec, columns: Iterable[str], *, folder: Path = REFERENCE) -> PublishedValues:
     """Accuracy by method, dataset and shots, for the backbone of a measured spec; that of 0 shots fits any column."""
     path = folder / "few_shot.csv"
     rows = _rows(path, ("dataset",), ("accuracy",))
@@ -82,7 +80,7 @@ def published_few_shot(
     values = {
         (row["method"], row["dataset"], column): row["accuracy"]
         for row in rows
-        if _fits(row, spec, variant)
+        if _fits(row, spec)
         for column in columns
         if _same_shots(row, int(column))
     }
@@ -98,10 +96,10 @@ def _values(path: Path, spec: RunSpec, datasets: Iterable[str], values: Mapping[
     )
 
 
-def _fits(row: Mapping[str, object], spec: RunSpec, variant: str) -> bool:
+def _fits(row: Mapping[str, object], spec: RunSpec) -> bool:
     """Whether a row is of the measured backbone, by its own name or its name in publications."""
     name = PurePath(spec.backbone).name
-    return row["variant"] == variant and row["backbone"] in (spec.backbone, BACKBONES.get(name))
+    return row["variant"] == "paper" and row["backbone"] in (spec.backbone, BACKBONES.get(name))
 
 
 def _same_shots(row: Mapping[str, object], shots: int) -> bool:

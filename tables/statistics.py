@@ -11,6 +11,7 @@ from tables.aggregate import to_percent
 
 SPREADS = 3.0  # standard deviations of the other seeds; a seed further from their mean is an outlier
 POINTS = 10.0  # percentage points; a run at least that far below zero-shot is an outlier
+LEVEL = 0.95
 FEWEST_OTHERS = 2  # one value has no standard deviation
 
 
@@ -28,16 +29,6 @@ class PairedTest:
     interval: tuple[float, float] | None
 
 
-@dataclass(frozen=True)
-class SignTest:
-    """The exact two-sided sign test that differences are as often above zero as below; ties are left out."""
-
-    above: int
-    below: int
-    ties: int
-    p_value: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class Outlier:
     """The accuracy of an outlying run on a class set, and the reasons as text; "" where one does not apply."""
@@ -53,16 +44,14 @@ class Outlier:
         return f"{self.spec.label()}, {self.class_set}: {self.accuracy:.2f}, where {reasons}"
 
 
-def student_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Student's confidence interval of the mean; None for fewer than two values."""
-    if not 0 < level < 1:
-        raise ValueError(f"the confidence level must be between 0 and 1, got {level}")
+def student_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95 % confidence interval of the mean; None for fewer than two values."""
     spread = sample_std(values)
     if spread is None:
         return None
     from scipy.special import stdtrit  # slow to import, and most tables need no interval
 
-    margin = float(stdtrit(len(values) - 1, (1 + level) / 2)) * spread / math.sqrt(len(values))
+    margin = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * spread / math.sqrt(len(values))
     return mean(values) - margin, mean(values) + margin
 
 
@@ -77,14 +66,6 @@ def paired_test(differences: Sequence[float]) -> PairedTest:
         return PairedTest(center, count, float(center == 0), (center, center))
     t = center / (spread / math.sqrt(count))
     return PairedTest(center, count, 2 * float(stdtr(count - 1, -abs(t))), student_interval(differences))
-
-
-def sign_test(differences: Sequence[float]) -> SignTest:
-    """The sign test of differences; for differences whose sizes are not comparable."""
-    above, below = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-    count, fewer = above + below, min(above, below)
-    tail = sum(math.comb(count, k) for k in range(fewer + 1)) / 2**count
-    return SignTest(above, below, len(differences) - count, min(1.0, 2 * tail))
 
 
 def outliers(records: Iterable[RunRecord]) -> list[Outlier]:

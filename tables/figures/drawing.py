@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from matplotlib import style as matplotlib_style
 from matplotlib.figure import Figure
 
-from benchmark.records.metrics import accuracy_percent
 from benchmark.records.record import RunRecord
 from tables.aggregate import (
     METHOD_ORDER,
@@ -18,6 +17,7 @@ from tables.aggregate import (
     loaded_note,
     method_title,
     method_titles,
+    seeds_of,
     untrained_methods,
 )
 from tables.rendering.options import TableOptions
@@ -141,13 +141,7 @@ def line_style(method: str, methods: Iterable[str]) -> dict[str, object]:
 
 def accuracies_of(records: Iterable[RunRecord]) -> Cells:
     """(method, dataset, class set, shots) to accuracy in percent by seed."""
-    cells: dict[tuple[str, str, str, int], dict[int, float]] = {}
-    for record in records:
-        spec = record.spec
-        for class_set, score in record.scores.items():
-            by_seed = cells.setdefault((spec.method, spec.dataset, class_set, spec.shots), {})
-            by_seed[spec.seed] = accuracy_percent(score.correct, score.total)
-    return cells
+    return seeds_of(records, lambda spec, class_set: (spec.dataset, class_set, spec.shots))
 
 
 def datasets_of(records: Iterable[RunRecord]) -> list[str]:

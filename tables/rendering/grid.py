@@ -18,6 +18,11 @@ class Cell:
     best: bool = False
     value: float | None = None
 
+    @classmethod
+    def number(cls, value: float, form: str = "{}") -> "Cell":
+        """A cell that shows a number in this format."""
+        return cls(form.format(value), value=float(value))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:

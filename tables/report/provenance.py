@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from benchmark.common.config import RunSpec, load_suite
-from benchmark.errors import ConfigError
+from benchmark.common.config import RunSpec
 from benchmark.records.record import RunRecord
 from tables.aggregate import commits, dataset_titles, distinct, in_order, method_title
 from tables.claims.rules import real_datasets
 from tables.rendering.grid import Cell, Grid
+from tables.selection import suite_of
 
 UNKNOWN = "unknown"
 ABSENT = "—"
@@ -54,7 +54,8 @@ def commands(records: Sequence[RunRecord]) -> list[str]:
         words += ["--methods", *in_order(record.spec.method for record in own)]
         if protocol == "cross_dataset":
             words += ["--source", *dict.fromkeys(record.spec.dataset for record in own)]
-        words += ["--datasets", *names] if set(names) != _datasets_of(own[0].spec.suite) else []
+        suite = suite_of(own)
+        words += ["--datasets", *names] if suite is None or set(names) != set(suite.datasets) else []
         words += ["--seeds", *map(str, sorted({record.spec.seed for record in own}))]
         words += ["--shots", *map(str, sorted({record.spec.shots for record in own}))]
         words += ["--backbone", own[0].spec.backbone, "--precision", own[0].spec.precision]
@@ -83,11 +84,11 @@ def runs_grid(records: Sequence[RunRecord]) -> Grid:
             [
                 Cell(method_title(method)),
                 Cell(protocol),
-                _number(len(own), "{:.0f}"),
-                _number(steps, "{:.0f}"),
-                _number(training / 3600, "{:.3f}"),
-                _number(scoring / 3600, "{:.3f}"),
-                _number(max(peaks) / 2**30, "{:.2f}") if peaks else Cell(ABSENT),
+                Cell.number(len(own), "{:.0f}"),
+                Cell.number(steps, "{:.0f}"),
+                Cell.number(training / 3600, "{:.3f}"),
+                Cell.number(scoring / 3600, "{:.3f}"),
+                Cell.number(max(peaks) / 2**30, "{:.2f}") if peaks else Cell(ABSENT),
             ]
         )
     return Grid(
@@ -154,21 +155,9 @@ def _named(spec: RunSpec) -> list[str]:
     return [*spec.targets] if spec.protocol == "domain_generalization" else [spec.dataset, *spec.targets]
 
 
-def _datasets_of(suite: str) -> set[str]:
-    """The datasets of a suite; empty for a suite file of a user, whose path records do not hold."""
-    try:
-        return set(load_suite(suite).datasets)
-    except ConfigError:
-        return set()
-
-
 def _processor(machine: dict) -> str:
     return f"{machine.get('processor') or UNKNOWN}, {machine.get('cores') or UNKNOWN} cores"
 
 
 def _seconds(record: RunRecord) -> float:
     return float(record.training.get("seconds") or 0.0)
-
-
-def _number(value: float, form: str) -> Cell:
-    return Cell(form.format(value), value=float(value))

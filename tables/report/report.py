@@ -117,7 +117,7 @@ def _tables_section(protocol: str, grids: Sequence[Grid]) -> Section:
 
 
 def _failures_grid(failures: Sequence[Failure]) -> Grid:
-    rows = [[*_run_cells(f.run), _number(f.run.seed), Cell(f.reason), Cell(f.path)] for f in failures]
+    rows = [[*_run_cells(f.run), Cell.number(f.run.seed), Cell(f.reason), Cell(f.path)] for f in failures]
     columns = (*Run._fields, "error", "traceback, below the results folder")
     return Grid(name="failures", caption="Runs that failed.", explained="", columns=columns, rows=rows)
 
@@ -133,11 +133,7 @@ def _missing_grid(runs: Sequence[Run]) -> Grid:
 
 
 def _run_cells(run: Run) -> list[Cell]:
-    return [Cell(run.protocol), Cell(run.method), Cell(run.dataset), _number(run.shots)]
-
-
-def _number(value: int) -> Cell:
-    return Cell(str(value), value=float(value))
+    return [Cell(run.protocol), Cell(run.method), Cell(run.dataset), Cell.number(run.shots)]
 
 
 def write(

@@ -1,7 +1,5 @@
 """Fixtures: hand-made records, and cells read back from grids and Markdown."""
 
-import re
-
 import pytest
 
 import run_all
@@ -70,15 +68,51 @@ def transfer(scored):
 
 
 @pytest.fixture
-def rows_of():
-    """Row title to its cells, of the first table of a Markdown text."""
+def base2new_runs(record):
+    """CLIP, CoOp and CoPL on two datasets, three seeds; with a tie as printed, values below CLIP and an outlier."""
+    accuracies = {
+        "zero_shot": {"imagenet": ((72.43, 68.14),) * 3, "dtd": ((53.24, 59.90),) * 3},
+        "coop": {
+            "imagenet": ((76.46, 66.31), (76.66, 67.31), (76.47, 68.31)),
+            "dtd": ((79.44, 41.18), (79.44, 42.18), (79.44, 11.18)),
+        },
+        "copl": {"imagenet": ((76.53, 70), (76.53, 71), (76.53, 72)), "dtd": ((78, 62.1), (79, 62.3), (20, 10))},
+    }
+    return [
+        record(method, dataset, *halves, seed=seed)
+        for method, of in accuracies.items()
+        for dataset, seeds in of.items()
+        for seed, halves in enumerate(seeds, 1)
+    ]
 
-    def read(markdown):
-        lines = [line for line in markdown.splitlines() if line.startswith("|")]
-        cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-        return {row[0]: row[1:] for row in cells[2:]}
 
-    return read
+@pytest.fixture
+def few_shot_runs(few):
+    """CLIP at 16 shots, CoOp at 1, 4 and 16 shots, Tip-Adapter, which trains nothing, at 1 shot; on two datasets."""
+    runs = [few("zero_shot", name, 44, shots=16) for name in ("imagenet", "dtd")]
+    runs.append(few("tip_adapter", "dtd", 51, shots=1, training=None, seconds=0.5))
+    return runs + [
+        few("coop", name, level + gain + seed, shots=shots, seed=seed)
+        for name, level in (("imagenet", 41), ("dtd", 47))
+        for shots, gain in ((16, 2), (4, 1), (1, 0))
+        for seed in (1, 2)
+    ]
+
+
+@pytest.fixture
+def transfer_runs(transfer):
+    """CLIP and CoOp from ImageNet to two datasets, two seeds."""
+    return [
+        transfer(method, {"imagenet": a + seed, "ucf101": b, "dtd": c - seed}, seed=seed)
+        for method, (a, b, c) in {"zero_shot": (60, 65, 44), "coop": (70, 66, 41)}.items()
+        for seed in (1, 2)
+    ]
+
+
+@pytest.fixture
+def runs_of(base2new_runs, few_shot_runs, transfer_runs):
+    """Protocol to its records."""
+    return {"base2new": base2new_runs, "cross_dataset": transfer_runs, "few_shot": few_shot_runs}
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 
 from benchmark.common.config import load_suite
-from tables import aggregate
 from tables.report import provenance
 
 
@@ -36,6 +35,9 @@ def test_hours_are_summed_memory_is_the_highest_and_warnings_are_counted(runs):
     ]
     assert dict(provenance.facts(runs))["training and scoring"] == "1.10 hours, summed over runs"
     assert provenance.warnings(runs) == ["few steps (2 runs)"]
+    changed = dataclasses.replace(runs[0], provenance={"git": {"commit": "b", "dirty": True}})
+    facts = dict(provenance.facts([changed, *runs[1:]]))
+    assert (facts["commit"], facts["seeds"], facts["device"]) == ("abc123, b+changes", "1, 2", "unknown")
 
 
 def test_equal_recipes_share_a_row(runs, record):
@@ -47,13 +49,6 @@ def test_equal_recipes_share_a_row(runs, record):
     assert "epochs = 10" in rows[1][2]
 
 
-def test_all_commits_and_distinct_values_are_named(record):
-    mixed = [record("coop", "dtd", 1, 1, commit="b", dirty=True), record("coop", "dtd", 1, 1, commit="a", seed=10)]
-    assert aggregate.commits(mixed) == ["a", "b+changes"]
-    assert "seeds 1, 10" in aggregate.headline(mixed)
-    assert dict(provenance.facts(mixed))["device"] == "unknown"
-
-
 def test_command_names_only_what_differs_from_the_suite(record):
     whole = [record("coop", name, 1, 1) for name in load_suite("paper").datasets]
     [command] = provenance.commands(whole)
@@ -62,6 +57,7 @@ def test_command_names_only_what_differs_from_the_suite(record):
         "--backbone openai/clip-vit-base-patch16 --precision fp32"
     )
     assert "--datasets imagenet --seeds" in provenance.commands(whole[:1])[0]
+    assert "--data FOLDER --dataset mine=PATH" in provenance.commands([*whole, record("coop", "mine", 1, 1)])[0]
     embedded = record("coop", "synth_pets", 1, 1, suite="synthetic", backbone="embedded")
     assert "--data" not in provenance.commands([embedded])[0].replace("--datasets", "")
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tables.statistics import outliers, paired_test, sign_test, student_interval
+from tables.statistics import outliers, paired_test, student_interval
 
 # Two-sided 95 % quantiles of Student's t, by their closed forms; tables print 12.706 and 4.303.
 T_1_DEGREE = math.tan(0.475 * math.pi)
@@ -15,14 +15,8 @@ def test_intervals_are_those_computed_by_hand():
     margin = T_2_DEGREES * math.sqrt(7 / 3) / math.sqrt(3)  # 80, 81, 83: mean 244/3, sample variance 7/3
     assert student_interval([80, 81, 83]) == pytest.approx((244 / 3 - margin, 244 / 3 + margin), rel=1e-9)
     assert student_interval([1, 3]) == pytest.approx((2 - T_1_DEGREE, 2 + T_1_DEGREE), rel=1e-9)
-    assert student_interval([1, 3], level=0.5) == pytest.approx((1, 3))  # the quartile of the Cauchy distribution is 1
     assert student_interval([80.0]) is None
     assert student_interval([80.0] * 3) == (80, 80)
-
-
-def test_level_outside_zero_and_one_is_refused():
-    with pytest.raises(ValueError, match="between 0 and 1, got 95"):
-        student_interval([1, 2], level=95)
 
 
 def test_paired_test_is_that_computed_by_hand_and_two_sided():
@@ -32,34 +26,14 @@ def test_paired_test_is_that_computed_by_hand_and_two_sided():
     assert found.p_value == pytest.approx(1 - t / math.sqrt(2 + t * t), rel=1e-9)
     assert found.interval == pytest.approx((2 - T_2_DEGREES / math.sqrt(3), 2 + T_2_DEGREES / math.sqrt(3)))
     assert paired_test([-1.0, -2.0, -3.0]).p_value == found.p_value
-
-
-def test_paired_test_agrees_with_a_printed_table():
     # Ten differences of mean 1.58 and t 4.0621 (Student, Biometrika 1908, additional hours of sleep): p = 0.00283.
-    found = paired_test([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
-    assert found.mean == pytest.approx(1.58)
-    assert found.p_value == pytest.approx(0.002833, abs=5e-7)
+    sleep = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
+    assert paired_test(sleep).p_value == pytest.approx(0.002833, abs=5e-7)
 
 
 @pytest.mark.parametrize("differences, p_value", [([2.0], None), ([2.0, 2.0], 0.0), ([0.0, 0.0], 1.0)])
 def test_paired_test_without_a_deviation(differences, p_value):
     assert paired_test(differences).p_value == p_value
-
-
-@pytest.mark.parametrize(
-    "differences, p_value",
-    [
-        ([1] * 9 + [-1] * 2, 2 * (1 + 11 + 55) / 2**11),
-        ([-1] * 9 + [1] * 2, 2 * (1 + 11 + 55) / 2**11),
-        ([1, -1], 1.0),
-        ([1, 1, 1, 0], 2 / 2**3),
-        ([0, 0], 1.0),
-    ],
-)
-def test_sign_test_is_exact_and_leaves_ties_out(differences, p_value):
-    found = sign_test(differences)
-    assert found.p_value == p_value
-    assert found.above + found.below + found.ties == len(differences)
 
 
 def outliers_of(records):
@@ -86,13 +60,10 @@ def outliers_of(records):
 def test_seed_far_from_the_others_is_an_outlier(few, values, total, seeds):
     runs = [few("coop", "dtd", value, seed=seed, total=total) for seed, value in enumerate(values, 1)]
     assert outliers_of(runs) == ([(seed, "all") for seed in seeds], [])
-
-
-def test_outlier_states_its_reasons(few):
-    runs = [few("coop", "dtd", value, seed=seed) for seed, value in enumerate((63, 64, 62, 12), 1)]
-    assert str(outliers(runs)[0]) == (
-        "coop on dtd, few_shot, 16 shots, seed 4, all: 12.00, where the 3 other seeds have 63.00 ± 1.00"
-    )
+    if values == (63, 64, 62, 12):
+        assert str(outliers(runs)[0]) == (
+            "coop on dtd, few_shot, 16 shots, seed 4, all: 12.00, where the 3 other seeds have 63.00 ± 1.00"
+        )
 
 
 def test_ten_points_below_zero_shot_are_an_outlier_of_their_class_set(record):
@@ -102,12 +73,9 @@ def test_ten_points_below_zero_shot_are_an_outlier_of_their_class_set(record):
     assert outliers_of([runs[0], record("coop", "dtd", 80, 50.01)]) == ([], [])
 
 
-def test_zero_shot_is_compared_at_any_shots_but_not_of_another_checkpoint(few):
+def test_shots_and_checkpoints_decide_which_runs_are_compared(few):
     zero_shot = few("zero_shot", "dtd", 60, shots=16)
     assert outliers_of([zero_shot, few("coop", "dtd", 40, shots=1)]) == ([], [(1, "all")])
     assert outliers_of([zero_shot, few("coop", "dtd", 40, shots=1, checkpoint="d" * 16)]) == ([], [])
-
-
-def test_seeds_of_other_shots_are_not_compared(few):
     runs = [few("coop", "dtd", value, shots=shots, seed=shots) for shots, value in ((1, 40), (2, 41), (16, 70))]
     assert outliers_of(runs) == ([], [])

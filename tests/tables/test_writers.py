@@ -18,34 +18,15 @@ HOSTILE = r"""a_b & 100% #1 $x {y} ~ ^ \z |<script>alert("1")</script>| *b* [l](
 \input{/etc/passwd} ]]> \x"""
 ALL = TableOptions(std=True, published=True, note=HOSTILE, titles={"dtd": HOSTILE, "d1": "[2pt] as of an option"},
                    per_seed=True, interval=True, baseline="zero_shot")  # fmt: skip
-needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 
 
-@pytest.fixture
-def everything(record, few, transfer):
-    """Two methods, three seeds, every protocol."""
-    records = []
-    for method, level in (("zero_shot", 60), ("coop", 65)):
-        for seed in (1, 2, 3):
-            value = level if method == "zero_shot" else level + seed
-            records += [record(method, name, value, 55, seed=seed) for name in ("imagenet", "dtd")]
-            records += [few(method, "dtd", value, shots=shots, seed=seed) for shots in (1, 16)]
-            for protocol in ("cross_dataset", "domain_generalization"):
-                records.append(transfer(method, {"imagenet": value, "dtd": 40}, seed=seed, protocol=protocol))
-    return records
-
-
-def of(protocol, records):
-    """The records of one protocol."""
-    return [record for record in records if record.spec.protocol == protocol]
-
-
-def test_files_of_every_protocol_are_written_or_none(everything, transfer, tmp_path):
+def test_files_of_every_protocol_are_written_or_none(runs_of, transfer, tmp_path):
+    records = [run for runs in runs_of.values() for run in runs]
     with pytest.raises(RecordError, match="source"):
-        write([*everything, transfer("coop", {"caltech101": 1, "dtd": 1})], tmp_path)
+        write([*records, transfer("coop", {"caltech101": 1, "dtd": 1})], tmp_path)
     assert not list(tmp_path.iterdir())
-    paths = write(everything, tmp_path, planned=[record.spec for record in everything])
-    assert [path.name for path in paths] == [f"{name}{suffix}" for name in GRIDS for suffix in (".md", ".tex")]
+    paths = write(records, tmp_path, planned=[record.spec for record in records])
+    assert [path.name for path in paths] == [f"{name}{suffix}" for name in runs_of for suffix in (".md", ".tex")]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
 
 
@@ -59,8 +40,8 @@ def test_no_records_and_protocols_without_a_table_are_refused(record, tmp_path):
         write([record("coop", "dtd", 1, 1, protocol="base2now")], tmp_path)
 
 
-def test_hostile_names_are_escaped(everything):
-    grids = [grid for protocol in GRIDS for grid in GRIDS[protocol](of(protocol, everything), ALL)]
+def test_hostile_names_are_escaped(runs_of):
+    grids = [grid for protocol, runs in runs_of.items() for grid in GRIDS[protocol](runs, ALL)]
     assert len({grid.name for grid in grids}) == len(grids)
     for grid in grids:
         assert re.fullmatch(r"[\w-]+", grid.name), "names are LaTeX labels"
@@ -87,34 +68,15 @@ def test_latex_without_packages_for_any_text(text, escaped):
     assert latex("".join(map(chr, range(0x3000)))).isascii()
 
 
-def compile_latex(body, folder):
-    """What pdflatex prints about a two-column document with this body."""
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("names", [["d1"], [f"d{number}" for number in range(40)]])
+def test_latex_compiles_with_booktabs_and_graphicx_and_fits_a_two_column_page(runs_of, few, tmp_path, names):
+    records = [run for runs in runs_of.values() for run in runs] + [few("coop", name, 50, shots=1) for name in names]
+    paths = write(records, tmp_path, ALL, formats=["latex"])
+    body = "".join(f"\\input{{{path.name}}}\\clearpage\n" for path in paths)
     head = "\\documentclass[twocolumn]{article}\\usepackage{booktabs,graphicx}\\textwidth=496pt\\begin{document}\n"
-    (folder / "all.tex").write_text(f"{head}{body}\n\\end{{document}}")
+    (tmp_path / "all.tex").write_text(f"{head}{body}\\end{{document}}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
-    return done.stdout
-
-
-@needs_latex
-@pytest.mark.slow
-def test_latex_compiles_with_booktabs_and_graphicx(everything, few, tmp_path):
-    many = [few("coop", name, 50, shots=1) for name in ("imagenet", *map("d{}".format, range(40)))]
-    paths = write([*everything, *many], tmp_path, ALL, formats=["latex"])
-    compile_latex("".join(f"\\input{{{path.name}}}\\clearpage\n" for path in paths), tmp_path)
-
-
-@needs_latex
-@pytest.mark.slow
-@pytest.mark.parametrize("std", [False, True])
-def test_table_of_the_paper_is_no_wider_than_a_two_column_page(record, tmp_path, std):
-    methods = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")
-    names = ("imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft")
-    records = [
-        record(method, name, 50 + seed + len(method), 40 - seed, seed=seed)
-        for method in methods for name in names for seed in (1, 2, 3)
-    ]  # fmt: skip
-    write(records, tmp_path, TableOptions(std=std), formats=["latex"])
-    assert "Overfull" not in compile_latex("\\input{base2new.tex}", tmp_path)
-    assert ("resizebox" in (tmp_path / "base2new.tex").read_text()) == std
