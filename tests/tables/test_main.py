@@ -50,12 +50,11 @@ def test_options_select_formats_folder_datasets_and_tables(stored, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["tables.__main__", "tables.report.report"])
 def test_tables_and_report_are_written_without_torch(stored, module):
-    code = (
-        "import sys\n"
-        "for name in ('torch', 'transformers', 'accelerate', 'matplotlib.pyplot'): sys.modules[name] = None\n"
-        f"import tables.attention, tables.prompts\nfrom {module} import main\n"
-        f"sys.exit(main(['--from', {str(stored.parent)!r}]))"
-    )
+    code = f"""
+import sys
+for name in ("torch", "transformers", "accelerate", "matplotlib.pyplot"): sys.modules[name] = None
+import tables.attention, tables.prompts, {module}
+sys.exit({module}.main(["--from", {str(stored.parent)!r}]))"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

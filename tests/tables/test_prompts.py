@@ -57,7 +57,6 @@ def test_contexts_per_class_are_shown_for_the_first_classes_or_a_named_one(train
     ("method", "protocol", "more", "reason"),
     [
         ("zero_shot", "base2new", [], "'zero_shot' learns no context vectors"),
-        ("clip_adapter", "base2new", [], "'clip_adapter' learns no context vectors"),
         ("coop", "base2new", ["--class", "nested"], "all classes of .* share one context"),
         ("coop", "few_shot", ["--class", "nestet"], r"Did you mean 'nested'\?"),
         ("coop", "base2new", ["--words", "0"], "at least 1 is needed"),

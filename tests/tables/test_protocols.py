@@ -37,24 +37,6 @@ def test_h_is_that_of_the_means_and_its_deviation_that_of_the_h_of_each_seed(rec
     assert abs(h - (70 + values["coop", "eurosat", "h"].mean) / 2) > 0.01, "it is not the mean of the column"
 
 
-def test_equal_printed_values_are_both_bold_and_incomplete_ones_are_not(base2new_runs, texts):
-    (grid,) = base2new.grids(base2new_runs[:-1], planned=[run.spec for run in base2new_runs])
-    assert texts(grid)["imagenet"][3] == texts(grid)["imagenet"][6] == "76.53"
-    assert grid.rows[1][4].best and grid.rows[1][7].best
-    assert texts(grid)["dtd"][6:8] == ["78.50 (2/3)", "62.20 (2/3)"]
-    assert not any(cell.best for cell in (*grid.rows[0][7:], *grid.rows[2][7:]))
-
-
-def test_average_of_transfers_is_over_the_targets_with_the_deviation_of_the_average_of_each_seed(transfer, texts):
-    for protocol, title in (("cross_dataset", "Cross-dataset, suite"), ("domain_generalization", "Domain general")):
-        accuracies = [{"imagenet": 70, "dtd": 40 + s, "ucf101": 60 - s} for s in (1, 2)]
-        runs = [transfer("coop", of, seed=s, protocol=protocol) for s, of in enumerate(accuracies, 1)]
-        (grid,) = GRIDS[protocol](runs, TableOptions(std=True, titles={"imagenet": "ImageNet"}))
-        assert grid.caption.startswith(title)
-        assert grid.columns == ["method", "ImageNet", "dtd", "ucf101", "Average"]
-        assert texts(grid)["CoOp"] == ["70.00 ± 0.00", "41.50 ± 0.71", "58.50 ± 0.71", "50.00 ± 0.00"]
-
-
 def test_published_values_are_compared_for_the_same_backbone_shots_source_and_datasets(record, transfer, few, texts):
     _, second = base2new.grids([record("coop", "dtd", 79.44, 41.18), record("copl", "dtd", 50, 50)], SHOWN)
     assert texts(second)["DTD & more"] == ["79.44 (+0.00)", "41.18 (+0.00)", "54.24 (+0.00)", "—", "—", "—"]
