@@ -77,6 +77,7 @@ def run_count(records: Sequence[RunRecord]) -> str:
     return f"{len(records)} run{'s' * (len(records) != 1)}"
 
 
+@cache
 def dataset_titles() -> dict[str, str]:
     """Dataset to its title, from both catalogs."""
     data = REPOSITORY / "benchmark" / "data"

@@ -20,7 +20,7 @@ from tables.figures.drawing import (
     describe_missing,
     line_style,
     make_caption,
-    new_figure,
+    new_panels,
     shared_datasets,
 )
 from tables.rendering.options import TableOptions
@@ -122,17 +122,10 @@ def _machine(record: RunRecord) -> str:
 def _plot(panels: Sequence[Panel]) -> Figure:
     methods = in_order({method for panel in panels for method in panel.accuracy})
     columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = new_figure(2.3 * rows + 0.4, WIDTH if columns > 1 else 0.62 * WIDTH)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, panel in zip(grid.flat, panels, strict=False):
+    figure, grid = new_panels(len(panels), columns, 2.3, 0.4, WIDTH if columns > 1 else 0.62 * WIDTH)
+    for axes, panel in zip(grid, panels, strict=True):
         _panel(axes, panel, methods)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
-    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in grid.flat]
-    labels = {label: handle for of_axes in pairs for handle, label in of_axes}
-    order = [method_title(method) for method in methods]
-    add_legend(figure, {name: labels[name] for name in order if name in labels})
+    add_legend(figure, grid, order=[method_title(method) for method in methods])
     return figure
 
 

@@ -18,7 +18,7 @@ from tables.figures.drawing import (
     describe_missing,
     line_style,
     make_caption,
-    new_figure,
+    new_panels,
     shared_datasets,
 )
 from tables.rendering.options import TableOptions
@@ -67,24 +67,17 @@ def _plot(records: Sequence[RunRecord], options: TableOptions) -> Figure:
     shots = sorted({record.spec.shots for record in records})
     panels = [*([AVERAGE] if len(datasets) > 1 and shared_datasets(records) else []), *datasets]
     columns = min(COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure = new_figure(PANEL_HEIGHT * rows + 0.45)
-    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
-    for axes, panel in zip(grid.flat, panels, strict=False):
+    figure, grid = new_panels(len(panels), columns, PANEL_HEIGHT, 0.45, sharex=True)
+    for number, (axes, panel) in enumerate(zip(grid, panels, strict=True)):
         _panel(axes, {method: curves.get((method, panel), {}) for method in methods}, untrained)
         axes.set_title(options.title_of(panel), **({"weight": "bold"} if panel == AVERAGE else {}))
         axes.set_xscale("log", base=2)
         axes.set_xticks(shots, [str(k) for k in shots])
         axes.minorticks_off()
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
-    for number in range(len(panels)):
         lowest = number + columns >= len(panels)
-        grid.flat[number].tick_params(labelbottom=lowest)
-        grid.flat[number].set_xlabel("images per class" if lowest else "")
-        grid.flat[number].set_ylabel("" if number % columns else "accuracy (%)")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    add_legend(figure, dict(zip(labels, handles, strict=True)))
+        axes.tick_params(labelbottom=lowest)
+        axes.set(xlabel="images per class" if lowest else "", ylabel="" if number % columns else "accuracy (%)")
+    add_legend(figure, grid[:1])
     return figure
 
 

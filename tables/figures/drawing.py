@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib import style as matplotlib_style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.records.record import RunRecord
@@ -102,8 +103,25 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return figure
 
 
-def add_legend(figure: Figure, entries: Mapping[str, object]) -> None:
-    """Add a legend above the panels, in as many rows as the width requires."""
+def new_panels(
+    count: int, columns: int, panel_height: float, margin: float, width: float = WIDTH, **shared: bool
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in rows of `columns`; sizes are in inches."""
+    rows = math.ceil(count / columns)
+    figure = new_figure(panel_height * rows + margin, width)
+    grid = figure.subplots(rows, columns, squeeze=False, **shared).flat
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, list(grid[:count])
+
+
+def add_legend(figure: Figure, panels: Iterable[Axes], order: Iterable[str] | None = None) -> None:
+    """Add a legend of all panels above them, in as many rows as the width requires."""
+    entries: dict[str, object] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    entries = {label: entries[label] for label in order or entries if label in entries}
     rows = math.ceil(len(entries) / max(1, int(figure.get_figwidth())))
     columns = math.ceil(len(entries) / rows)
     figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)

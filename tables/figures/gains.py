@@ -20,6 +20,7 @@ from tables.figures.drawing import (
     line_style,
     make_caption,
     new_figure,
+    new_panels,
     shared_datasets,
 )
 from tables.rendering.options import TableOptions
@@ -126,12 +127,12 @@ def _plot_scatter(records: Sequence[RunRecord]) -> Figure:
     methods = in_order(points)
     widest = 3 if len(methods) <= 6 else 4
     columns = min(widest, len(methods))
-    rows = math.ceil(len(methods) / columns)
-    figure = new_figure(WIDTH / widest * rows + 0.15, WIDTH * columns / widest)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    figure, grid = new_panels(
+        len(methods), columns, WIDTH / widest, 0.15, WIDTH * columns / widest, sharex=True, sharey=True
+    )
     lowest = min(min(pair) for of in points.values() for pair in of.values())
     low = 10 * math.floor(max(0.0, lowest - 3) / 10)
-    for number, (axes, method) in enumerate(zip(grid.flat, methods, strict=False)):
+    for number, (axes, method) in enumerate(zip(grid, methods, strict=True)):
         look = line_style(method, methods) | {"linestyle": "none"}
         axes.plot([low, 100], [low, 100], color="#888888", linewidth=0.8, zorder=1)
         axes.plot(*zip(*points[method].values(), strict=True), **look | {"alpha": 0.75})
@@ -148,6 +149,4 @@ def _plot_scatter(records: Sequence[RunRecord]) -> Figure:
         axes.tick_params(labelbottom=number + columns >= len(methods))
         axes.set_xlabel("base classes (%)" if number + columns >= len(methods) else "")
         axes.set_ylabel("" if number % columns else "new classes (%)")
-    for axes in grid.flat[len(methods) :]:
-        axes.set_axis_off()
     return figure

@@ -99,6 +99,5 @@ def _plot(records: Sequence[RunRecord], options: TableOptions) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.set_xlabel("accuracy minus that of zero-shot CLIP (points)" if relative else "accuracy (%)")
-    handles, labels = axes.get_legend_handles_labels()
-    add_legend(figure, dict(zip(labels, handles, strict=True)))
+    add_legend(figure, [axes])
     return figure

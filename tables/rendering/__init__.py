@@ -1,4 +1,4 @@
-"""Tables as grids of cells, printed as Markdown, LaTeX and HTML.
+"""Finished tables as grids of cells, and their Markdown and LaTeX.
 
 Start with table.py.
 """
