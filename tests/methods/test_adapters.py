@@ -9,7 +9,7 @@ from benchmark.clip.backbone import ImageFeatures, load_clip
 from benchmark.common.constants import IMAGENET_TEMPLATES, SHOTS
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ConfigError
-from benchmark.method import filled
+from benchmark.method import fill_template
 from benchmark.plugins.factory import create_method, resolve_recipe
 
 NAMES = ["red circle", "square", "large green star"]
@@ -48,7 +48,7 @@ def moved(method, seed=0):
 def test_clip_adapter_is_the_blend_of_the_feature_and_a_bottleneck_of_it(clip):
     images, method = features(clip, 5), make(clip, "clip_adapter", ratio=0.3, reduction=8)
     assert method.down.weight.shape == (clip.joint_width // 8, clip.joint_width)
-    text = clip.encode_texts(filled(NAMES, TEMPLATE))
+    text = clip.encode_texts(fill_template(NAMES, TEMPLATE))
     for image, logits in zip(images.pooled, method(images), strict=True):
         hidden = (method.down.weight @ image).clamp(min=0)
         blend = 0.3 * (method.up.weight @ hidden).clamp(min=0) + 0.7 * image
@@ -59,7 +59,7 @@ def test_clip_adapter_gives_the_same_for_features_of_any_length(clip):
     """The authors feed the feature as long as the tower makes it."""
     pooled, method = features(clip, 5).pooled, moved(make(clip, "clip_adapter"))
     for length in (0.01, 7.3):
-        assert torch.allclose(method.adapted(pooled), method.adapted(length * pooled), atol=1e-6)
+        assert torch.allclose(method.adapt(pooled), method.adapt(length * pooled), atol=1e-6)
 
 
 def test_clip_adapter_without_its_network_is_zero_shot(clip):
@@ -73,7 +73,7 @@ def test_clip_adapter_without_its_network_is_zero_shot(clip):
 def test_cache_votes_with_the_likeness_of_every_training_image(clip, name):
     images, method = features(clip, 4), make(clip, name, alpha=0.7, beta=2.0, views=3)
     views = torch.stack([features(clip, len(LABELS), seed=10 + v).pooled for v in range(3)])
-    text = clip.encode_texts(filled(NAMES, TEMPLATE))
+    text = clip.encode_texts(fill_template(NAMES, TEMPLATE))
     for image, logits in zip(images.pooled, method(images), strict=True):
         wanted = clip.logit_scale * text @ image
         for n, label in enumerate(LABELS):
@@ -112,7 +112,7 @@ def test_tip_adapter_f_starts_as_tip_adapter_and_leaves_it_by_training(clip):
 
 def test_taskres_adds_its_residuals_to_text_features_as_long_as_the_tower_makes_them(clip):
     images, method = features(clip, 4), moved(make(clip, "taskres", alpha=0.6))
-    base = clip.encode_texts(filled(NAMES, TEMPLATE), unit_length=False)
+    base = clip.encode_texts(fill_template(NAMES, TEMPLATE), unit_length=False)
     assert (base.norm(dim=-1) - 1).abs().min() > 0.01, "a base of unit length would prove nothing"
     for c, residual in enumerate(method.text_feature_residuals):
         text = base[c] + 0.6 * residual
@@ -129,7 +129,7 @@ def test_taskres_averages_the_templates_before_it_shortens_them(clip):
     templates = ["{}", "a blurry picture of many {} at night."]  # their features are of different lengths
     images, base = features(clip, 3), 0
     for template in templates:
-        base = base + clip.encode_texts(filled(NAMES, template), unit_length=False) / 2
+        base = base + clip.encode_texts(fill_template(NAMES, template), unit_length=False) / 2
     wanted = clip.logit_scale * images.pooled @ (base / base.norm(dim=-1, keepdim=True)).T
     assert torch.allclose(make(clip, "taskres", templates=templates)(images), wanted, atol=1e-4)
 
@@ -226,8 +226,8 @@ def test_labels_of_a_sample_are_those_of_the_classes_in_force(clip, name):
 def test_clip_adapter_scores_other_classes_with_what_it_learned(clip):
     images, method = features(clip, 5), moved(make(clip, "clip_adapter"))
     method.set_classes(["dots", "stripes"], TEMPLATE)
-    text = clip.encode_texts(filled(["dots", "stripes"], TEMPLATE))
-    assert torch.allclose(method(images), clip.logit_scale * method.adapted(images.pooled) @ text.T, atol=1e-4)
+    text = clip.encode_texts(fill_template(["dots", "stripes"], TEMPLATE))
+    assert torch.allclose(method(images), clip.logit_scale * method.adapt(images.pooled) @ text.T, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", CACHES)
