@@ -1,19 +1,28 @@
-"""The pages of docs/: their commands run as a reader's would, and what they quote is what the files say."""
+"""Test docs/ and the README: commands run, links lead somewhere, and quoted facts agree with the files."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
-import run_all
 from benchmark.common.yaml import read_yaml
-from tests.helpers.pages import BLOCK, in_this_process, run_page
+from tests.helpers.pages import run_page
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-SECTIONS = {"CLIP": "zero_shot", "CoOp": "coop", "CoCoOp": "cocoop", "KgCoOp": "kgcoop", "ProGrad": "prograd",
-            "CoPL": "copl"}  # fmt: skip
+PAGES = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted(DOCS.glob("*.md"))]
+VERBS = {"doctor", "download", "export", "new-method", "plan", "calibrate"}
+METHODS = {"CLIP": "zero_shot", "CoOp": "coop", "CoCoOp": "cocoop", "KgCoOp": "kgcoop", "ProGrad": "prograd",
+           "CoPL": "copl"}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_method_page_leads_to_a_row_in_every_table_from_a_file_and_from_a_package(tmp_path):
+    run_page(DOCS / "adding-a-method.md", tmp_path)
+    for table in ("synthetic/base2new", "anchor-0.0/synthetic/base2new", "anchor-10.0/synthetic/base2new",
+                  "small/synthetic/base2new", "small/synthetic/few_shot", "small/synthetic/cross_dataset"):  # fmt: skip
+        assert r"my\_method" in (tmp_path / "results" / f"{table}.md").read_text()
+    assert r"held\_context" in (tmp_path / "results" / "installed" / "synthetic" / "base2new.md").read_text()
 
 
 @pytest.mark.slow
@@ -25,39 +34,51 @@ def test_own_data_page_leads_to_a_row_in_every_table(tmp_path):
     assert "dark" in tables["cross_dataset"]
     assert "dark" in tables["domain_generalization"]
     written = {path.name for path in (tmp_path / "mine" / "shapes").iterdir() if path.is_file()}
-    assert written == {"dataset.yaml"}, "nothing but what the page itself puts there"
+    assert written == {"dataset.yaml"}, "only the page itself writes there"
 
 
 @pytest.mark.slow
-def test_messages_of_the_troubleshooting_page_are_those_that_are_printed(tmp_path):
-    printed = run_page(DOCS / "troubleshooting.md", tmp_path, run=in_this_process)
-    assert "Traceback" not in printed
+def test_troubleshooting_page_quotes_the_messages_that_are_printed(tmp_path):
+    assert "Traceback" not in run_page(DOCS / "troubleshooting.md", tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in DOCS.glob("*.md")))
-def test_commands_of_a_page_name_options_that_exist(name):
-    text = (DOCS / name).read_text()
-    blocks = [block["text"].replace("\\\n", " ") for block in BLOCK.finditer(text) if block["language"] == "bash"]
-    commands = re.findall(r"\bpython run_all\.py\b([^\n#]*)", "\n".join(blocks))
-    commands += re.findall(r"`python run_all\.py\b([^`\n]*)`", text)
-    for command in commands:
-        run_all.parse([word for word in shlex.split(command) if word not in ("...", "\\")])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_commands_of_a_page_exist(page):
+    text = page.read_text().replace("\\\n", " ")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+    sources = [ROOT / "run_all.py", *(ROOT / "benchmark" / "cli").rglob("*.py"), *(ROOT / "tables").rglob("*.py")]
+    known = set(re.findall(r'"(--[a-z][\w-]*)"', "".join(path.read_text() for path in sources)))
+    for program, rest in re.findall(r"\bpython (run_all\.py|-m (?:benchmark|tables)\b[\w.]*)([^\n`#]*)", text):
+        options = set(re.findall(r"(?<!\S)--[a-z][\w-]*", rest))
+        assert program.startswith("-m benchmark.speed") or options <= known, f"{program}: {options - known}"
+        if program == "-m benchmark":
+            assert rest.split()[0] in VERBS, rest
+
+
+def test_index_lists_every_page():
+    text = (DOCS / "index.md").read_text()
+    assert not [
+        page.name
+        for page in DOCS.iterdir()
+        if page.is_file() and page.name not in ("index.md", *re.findall(r"\(([\w.-]+)\)", text))
+    ]
 
 
 def test_page_of_the_paper_gives_the_recipes_as_they_are():
     text = (DOCS / "reproducing-the-paper.md").read_text()
-    for title, method in SECTIONS.items():
+    for title, method in METHODS.items():
         (section,) = re.findall(rf"(?ms)^### {title}\n(.*?)^###? ", text)
         rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
-        told = {key: cells[-1] for cells in rows for key in re.findall(r"`(\w+)`", cells[0])}
+        given = {key: cells[-1] for cells in rows for key in re.findall(r"`(\w+)`", cells[0])}
         defaults = read_yaml(ROOT / "methods" / f"{method}.yaml")["defaults"]
-        assert told.keys() >= defaults.keys(), title
+        assert given.keys() >= defaults.keys(), title
         for key, value in defaults.items():
             shown = str(value).lower() if isinstance(value, bool) else str(value)
-            assert value is None or re.search(rf"(?<![\w.]){re.escape(shown)}(?!\w)", told[key]), f"{title}: {key}"
+            assert value is None or re.search(rf"(?<![\w.]){re.escape(shown)}(?!\w)", given[key]), f"{title}: {key}"
 
 
-def test_percentages_on_the_page_of_the_paper_are_published_ones():
+def test_percentages_on_the_page_of_the_paper_are_published():
     text = (DOCS / "reproducing-the-paper.md").read_text()
     known = "".join(path.read_text() for path in (ROOT / "tables" / "reference").glob("*.csv"))
     shown = re.findall(r"(?<![\d.,])\d\d\.\d\d(?![\d.])", text)

@@ -1,16 +1,14 @@
-"""The runner of pages: what it does with each marker, and what it does not let pass."""
-
-from pathlib import Path
+"""Test the runner of pages: what it does with each marker and which mistakes of a page it finds."""
 
 import pytest
 
 from tests.helpers import pages
-from tests.helpers.pages import in_this_process, run_page
+from tests.helpers.pages import run_page
 
 
 @pytest.fixture
 def follow(tmp_path, monkeypatch):
-    """follow(text): what running a page of this text prints; nothing of the checkout is copied."""
+    """follow(text) runs a page with this text, without a copy of the checkout, and returns its output."""
     monkeypatch.setattr(pages, "COPIED", ())
     (tmp_path / "scratch").mkdir()
 
@@ -25,13 +23,20 @@ def block(marker, text, language="bash"):
     return f"Words.\n\n{marker}\n```{language}\n{text}\n```\n"
 
 
-def test_files_are_written_and_commands_run_in_their_order(follow):
-    text = block("<!-- file: deep/names.txt -->", "one\ntwo", "text") + block("<!-- run -->", "cat deep/names.txt")
-    assert follow(text + block("<!-- output -->", "two", "text")) == "one\ntwo\n"
+RUN = block("<!-- run -->", "true")
 
 
-def test_python_of_a_page_is_the_one_that_runs_the_tests(follow):
-    assert "pytest" in follow(block("<!-- run -->", "python -c 'import pytest; print(pytest.__name__)'"))
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        (block("<!-- file: deep/a -->", "one\ntwo", "text") + block("<!-- run -->", "cat deep/a"), "one\ntwo\n"),
+        (block("<!-- run -->", "python -c 'import pytest; print(pytest.__name__)'"), "pytest\n"),
+        (block("<!-- run: exit 2 -->", "echo no >&2; exit 2") + block("<!-- output -->", "no", "text"), "no\n"),
+        (RUN + block("<!-- message -->", "--data ...: there is no such folder. Its layout is in docs/data.md."), ""),
+    ],
+)
+def test_page_runs_block_by_block(follow, text, printed):
+    assert follow(text) == printed
 
 
 @pytest.mark.parametrize(
@@ -40,29 +45,11 @@ def test_python_of_a_page_is_the_one_that_runs_the_tests(follow):
         (block("<!-- run -->", "false; true"), "exit code 1, not 0"),
         (block("<!-- run: exit 2 -->", "true"), "exit code 0, not 2"),
         (block("<!-- run -->", "echo one") + block("<!-- output -->", "one\nthree", "text"), "not printed: .'three'"),
-        (block("<!-- run -->", "true") + block("", "rm -r everything"), "mark this block"),
+        (RUN + block("", "rm -r everything"), "mark this block"),
         (block("<!-- file: a.txt -->", "a", "text"), "no command is marked"),
-        (block("<!-- run -->", "true") + block("<!-- message -->", "the ... is blue", "text"), "no source file says"),
+        (RUN + block("<!-- message -->", "the ... is blue", "text"), "no source file says"),
     ],
 )
-def test_what_a_page_gets_wrong_is_told(follow, text, message):
+def test_mistake_of_a_page_fails(follow, text, message):
     with pytest.raises(AssertionError, match=message):
         follow(text)
-
-
-def test_message_of_the_source_is_known_by_its_fixed_words(follow):
-    text = block("<!-- message -->", "--data ...: there is no such folder. Its layout is in docs/data.md.", "text")
-    assert follow(block("<!-- run -->", "true") + text) == ""
-
-
-def test_commands_of_the_project_run_in_this_process_and_only_the_last_may_fail(tmp_path, monkeypatch):
-    monkeypatch.setattr(pages.run_all, "main", lambda words: print(Path.cwd().name, *words) or len(words) - 1)
-    commands = "echo one\npython run_all.py --plan\npython run_all.py --seeds '1 2'"
-    assert in_this_process(commands, tmp_path, 1) == f"one\n{tmp_path.name} --plan\n{tmp_path.name} --seeds 1 2\n"
-    for code, more in ((0, ""), (1, "\necho late"), (2, "")):
-        with pytest.raises(AssertionError, match="exit code 1, not"):
-            in_this_process(commands + more, tmp_path, code)
-
-
-def test_failure_that_a_page_announces_is_none(follow):
-    assert follow(block("<!-- run: exit 2 -->", "echo sorry >&2; exit 2")) == "sorry\n"
