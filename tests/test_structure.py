@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.common.config import load_suite
+from benchmark.common.yaml import read_yaml
+from benchmark.plugins.factory import resolve_recipe
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (  # bottom to top: a room imports itself and rooms before it; folders in a room belong to it
     "benchmark/errors.py",
@@ -34,15 +38,11 @@ ROOMS = (  # bottom to top: a room imports itself and rooms before it; folders i
     "benchmark/__main__.py",
     "run_all.py",
 )
-FOR_METHODS = {"common", "errors", "clip", "prompts", "method"}  # what a method may import of benchmark/
-PATHS = [
-    ROOT / "run_all.py",
-    *(path for folder in ("benchmark", "methods", "tables") for path in (ROOT / folder).rglob("*.py")),
-]
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+FOR_METHODS = {"__init__", "common", "errors", "clip", "prompts", "method"}  # what a method may import of benchmark/
+FOLDERS = [ROOT / name for name in ("benchmark", "methods", "tables")]
+PATHS = [ROOT / "run_all.py", *(path for folder in FOLDERS for path in folder.rglob("*.py"))]
+TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in PATHS}
+LONGEST = {ast.FunctionDef: 50, ast.ClassDef: 200}
 
 
 def rank_of(file: str) -> int:
@@ -52,55 +52,42 @@ def rank_of(file: str) -> int:
     return ROOMS.index(max(fitting, key=len))
 
 
-def imports_of(path: Path) -> set[str]:
+def imports_of(file: str) -> set[str]:
     """Return the files of this project that a file imports, in functions too."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(TREES[file]):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    files = {f"{name.replace('.', '/')}{end}" for name in names for end in (".py", "/__init__.py")}
-    return {file for file in files if (ROOT / file).is_file()}
+    return {f"{name.replace('.', '/')}{end}" for name in names for end in (".py", "/__init__.py")} & TREES.keys()
 
 
 def test_rooms_import_downward():
-    pairs = [(name_of(path), file) for path in PATHS for file in imports_of(path)]
+    pairs = [(file, other) for file in TREES for other in imports_of(file)]
     assert len(pairs) > 200
     assert not [f"{file} may not import {other}" for file, other in pairs if rank_of(other) > rank_of(file)]
 
 
-def test_rooms_are_few_and_small():
-    rooms = [path.parent for path in (ROOT / "benchmark").glob("*/__init__.py")]
-    assert len(rooms) <= 14
+def test_methods_import_only_the_interface_for_plugins():
+    for file in (file for file in TREES if file.startswith(("methods/", "benchmark/plugins/skeleton/"))):
+        assert {Path(other).parts[1].removesuffix(".py") for other in imports_of(file)} <= FOR_METHODS, file
+
+
+def test_rooms_are_few_small_and_documented():
+    assert len(list((ROOT / "benchmark").glob("*/__init__.py"))) <= 14
     loose = {path.stem for path in (ROOT / "benchmark").glob("*.py")}
     assert loose - {"__main__"} == {"__init__", "errors", "method", "prompts"}
     for folder in {path.parent for path in PATHS} - {ROOT, ROOT / "methods"}:
         assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 12, folder
-    for path in (ROOT / "benchmark").rglob("__init__.py"):
-        assert ast.get_docstring(ast.parse(path.read_text())), path
-
-
-def test_files_are_short():
-    assert not {name_of(path): n for path in PATHS if (n := len(path.read_text().splitlines())) > 300}
+    assert all(ast.get_docstring(TREES[file]) for file in TREES if file.startswith("benchmark/") and "__init__" in file)
 
 
 @pytest.mark.xfail(strict=True, reason="the rooms are being split; remove this mark once it passes")
-def test_functions_and_classes_are_short():
-    longest = {ast.FunctionDef: 50, ast.ClassDef: 200}
-    long = [
-        f"{name_of(path)}:{node.lineno} {node.name}"
-        for path in PATHS
-        for node in ast.walk(ast.parse(path.read_text()))
-        if node.__class__ in longest and node.end_lineno - node.lineno + 1 > longest[node.__class__]
-    ]
-    assert not long, long
-
-
-def test_methods_import_only_the_interface_for_plugins():
-    for path in [*(ROOT / "methods").glob("*.py"), *(ROOT / "benchmark/plugins/skeleton").glob("*.py")]:
-        used = {file.removeprefix("benchmark/").split("/")[0].removesuffix(".py") for file in imports_of(path)}
-        assert used <= FOR_METHODS | {"__init__"}, path
+def test_files_classes_and_functions_are_short():
+    nodes = [(file, node) for file, tree in TREES.items() for node in ast.walk(tree) if type(node) in LONGEST]
+    long = [(f, n.name) for f, n in nodes if n.end_lineno - n.lineno >= LONGEST[type(n)]]
+    assert not long + [path for path in PATHS if len(path.read_text().splitlines()) > 300]
 
 
 def test_tables_and_records_are_read_without_torch():
@@ -110,14 +97,7 @@ def test_tables_and_records_are_read_without_torch():
 
 
 def test_every_yaml_file_is_valid():
-    from benchmark.common.config import load_suite
-    from benchmark.common.yaml import read_yaml
-    from benchmark.plugins.discovery import repository_names
-    from benchmark.plugins.factory import resolve_recipe
-
-    suites = sorted((ROOT / "benchmark/suites").glob("*.yaml"))
-    assert suites
-    assert all(load_suite(path).datasets for path in suites)
-    assert {path.stem for path in (ROOT / "methods").glob("*.yaml")} == set(repository_names())
-    assert all(resolve_recipe(name, template="a {}.").template == "a {}." for name in repository_names())
-    assert all(read_yaml(path) for folder in ("benchmark", "tables") for path in (ROOT / folder).rglob("*.yaml"))
+    files = [path for folder in FOLDERS for path in folder.rglob("*.yaml")]
+    assert all(read_yaml(path) for path in files)
+    assert all(load_suite(path).datasets for path in files if path.parent.name == "suites")
+    assert all(resolve_recipe(path.stem, template="a {}.") for path in (ROOT / "methods").glob("*.yaml"))

@@ -3,7 +3,12 @@
 import pytest
 
 from tests.helpers import pages
-from tests.helpers.pages import run_page
+
+RUN = "<!-- run -->\n```bash\n{}\n```\n"
+FAIL = "<!-- run: exit 2 -->\n```bash\n{}\n```\n"
+OUTPUT = "<!-- output -->\n```\n{}\n```\n"
+MESSAGE = "<!-- message -->\n```\n{}\n```\n"
+FILE = "<!-- file: deep/a -->\n```\none\ntwo\n```\n"
 
 
 @pytest.fixture
@@ -14,25 +19,21 @@ def follow(tmp_path, monkeypatch):
 
     def run(text):
         (tmp_path / "page.md").write_text(text)
-        return run_page(tmp_path / "page.md", tmp_path / "scratch")
+        return pages.run_page(tmp_path / "page.md", tmp_path / "scratch")
 
     return run
-
-
-def block(marker, text, language="bash"):
-    return f"Words.\n\n{marker}\n```{language}\n{text}\n```\n"
-
-
-RUN = block("<!-- run -->", "true")
 
 
 @pytest.mark.parametrize(
     ("text", "printed"),
     [
-        (block("<!-- file: deep/a -->", "one\ntwo", "text") + block("<!-- run -->", "cat deep/a"), "one\ntwo\n"),
-        (block("<!-- run -->", "python -c 'import pytest; print(pytest.__name__)'"), "pytest\n"),
-        (block("<!-- run: exit 2 -->", "echo no >&2; exit 2") + block("<!-- output -->", "no", "text"), "no\n"),
-        (RUN + block("<!-- message -->", "--data ...: there is no such folder. Its layout is in docs/data.md."), ""),
+        (FILE + RUN.format("cat deep/a"), "one\ntwo\n"),
+        (RUN.format("python -c 'import pytest; print(pytest.__name__)'"), "pytest\n"),
+        (FAIL.format("echo no >&2; exit 2") + OUTPUT.format("no"), "no\n"),
+        (
+            RUN.format("true") + MESSAGE.format("--data ...: there is no such folder. Its layout is in docs/data.md."),
+            "",
+        ),
     ],
 )
 def test_page_runs_block_by_block(follow, text, printed):
@@ -42,12 +43,12 @@ def test_page_runs_block_by_block(follow, text, printed):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (block("<!-- run -->", "false; true"), "exit code 1, not 0"),
-        (block("<!-- run: exit 2 -->", "true"), "exit code 0, not 2"),
-        (block("<!-- run -->", "echo one") + block("<!-- output -->", "one\nthree", "text"), "not printed: .'three'"),
-        (RUN + block("", "rm -r everything"), "mark this block"),
-        (block("<!-- file: a.txt -->", "a", "text"), "no command is marked"),
-        (RUN + block("<!-- message -->", "the ... is blue", "text"), "no source file says"),
+        (RUN.format("false; true"), "exit code 1, not 0"),
+        (FAIL.format("true"), "exit code 0, not 2"),
+        (RUN.format("echo one") + OUTPUT.format("one\nthree"), "not printed: .'three'"),
+        (RUN.format("true") + "```bash\nrm -r everything\n```\n", "mark this block"),
+        (FILE, "no command is marked"),
+        (RUN.format("true") + MESSAGE.format("the ... is blue"), "no source file says"),
     ],
 )
 def test_mistake_of_a_page_fails(follow, text, message):

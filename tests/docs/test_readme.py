@@ -1,6 +1,7 @@
 """Test the README: its example is a method like any other, and the files that it names exist."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,21 +12,14 @@ from benchmark.plugins import discovery
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-
-
-def example(name):
-    """Return the code block after the marker of a file."""
-    return re.search(rf"<!-- example: {re.escape(name)} -->\n```\w+\n(.*?)```", README, re.DOTALL).group(1)
+EXAMPLE = dict(re.findall(r"<!-- example: ([\w.]+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
 
 
 @pytest.mark.slow
 def test_example_method_runs_and_gets_a_row_in_the_table(tmp_path, monkeypatch):
-    folder = tmp_path / "methods"
-    folder.mkdir()
-    for path in discovery.METHODS.glob("*.yaml"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    for name in ("smooth_coop.py", "smooth_coop.yaml"):
-        (folder / name).write_text(example(name))
+    folder = shutil.copytree(discovery.METHODS, tmp_path / "methods", ignore=shutil.ignore_patterns("*.py*"))
+    for name, text in EXAMPLE.items():
+        (folder / name).write_text(text)
     monkeypatch.setattr(discovery, "METHODS", folder)
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
     arguments = ["--protocol", "base2new", "--methods", "zero_shot", "smooth_coop", "--datasets", "synth_actions",
@@ -35,15 +29,13 @@ def test_example_method_runs_and_gets_a_row_in_the_table(tmp_path, monkeypatch):
 
 
 def test_readme_and_its_example_are_short():
-    code = [line for line in example("smooth_coop.py").splitlines() if line.strip()]
-    assert len(code) <= 40
+    assert len([line for line in EXAMPLE["smooth_coop.py"].splitlines() if line.strip()]) <= 40
     assert len(README.splitlines()) <= 150
 
 
-def test_rooms_of_the_project_layout_exist():
-    layout = README.split("## Project layout")[1].split("```")[1]
-    names = [name for line in layout.splitlines() if line for name in line.strip().split("  ")[0].split()]
-    assert len(names) > 15
+def test_project_layout_names_every_room_and_nothing_else():
+    lines = README.split("## Project layout")[1].split("```")[1].splitlines()
+    names = {name for line in lines for name in line.strip().split("  ")[0].split()}
+    rooms = {f"{path.parent.name}/" for path in (ROOT / "benchmark").glob("*/__init__.py")}
+    assert rooms <= names
     assert not [name for name in names if not (ROOT / name).exists() and not (ROOT / "benchmark" / name).exists()]
-    rooms = {path.parent.name for path in (ROOT / "benchmark").glob("*/__init__.py")}
-    assert rooms <= {name.strip("/") for name in names}
