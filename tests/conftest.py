@@ -35,7 +35,14 @@ from tests.conformance.chosen import CHOSEN, choose
 logging.disable_progress_bar()
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
-RESULTS = pytest.StashKey[set]()
+
+
+def list_results() -> set[tuple[str, int]]:
+    """Return what is in the results folder of the checkout, with the times of the last changes."""
+    return {(str(path), path.stat().st_mtime_ns) for path in (ROOT / "results").rglob("*")}
+
+
+RESULTS = list_results()
 
 
 def pytest_addoption(parser):
@@ -58,24 +65,13 @@ def pytest_configure(config):
         raise pytest.UsageError(str(error)) from error
 
 
-def pytest_sessionstart(session):
-    session.config.stash[RESULTS] = list_results()
-
-
 def pytest_sessionfinish(session):
     """Fail if a test wrote to the results folder of the checkout; delete the tests' home."""
-    changed = sorted(str(path) for path, *_ in session.config.stash[RESULTS] ^ list_results())
-    if STARTED and changed:
+    if STARTED and (changed := RESULTS ^ list_results()):
         session.config.get_terminal_writer().line(f"results/ changed during the tests: {changed}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if STARTED:
         shutil.rmtree(HOME, ignore_errors=True)
-
-
-def list_results() -> set[tuple[Path, int, int]]:
-    """Return the files of the checkout's results folder with their times and sizes."""
-    files = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
-    return {(path, path.stat().st_mtime_ns, path.stat().st_size) for path in files}
 
 
 @pytest.fixture(scope="session")
@@ -83,8 +79,7 @@ def embedded() -> Callable[..., Path]:
     """embedded("synth_actions") generates these datasets in the cache and returns their folder; copy before changes."""
 
     def generate(*names: str) -> Path:
-        root = cache_folder() / f"synthetic-{suite_version()}"
-        materialise(root, names)
+        materialise(root := cache_folder() / f"synthetic-{suite_version()}", names)
         return root
 
     return generate
@@ -134,15 +129,14 @@ def package(tmp_path, monkeypatch, own_plugins):
 
     def install(name, entries, modules=("ours",), recipe=True):
         site = tmp_path / "site-packages"
-        for module in modules:
-            (site / "our_methods").mkdir(parents=True, exist_ok=True)
-            (site / "our_methods" / "__init__.py").write_text("")
-            (site / "our_methods" / f"{module}.py").write_text(SKELETON.read_text())
-            if recipe:
-                text = SKELETON.with_suffix(".yaml").read_text()
-                (site / "our_methods" / f"{module}.yaml").write_text(text)
-        info = site / f"{name.replace('-', '_')}-1.2.dist-info"
+        folder, info = site / "our_methods", site / f"{name.replace('-', '_')}-1.2.dist-info"
+        folder.mkdir(parents=True, exist_ok=True)
         info.mkdir()
+        (folder / "__init__.py").touch()
+        for module in modules:
+            shutil.copy(SKELETON, folder / f"{module}.py")
+            if recipe:
+                shutil.copy(SKELETON.with_suffix(".yaml"), folder / f"{module}.yaml")
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
         lines = [f"{key} = {value}" for key, value in entries.items()]
         (info / "entry_points.txt").write_text("\n".join(["[copl_benchmark.methods]", *lines]) + "\n")

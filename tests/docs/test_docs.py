@@ -1,15 +1,22 @@
 """Test docs/ and the README: commands run, links lead somewhere, and quoted facts agree with the files."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+import methods
+import run_all
 from benchmark.common.yaml import read_yaml
+from benchmark.plugins import discovery
+from tests.helpers import pages
 from tests.helpers.pages import run_page
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text()
+EXAMPLE = dict(re.findall(r"<!-- example: ([\w.]+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
 PAGES = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted(DOCS.glob("*.md"))]
 VERBS = {"doctor", "download", "export", "new-method", "plan", "calibrate"}
 METHODS = {"CLIP": "zero_shot", "CoOp": "coop", "CoCoOp": "cocoop", "KgCoOp": "kgcoop", "ProGrad": "prograd",
@@ -29,10 +36,9 @@ def test_method_page_leads_to_a_row_in_every_table_from_a_file_and_from_a_packag
 def test_own_data_page_leads_to_a_row_in_every_table(tmp_path):
     run_page(DOCS / "your-own-data.md", tmp_path)
     tables = {path.stem: path.read_text() for path in (tmp_path / "mine" / "results").glob("*/*.md")}
-    assert "shapes" in tables["few_shot"]
-    assert "| prepared " in tables["base2new"]
-    assert "dark" in tables["cross_dataset"]
-    assert "dark" in tables["domain_generalization"]
+    for table, row in (("few_shot", "shapes"), ("base2new", "| prepared "), ("cross_dataset", "dark"),
+                       ("domain_generalization", "dark")):  # fmt: skip
+        assert row in tables[table]
     written = {path.name for path in (tmp_path / "mine" / "shapes").iterdir() if path.is_file()}
     assert written == {"dataset.yaml"}, "only the page itself writes there"
 
@@ -57,12 +63,8 @@ def test_links_and_commands_of_a_page_exist(page):
 
 
 def test_index_lists_every_page():
-    text = (DOCS / "index.md").read_text()
-    assert not [
-        page.name
-        for page in DOCS.iterdir()
-        if page.is_file() and page.name not in ("index.md", *re.findall(r"\(([\w.-]+)\)", text))
-    ]
+    listed = set(re.findall(r"\(([\w.-]+)\)", (DOCS / "index.md").read_text()))
+    assert {path.name for path in DOCS.glob("*.*")} <= listed | {"index.md"}
 
 
 def test_page_of_the_paper_gives_the_recipes_as_they_are():
@@ -84,3 +86,47 @@ def test_percentages_on_the_page_of_the_paper_are_published():
     shown = re.findall(r"(?<![\d.,])\d\d\.\d\d(?![\d.])", text)
     assert len(shown) > 20
     assert not [number for number in shown if not re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", known)]
+
+
+@pytest.mark.slow
+def test_example_method_runs_and_gets_a_row_in_the_table(tmp_path, monkeypatch):
+    folder = shutil.copytree(discovery.METHODS, tmp_path / "methods", ignore=shutil.ignore_patterns("*.py*"))
+    for name, text in EXAMPLE.items():
+        (folder / name).write_text(text)
+    monkeypatch.setattr(discovery, "METHODS", folder)
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
+    arguments = ["--protocol", "base2new", "--methods", "zero_shot", "smooth_coop", "--datasets", "synth_actions",
+                 "--seeds", "1", "--shots", "2", "--set", "smooth_coop.epochs=2", "--out", str(tmp_path)]  # fmt: skip
+    assert run_all.main(arguments) == 0
+    assert r"smooth\_coop" in (tmp_path / "synthetic" / "base2new.md").read_text()
+
+
+def test_readme_and_its_example_are_short():
+    assert len([line for line in EXAMPLE["smooth_coop.py"].splitlines() if line.strip()]) <= 40
+    assert len(README.splitlines()) <= 150
+
+
+def test_project_layout_names_every_room_and_nothing_else():
+    lines = README.split("## Project layout")[1].split("```")[1].splitlines()
+    names = {name for line in lines for name in line.strip().split("  ")[0].split()}
+    rooms = {f"{path.parent.name}/" for path in (ROOT / "benchmark").glob("*/__init__.py")}
+    assert rooms <= names
+    assert not [name for name in names if not (ROOT / name).exists() and not (ROOT / "benchmark" / name).exists()]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- run -->\n```bash\nfalse; true\n```\n", "exit code 1, not 0"),
+        ("<!-- run: exit 2 -->\n```bash\ntrue\n```\n", "exit code 0, not 2"),
+        ("<!-- run -->\n```bash\necho a\n```\n<!-- output -->\n```\na\nb\n```\n", "not printed: .'b'"),
+        ("<!-- run -->\n```bash\ntrue\n```\n```bash\nrm -r everything\n```\n", "mark this block"),
+        ("<!-- file: a.txt -->\n```\na\n```\n", "no command is marked"),
+        ("<!-- run -->\n```bash\ntrue\n```\n<!-- message -->\n```\nthe ... is blue\n```\n", "no source file says"),
+    ],
+)
+def test_mistake_of_a_page_is_found(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(pages, "COPIED", ())
+    (tmp_path / "page.md").write_text(text)
+    with pytest.raises(AssertionError, match=message):
+        run_page(tmp_path / "page.md", tmp_path)

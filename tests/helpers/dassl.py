@@ -26,14 +26,7 @@ class _ConstantWarmup(LRScheduler):
 
 
 def save_checkpoint(
-    path: Path,
-    learned: Mapping[str, Tensor],
-    clip: Clip,
-    *,
-    classes: int,
-    prefix: str = "",
-    dtype=torch.float16,
-    **more,
+    path: Path, learned: Mapping[str, Tensor], clip: Clip, *, classes: int, prefix="", dtype=torch.float16, **more
 ) -> Path:
     """Write a file such as `prompt_learner/model.pth.tar-50`.
 

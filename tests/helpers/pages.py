@@ -21,7 +21,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("benchmark", "methods", "tables", "tests", "run_all.py", "pyproject.toml", "pytest.ini")  # what commands need
 BLOCK = re.compile(r"(?ms)(?:^<!-- (?P<marker>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$")
-SECONDS = 300  # a block that takes longer hangs
 
 
 def run_page(page: Path, folder: Path) -> str:
@@ -69,7 +68,7 @@ def _run(commands: str, folder: Path, code: int) -> str:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else every command would compile the copy again
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, encoding="utf-8",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == code, f"exit code {done.returncode}, not {code}, of\n{commands}\n{done.stdout}"
     return done.stdout

@@ -55,15 +55,7 @@ def test_cache_votes_by_similarity_with_every_training_image(clip, name):
             key = views[:, n].mean(dim=0)
             wanted[label] += 0.7 * math.exp(-2.0 * (1 - image @ key / key.norm()))
         assert torch.allclose(logits, wanted, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", CACHES)
-def test_sample_taken_after_a_change_of_class_order_keeps_its_labels(clip, name):
-    images, method, order = features(clip, 5), make(clip, name, sampled=False), [2, 0, 1]
-    method.set_classes([NAMES[c] for c in order], TEMPLATE)
-    views = [features(clip, len(LABELS), seed=10 + v) for v in range(10)]
-    method.take_sample(views, torch.tensor([order.index(label) for label in LABELS]))
-    assert torch.allclose(method(images), make(clip, name)(images)[:, order], atol=1e-5)
+    assert torch.equal(make(clip, name, sampled=False)(images), make(clip, "zero_shot")(images))
 
 
 def test_taskres_adds_residuals_to_the_mean_of_text_features_that_are_not_normalized(clip):
@@ -78,23 +70,12 @@ def test_taskres_adds_residuals_to_the_mean_of_text_features_that_are_not_normal
 
 
 @pytest.mark.parametrize(
-    ("name", "config"), [("clip_adapter", {"ratio": 0.0}), ("tip_adapter", {"alpha": 0.0}), ("taskres", {}),
-                         ("tip_adapter", {"sampled": False}), ("tip_adapter_f", {"sampled": False})]
-)  # fmt: skip
-def test_method_without_its_addition_is_zero_shot(clip, name, config):
-    images = features(clip, 5)
-    assert torch.allclose(make(clip, name, **config)(images), make(clip, "zero_shot")(images), atol=1e-5)
-
-
-@pytest.mark.parametrize(
     ("name", "config", "message"),
     [
         ("clip_adapter", {"ratio": 1.2}, "ratio is 1.2"),
-        ("clip_adapter", {"reduction": 0}, "reduction is 0"),
         ("clip_adapter", {"templates": ["no name"]}, "templates must be"),
         ("tip_adapter", {"alpha": -1.0}, "alpha is -1.0"),
         ("tip_adapter_f", {"alpha": 0.0}, "keys would learn nothing"),
-        ("tip_adapter_f", {"views": 0}, "views is 0"),
         ("taskres", {"alpha": 0.0}, "alpha is 0.0"),
     ],
 )

@@ -17,14 +17,9 @@ def make(clip, name="copl", **config):
     return create_method(name, clip=clip, class_names=NAMES, template=TEMPLATE, config=config)
 
 
-@pytest.fixture
-def images(clip, pictures):
-    return pictures(clip, 5)
-
-
 @pytest.mark.parametrize(("aggregate", "update"), list(itertools.product(AGGREGATES, UPDATES)))
-def test_without_weights_and_patches_it_is_cocoop(clip, images, aggregate, update):
-    results = []
+def test_without_weights_and_patches_it_is_cocoop(clip, pictures, aggregate, update):
+    images, results = pictures(clip, 5), []
     for method in (make(clip, weighting=False, local=False, aggregate=aggregate, update=update), make(clip, "cocoop")):
         assert method.needs_patches is None
         losses = method.loss(images, LABELS)
@@ -64,9 +59,9 @@ def test_one_changed_patch_changes_its_image_and_no_other(clip, pictures, score,
 
 
 @pytest.mark.parametrize("config", [{}, {"update": "per_prompt"}, {"weighting": False}])
-def test_context_is_that_of_docs_copl(clip, images, config):
+def test_context_is_that_of_docs_copl(clip, pictures, config):
     """Shared: v_m + mean_p (s_p + sum_m (a_pm - 1/M) v_m); per_prompt: v_m + M mean_p a_pm s_p."""
-    method = make(clip, **config)
+    method, images = make(clip, **config), pictures(clip, 5)
     s, a, v = method.meta_net(images.patches), method.alignment(images), method.ctx
     assert config.get("weighting", True) or torch.equal(a, torch.full_like(a, 0.25))
     shared = (s + torch.einsum("bpm,mt->bpt", a - 0.25, v)).mean(dim=1)[:, None]
