@@ -68,7 +68,7 @@ def pytest_configure(config):
 def pytest_sessionfinish(session):
     """Fail if a test wrote to the results folder of the checkout; delete the tests' home."""
     if STARTED and (changed := RESULTS ^ list_results()):
-        session.config.get_terminal_writer().line(f"results/ changed during the tests: {changed}", red=True)
+        session.config.get_terminal_writer().line(f"\nresults/ changed during the tests: {changed}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if STARTED:
         shutil.rmtree(HOME, ignore_errors=True)
