@@ -49,10 +49,12 @@ def test_troubleshooting_page_quotes_the_messages_that_are_printed(tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_and_commands_of_a_page_exist(page):
+def test_links_paths_and_commands_of_a_page_exist(page):
     text = page.read_text().replace("\\\n", " ")
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert target.startswith("http") or (page.parent / target).exists(), target
+    for path in re.findall(r"`((?:benchmark|methods|tables|tests)/[\w/.-]+)`", text):
+        assert (ROOT / path).exists() or path.startswith("methods/smooth_coop"), path
     sources = [ROOT / "run_all.py", *(ROOT / "benchmark" / "cli").rglob("*.py"), *(ROOT / "tables").rglob("*.py")]
     known = set(re.findall(r'"(--[a-z][\w-]*)"', "".join(path.read_text() for path in sources)))
     for program, rest in re.findall(r"\bpython (run_all\.py|-m (?:benchmark|tables)\b[\w.]*)([^\n`#]*)", text):
