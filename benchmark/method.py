@@ -59,11 +59,11 @@ def clean_class_names(class_names: Sequence[str], template: str) -> tuple[str, .
         ConfigError: the names are empty or no list of strings, or the template does not hold {} exactly once.
     """
     if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
-        raise ConfigError(f"Class names must be a list of texts, got {class_names!r:.80}.")
+        raise ConfigError(f"Class names must be a list of strings, got {class_names!r:.80}.")
     if not class_names:
         raise ConfigError("At least one class name is needed.")
     if template.count("{}") != 1:
-        raise ConfigError(f"Template '{template}' must hold {{}} exactly once, where the class name goes.")
+        raise ConfigError(f"Template '{template}' must contain {{}} exactly once, for the class name.")
     return tuple(name.replace("_", " ") for name in class_names)
 
 
@@ -82,7 +82,7 @@ def class_indices(class_names: Sequence[str], known: Sequence[str]) -> list[int]
     if None in found:
         unknown = [name for name, index in zip(class_names, found, strict=True) if index is None]
         raise ConfigError(
-            f"What was learned belongs to {len(known)} classes, one by one, and cannot score others: "
+            f"The values learned for each of {len(known)} classes cannot score other classes: "
             f"'{unknown[0]}'{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''}."
         )
     return found

@@ -191,7 +191,7 @@ class TemplateOptions:
     def __post_init__(self) -> None:
         wrong = [template for template in self.templates or () if template.count("{}") != 1]
         if wrong or self.templates == ():
-            raise ConfigError(f"templates must be a list of texts with {{}} exactly once; got {wrong or 'none'}.")
+            raise ConfigError(f"templates must be a list of strings with {{}} exactly once; got {wrong or 'none'}.")
 
 
 class TemplateMethod(Method):

@@ -34,7 +34,7 @@ class ClipAdapterOptions(TemplateOptions):
         if self.reduction < 1:
             raise ConfigError(f"reduction is {self.reduction}; it divides the width, so it must be 1 or more.")
         if not 0 <= self.ratio <= 1:
-            raise ConfigError(f"ratio is {self.ratio}; it is a share, from 0 (the feature alone) to 1.")
+            raise ConfigError(f"ratio is {self.ratio}; it must be from 0 (the original feature only) to 1.")
 
 
 class ClipAdapter(TemplateMethod):

@@ -34,7 +34,7 @@ class KgCoOpOptions:
     def __post_init__(self) -> None:
         check_context_keys(self.n_ctx, self.ctx_init)
         if self.knowledge_weight < 0:
-            raise ConfigError(f"knowledge_weight is {self.knowledge_weight}; it pulls, so it must be 0 or more.")
+            raise ConfigError(f"knowledge_weight is {self.knowledge_weight}; it must be 0 or more.")
 
 
 class KgCoOp(PromptMethod):

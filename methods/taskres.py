@@ -30,7 +30,7 @@ class TaskResOptions(TemplateOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.alpha <= 0:
-            raise ConfigError(f"alpha is {self.alpha}; it scales what is learned, so it must be above 0.")
+            raise ConfigError(f"alpha is {self.alpha}; it multiplies the learned residuals, so it must be above 0.")
 
 
 class TaskRes(TemplateMethod):

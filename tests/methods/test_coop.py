@@ -41,7 +41,7 @@ def test_class_name_is_where_the_authors_put_it(clip, pictures, position, class_
 
 
 def test_class_specific_context_cannot_score_other_classes_or_start_from_words(clip):
-    with pytest.raises(ConfigError, match="to 3 classes, one by one, and cannot score others: 'dots' and 1 more"):
+    with pytest.raises(ConfigError, match="each of 3 classes cannot score other classes: 'dots' and 1 more"):
         make(clip, class_specific=True).set_classes([NAMES[0], "dots", "stripes"], TEMPLATE)
     with pytest.raises(ConfigError, match="start at random"):
         make(clip, class_specific=True, ctx_init="a photo of a")
