@@ -1,7 +1,7 @@
-"""The interface of a method: class names and frozen image features in, logits and a loss out.
+"""Define the interface of a method: from class names and frozen image features to logits and a loss.
 
 A method owns its prompts, its learnable parameters, its loss terms and any edit of gradients. The harness owns
-everything else: data, seeds, frozen CLIP, optimiser, schedule, precision, devices and files.
+everything else: data, seeds, frozen CLIP, optimizer, schedule, precision, devices and files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,12 @@ from benchmark.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True)
 class Losses:
-    """What a method computed on a batch.
+    """The losses of a batch.
 
     Attributes:
-        terms: named scalars; their sum is what is minimised.
-        steering: named scalars that only steer gradients and are never minimised (ProGrad's knowledge loss).
+        terms: named scalars; the optimizer minimizes their sum.
+        steering: named scalars whose gradients edit those of the terms; they are never minimized (ProGrad's
+            knowledge loss).
     """
 
     terms: dict[str, Tensor]
@@ -35,11 +36,11 @@ class Losses:
 
     @property
     def total_steering(self) -> Tensor:
-        """The sum of what steers, a scalar."""
+        """The sum of the steering terms, a scalar."""
         return torch.stack(list(self.steering.values())).sum()
 
     def scaled(self, factor: Tensor | float) -> "Losses":
-        """All scalars times a factor: loss scaling for float16."""
+        """Multiply all scalars by a factor (loss scaling for float16)."""
         return Losses(
             {name: value * factor for name, value in self.terms.items()},
             {name: value * factor for name, value in self.steering.items()},
@@ -51,63 +52,63 @@ class NoOptions:
     """The options of a method that has none."""
 
 
-def cleaned(class_names: Sequence[str], template: str) -> tuple[str, ...]:
-    """Class names as prompts hold them, underscores as blanks.
+def clean_class_names(class_names: Sequence[str], template: str) -> tuple[str, ...]:
+    """Replace underscores by spaces, as in prompts, and check names and template.
 
     Raises:
-        ConfigError: no class, something that is no list of texts, or a template without exactly one {}.
+        ConfigError: the names are empty or no list of strings, or the template does not hold {} exactly once.
     """
     if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
-        raise ConfigError(f"Class names must be a list of texts, got {class_names!r:.80}.")
+        raise ConfigError(f"Class names must be a list of strings, got {class_names!r:.80}.")
     if not class_names:
         raise ConfigError("At least one class name is needed.")
     if template.count("{}") != 1:
-        raise ConfigError(f"Template '{template}' must hold {{}} exactly once, where the class name goes.")
+        raise ConfigError(f"Template '{template}' must contain {{}} exactly once, for the class name.")
     return tuple(name.replace("_", " ") for name in class_names)
 
 
-def among(class_names: Sequence[str], known: Sequence[str]) -> list[int]:
-    """Where each class stands among those that values were learned for, one a class.
+def class_indices(class_names: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Return the index of each class in `known`, the classes that values were learned for.
 
-    A name that repeats (ImageNet has two cranes) is taken in order: the k-th of it is the k-th there.
+    A repeated name (ImageNet has two classes "crane") is matched in order: its k-th occurrence to the k-th in `known`.
 
     Raises:
-        ConfigError: a class that is not among them.
+        ConfigError: a class is not in `known`.
     """
     places: dict[str, list[int]] = {}
     for index in reversed(range(len(known))):
         places.setdefault(known[index], []).append(index)
     found = [places[name].pop() if places.get(name) else None for name in class_names]
     if None in found:
-        strangers = [name for name, index in zip(class_names, found, strict=True) if index is None]
+        unknown = [name for name, index in zip(class_names, found, strict=True) if index is None]
         raise ConfigError(
-            f"What was learned belongs to {len(known)} classes, one by one, and cannot score others: "
-            f"'{strangers[0]}'{f' and {len(strangers) - 1} more' if len(strangers) > 1 else ''}."
+            f"The values learned for each of {len(known)} classes cannot score other classes: "
+            f"'{unknown[0]}'{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''}."
         )
     return found
 
 
-def filled(class_names: Sequence[str], template: str) -> list[str]:
-    """The template with each class name in it; raises as `cleaned`."""
-    return [template.replace("{}", name) for name in cleaned(class_names, template)]
+def fill_template(class_names: Sequence[str], template: str) -> list[str]:
+    """Return the template with each class name in it; raises as `clean_class_names`."""
+    return [template.replace("{}", name) for name in clean_class_names(class_names, template)]
 
 
 class Method(nn.Module):
-    """One way to classify images with frozen CLIP; subclass it, and see docs of each member for the ordinary thing.
+    """Base class of methods, which classify images with a frozen CLIP; each member documents its default behavior.
 
-    A subclass builds its learnable parameters in `__init__`, in `clip.learnable_dtype` and on `clip.device`, and ends
-    it with `self.set_classes(class_names, template)`. CLIP itself is no submodule: `parameters()` are what is learned,
-    and a buffer holds what is kept of the training images (`take_sample`).
+    A subclass creates its learnable parameters in `__init__`, in `clip.learnable_dtype` and on `clip.device`, and calls
+    `self.set_classes(class_names, template)` at the end. CLIP itself is not a submodule, so `parameters()` are those of
+    the method. Buffers hold what the method keeps of the training images (`take_sample`).
 
     Attributes:
         Options: a frozen, keyword-only dataclass; its fields are the keys of the recipe (methods/<name>.yaml).
-        needs_patches: None, "projected" or "raw": the patch features that `forward` reads.
-        sample_views: how many train views of its training images a method reads before training (`take_sample`).
-        transfers: the learned values can score classes they were not trained on. Where they cannot, `set_classes`
-            takes trained classes alone, in any order: `rows` says where each stands among those `trained` on.
-        edits_gradients: `edit_gradients` changes the total's gradients, with those of the steering terms at hand.
-        trained, rows: of a method that does not transfer, the first classes it took, and (C,) which of them those of
-            now are.
+        needs_patches: the patch features that `forward` reads: None, "projected" or "raw".
+        sample_views: number of random views of each training image passed to `take_sample` before training.
+        transfers: whether the learned values can score classes they were not trained on. If not, `set_classes`
+            accepts trained classes only, in any order.
+        edits_gradients: whether `edit_gradients` changes the gradients of the total, given those of the steering terms.
+        trained, rows: for a method that does not transfer, the classes it was first given, and the indices (C,) of the
+            current classes in them.
     """
 
     Options: ClassVar[type] = NoOptions
@@ -120,54 +121,54 @@ class Method(nn.Module):
 
     def __init__(self, clip: Clip, options: Any):
         super().__init__()
-        object.__setattr__(self, "clip", clip)  # past nn.Module, so that frozen weights are never saved or moved
+        object.__setattr__(self, "clip", clip)  # not a submodule: never saved or moved
         self.options = options
         self.class_names: tuple[str, ...] = ()
 
     @classmethod
     def settle(cls, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Lay the keys that somebody gave over the defaults below them; what is given always stands.
+        """Merge the keys that the user sets over the defaults.
 
-        A method whose keys depend on one another drops here the defaults that a given key contradicts.
+        A method whose keys depend on one another overrides this and drops the defaults that a given key contradicts.
         """
         return {**defaults, **given}
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
-        """Take other classes with the same learned values.
+        """Change the classes to score; the learned values stay.
 
         Args:
-            class_names: C names in the order of their labels; underscores are read as blanks.
-            template: the dataset's, with one {} for the name.
+            class_names: C names in the order of their labels; underscores are read as spaces.
+            template: the template of the dataset, with one {} for the name.
         Raises:
-            ConfigError: no class, a template without exactly one {}, or a class that a method which does not transfer
-                was not trained on. The method is then as it was before.
+            ConfigError: no class, a template without exactly one {}, or, for a method that does not transfer, a class
+                that it was not trained on. The method is unchanged then.
         """
-        names = cleaned(class_names, template)
+        names = clean_class_names(class_names, template)
         if not self.transfers:
             trained = self.trained or names
-            self.rows = torch.tensor(among(names, trained), device=self.clip.device)
+            self.rows = torch.tensor(class_indices(names, trained), device=self.clip.device)
             self.trained = trained
         self.class_names = names
 
     def take_sample(self, views: Sequence[ImageFeatures], labels: Tensor) -> None:
-        """Read the training images themselves, once, before the first step; only where `sample_views` is above 0.
+        """Read the training images once, before the first step; called if `sample_views` is above 0.
 
         Args:
-            views: `sample_views` of them, each the features of a random view of all N images, in the same order.
+            views: `sample_views` items, each the features of a random view of all N images, in the same order.
             labels: (N,), in 0..C-1.
         """
         raise TypeError(f"{type(self).__name__} has sample_views {self.sample_views}, but no take_sample.")
 
     def forward(self, images: ImageFeatures) -> Tensor:
-        """Logits (B, C), times exp(logit_scale). They always reflect the parameters as they are now."""
+        """Return logits (B, C), scaled by exp(logit_scale), from the current values of the parameters."""
         raise TypeError(f"{type(self).__name__} does not define forward(images), which every method needs.")
 
     def loss(self, images: ImageFeatures, labels: Tensor) -> Losses:
-        """Loss of a batch with labels (B,) in 0..C-1. Ordinarily: the mean cross-entropy of the logits."""
+        """Return the losses of a batch with labels (B,) in 0..C-1; by default the mean cross-entropy of the logits."""
         return Losses({"cross_entropy": F.cross_entropy(self(images), labels)})
 
     def backward(self, losses: Losses) -> None:
-        """Add the gradients of a step to `.grad` of the learnable parameters: the total's, edited where asked."""
+        """Add the gradients of the total, edited if `edits_gradients`, to `.grad` of the learnable parameters."""
         if not self.edits_gradients:
             losses.total.backward()
             return
@@ -176,29 +177,29 @@ class Method(nn.Module):
         self.add_gradients(torch.autograd.grad(losses.total, parameters), steering)
 
     def add_gradients(self, gradients: Sequence[Tensor], steering: Sequence[Tensor]) -> None:
-        """Add these gradients of the total to `.grad`, edited by those of what steers; in the order of `learnable`."""
+        """Edit the gradients of the total by the steering gradients and add them to `.grad`, in `learnable()` order."""
         for parameter, gradient in zip(self.learnable(), self.edit_gradients(gradients, steering), strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
     def edit_gradients(self, gradients: Sequence[Tensor], steering: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The gradients to use; a method with `edits_gradients` overrides it. Ordinarily: those of the total."""
+        """Return the gradients to use; by default those of the total. A method with `edits_gradients` overrides it."""
         return gradients
 
     def learnable(self) -> list[nn.Parameter]:
-        """What the optimiser moves."""
+        """Return the parameters that the optimizer updates."""
         return [p for p in self.parameters() if p.requires_grad]
 
     def learned_state(self) -> dict[str, Tensor]:
-        """What a run leaves behind, by name: learned parameters and buffers, detached copies on the CPU."""
+        """Return the learned parameters and buffers by name, as detached copies on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self._state().items()}
 
     def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take the tensors of a `learned_state`, all of them and no others.
+        """Load the tensors of a `learned_state`; the names must match exactly.
 
-        A tensor that has no rows yet, one for each image of a sample that was never taken, gets as many as there are.
+        A tensor without rows, whose rows belong to the images of a sample not taken yet, takes the rows of the state.
 
         Raises:
-            ConfigError: a name is missing or unknown, or a shape differs; all problems in one message.
+            ConfigError: a name is missing or unknown, or a shape differs; one message names all problems.
         """
         own = self._state()
         problems = [f"'{name}' is missing" for name in sorted(own.keys() - state.keys())]
@@ -222,10 +223,10 @@ class Method(nn.Module):
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
-        """The keys that this method's recipe may hold."""
+        """Return the keys that the recipe of this method may hold."""
         return tuple(f.name for f in fields(cls.Options))
 
 
 def _fits(own: Tensor, given: Tensor) -> bool:
-    """Whether a tensor can take another's values: of one shape, or no rows yet of that width."""
+    """Return whether the shapes are equal, or `own` has no rows yet and the same width."""
     return own.shape == given.shape or (own.shape[:1] == (0,) and own.shape[1:] == given.shape[1:] and given.ndim > 0)

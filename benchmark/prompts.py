@@ -1,4 +1,4 @@
-"""Blocks that methods share: logits, learned context vectors, the image-conditional network, hand-written prompts."""
+"""Provide the parts that methods share: logits, learned context vectors, CoCoOp's network, hand-written prompts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,32 +12,32 @@ from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.clip.text import unit
 from benchmark.common.constants import CONTEXT_STD
 from benchmark.errors import ConfigError
-from benchmark.method import Method, cleaned, filled
+from benchmark.method import Method, clean_class_names, fill_template
 
 
 def cosine_logits(clip: Clip, pooled: Tensor, text: Tensor) -> Tensor:
-    """Logits of images against text features, both of unit length.
+    """Return the scaled cosines of image and text features, both of unit length.
 
     Args:
         pooled: (B, D).
-        text: (1, C, D), shared by all images, or (B, C, D), each image's own.
+        text: (1, C, D), shared by all images, or (B, C, D), one set for each image.
     Returns:
-        (B, C), in at least float32 whatever autocast says: bfloat16 would round a logit of 30 to steps of 0.125.
+        (B, C), in at least float32 even under autocast: bfloat16 would round a logit of 30 to steps of 0.125.
     """
     with torch.autocast(pooled.device.type, enabled=False):
         scaled = clip.logit_scale.to(text.dtype) * pooled.to(text.dtype)
         if text.shape[0] == 1:
             return scaled @ text[0].T
-        # not einsum: the gradient of `text` would come with its axes in another order in memory, and would be summed
-        # in another order than where several seeds share a pass
+        # not einsum: it would lay out the gradient of `text` differently in memory, and its sum would then have
+        # another order than when several seeds share a pass
         return torch.bmm(text, scaled[..., None])[..., 0]
 
 
 def initial_context(clip: Clip, words: str) -> tuple[Tensor, str]:
-    """Context vectors that start as words: (M, T) with M the number of blank-separated words, and the cleaned words.
+    """Return the token embeddings (M, T) of words as start of a context, and the normalized words.
 
-    Words are counted, not tokens, as the authors do: where punctuation makes a token of its own, the last tokens of
-    the text stay in the suffix. Source: CoOp trainers/coop.py at ff61507.
+    M is the number of space-separated words, not of tokens, as in the authors' code: if punctuation adds tokens, the
+    last tokens of the text stay in the suffix. Source: CoOp trainers/coop.py at ff61507.
     """
     words = " ".join(words.replace("_", " ").split())
     count = len(words.split())
@@ -46,15 +46,15 @@ def initial_context(clip: Clip, words: str) -> tuple[Tensor, str]:
 
 
 def random_context(clip: Clip, *shape: int) -> Tensor:
-    """Context vectors (*shape, T) drawn from N(0, 0.02), from the generator that the harness seeded."""
+    """Sample context vectors (*shape, T) from N(0, 0.02) with the generator that the harness seeds."""
     vectors = torch.randn(*shape, clip.token_width, dtype=clip.learnable_dtype) * CONTEXT_STD
     return vectors.to(clip.device)
 
 
 class MetaNet(nn.Module):
-    """CoCoOp's bottleneck from an image (or patch) embedding to a shift of the context.
+    """CoCoOp's bottleneck network from an image (or patch) embedding to a shift of the context.
 
-    Linear(in_width, D // 16), ReLU, Linear(D // 16, T), with torch's default start.
+    Linear(in_width, D // 16), ReLU, Linear(D // 16, T), with torch's default initialization.
     Source: CoCoOp, arXiv 2203.05557; trainers/cocoop.py at ff61507.
     """
 
@@ -66,26 +66,26 @@ class MetaNet(nn.Module):
         self.to(clip.device)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(..., in_width) to (..., T)."""
+        """Map (..., in_width) to (..., T)."""
         return self.linear2(torch.relu(self.linear1(features.to(self.linear1.weight.dtype))))
 
 
 class PromptMethod(Method):
-    """A method whose class prompts are [start, M context vectors, class name, ".", end].
+    """Base class of methods whose class prompts are [start, M context vectors, class name, ".", end].
 
-    A subclass sets `self.ctx` and `self.prefix` (the M words that stand before a name when it is tokenised) and ends
-    its `__init__` with `set_classes`. `context(images)` says what stands in front of the names: the learned vectors
-    themselves, unless the method overrides it to condition them on the images.
+    A subclass sets `self.ctx` and `self.prefix` (the M words before a name when it is tokenized; `start_context` sets
+    both) and ends its `__init__` with `set_classes`. A method that conditions the context on the images overrides
+    `context`.
     """
 
     ctx: nn.Parameter  # (M, T)
     prefix: str
-    conditional = False  # the context depends on the images
-    stands_in_front = True  # all classes share their context, so `text_plan` says how the prompts are encoded
+    conditional = False  # whether the context depends on the images
+    stands_in_front = True  # whether all classes share a context in front of the name, encoded by `text_plan`
 
     @classmethod
     def settle(cls, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """As Method.settle; a default ctx_init gives way to a given n_ctx that contradicts it, and the reverse."""
+        """As Method.settle; a given n_ctx replaces a default ctx_init that contradicts it, and the reverse."""
         settled = {**defaults, **given}
         words = settled.get("ctx_init")
         if not isinstance(words, str) or "n_ctx" not in settled:
@@ -98,7 +98,7 @@ class PromptMethod(Method):
         return settled
 
     def start_context(self, n_ctx: int, ctx_init: str | None, copies: tuple[int, ...] = ()) -> None:
-        """Make the learnable context from words, or from random numbers where `ctx_init` is None."""
+        """Create the learnable context from words, or at random if `ctx_init` is None."""
         if ctx_init is None:
             vectors, self.prefix = random_context(self.clip, *copies, n_ctx), " ".join(["X"] * n_ctx)
         else:
@@ -106,32 +106,32 @@ class PromptMethod(Method):
         self.ctx = nn.Parameter(vectors)
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
-        """As Method.set_classes; the prompt of class c is tokenised as "<prefix> <name>." as the authors do."""
+        """As Method.set_classes; tokenizes each prompt as "<prefix> <name>.", as in the authors' code."""
         prefix, n_ctx = self.prefix_for(template), self.ctx.shape[-2]
-        ids = self.clip.tokenize([f"{prefix} {name}." for name in cleaned(class_names, template)])
+        ids = self.clip.tokenize([f"{prefix} {name}." for name in clean_class_names(class_names, template)])
         plan = self.clip.plan([row[1 + n_ctx :] for row in ids], n_ctx)
-        super().set_classes(class_names, template)  # from here on nothing can be refused
+        super().set_classes(class_names, template)  # raises before anything changes
         self.prefix, self.text_plan = prefix, plan
-        self._remembered: tuple[Tensor, torch.dtype | None, Tensor] | None = None
+        self._kept: tuple[Tensor, torch.dtype | None, Tensor] | None = None
         self._given: Tensor | None = None
 
     def prefix_for(self, template: str) -> str:
-        """The words that stand before a name under a template; ordinarily those of the start."""
+        """Return the words before a name for a template; by default those that the context started from."""
         return self.prefix
 
     def context(self, images: ImageFeatures) -> Tensor:
-        """Context vectors of these images: (1, M, T) where they share it, else (B, M, T)."""
+        """Return the context vectors: (1, M, T) if all images share them, else (B, M, T)."""
         return self.ctx[None]
 
     def encode_classes(self, context: Tensor) -> Tensor:
-        """Text features (1 or B, C, D) of all classes behind these contexts."""
+        """Return text features (1 or B, C, D) of all classes after these contexts."""
         return self.clip.text.encode(self.text_plan, context)
 
     def text_features(self, images: ImageFeatures) -> Tensor:
-        """Text features for these images, (1 or B, C, D), unit length.
+        """Return text features for these images, (1 or B, C, D), of unit length.
 
-        Outside training, a context that all images share is encoded once and remembered until its values change.
-        The values are compared, not a counter: `.data` can be written without any counter moving.
+        Outside training, the features of a context that all images share are kept until its values change. The check
+        compares values, not a version counter, which does not notice writes to `.data`.
         """
         if self._given is not None:
             return self._given
@@ -139,17 +139,17 @@ class PromptMethod(Method):
             return self.encode_classes(self.context(images))
         kind = self.ctx.device.type
         autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        if self._remembered is not None:
-            values, under_autocast, features = self._remembered
+        if self._kept is not None:
+            values, under_autocast, features = self._kept
             if under_autocast == autocast and torch.equal(values, self.ctx):
                 return features
         features = self.encode_classes(self.context(images))
-        self._remembered = (self.ctx.detach().clone(), autocast, features)
+        self._kept = (self.ctx.detach().clone(), autocast, features)
         return features
 
     @contextmanager
     def given(self, features: Tensor) -> Iterator[None]:
-        """Take these text features for those of the images at hand, encoded elsewhere together with others."""
+        """Use these text features inside the block; lockstep training encodes those of several seeds together."""
         self._given = features
         try:
             yield
@@ -157,15 +157,15 @@ class PromptMethod(Method):
             self._given = None
 
     def forward(self, images: ImageFeatures) -> Tensor:
-        """Logits (B, C)."""
+        """Return logits (B, C)."""
         return cosine_logits(self.clip, images.pooled, self.text_features(images))
 
 
 def check_context_keys(n_ctx: int, ctx_init: str | None) -> None:
-    """Refuse a context length that is no length, or that the given words contradict.
+    """Check the length of a context and the words that it starts from.
 
     Raises:
-        ConfigError: n_ctx below 1, no words in ctx_init, or two keys that disagree.
+        ConfigError: n_ctx is below 1, ctx_init has no words, or the two disagree.
     """
     count = None if ctx_init is None else len(ctx_init.replace("_", " ").split())
     if count == 0:
@@ -180,10 +180,10 @@ def check_context_keys(n_ctx: int, ctx_init: str | None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateOptions:
-    """What every method on hand-written prompts may be told.
+    """Options of every method with hand-written prompts.
 
     Attributes:
-        templates: ensemble these templates instead of using the dataset's one; None uses that.
+        templates: templates to average over; None uses the template of the dataset.
     """
 
     templates: tuple[str, ...] | None
@@ -191,16 +191,16 @@ class TemplateOptions:
     def __post_init__(self) -> None:
         wrong = [template for template in self.templates or () if template.count("{}") != 1]
         if wrong or self.templates == ():
-            raise ConfigError(f"templates must be a list of texts with {{}} exactly once; got {wrong or 'none'}.")
+            raise ConfigError(f"templates must be a list of strings with {{}} exactly once; got {wrong or 'none'}.")
 
 
 class TemplateMethod(Method):
-    """A method on frozen hand-written prompts: `text` (C, D) is each class's feature, the mean over the templates.
+    """Base class of methods with frozen hand-written prompts; `text` (C, D) is the mean feature over the templates.
 
-    A subclass has TemplateOptions among its own, and makes its learnable parameters after `super().__init__`.
+    The options of a subclass extend TemplateOptions. It creates its learnable parameters after `super().__init__`.
 
     Attributes:
-        unit_length: the features and their mean are brought to unit length; False leaves them as the tower makes them.
+        unit_length: whether the features and their mean are normalized; False keeps the length that the tower gives.
     """
 
     unit_length = True
@@ -210,10 +210,10 @@ class TemplateMethod(Method):
         self.set_classes(class_names, template)
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
-        """As Method.set_classes; encodes the classes at once, since nothing in their prompts ever changes."""
+        """As Method.set_classes; encodes the prompts, which never change."""
         templates = self.options.templates or (template,)
-        filled_in = [filled(class_names, one) for one in templates]
-        features = [self.clip.encode_texts(texts, unit_length=self.unit_length) for texts in filled_in]
+        prompts = [fill_template(class_names, one) for one in templates]
+        features = [self.clip.encode_texts(texts, unit_length=self.unit_length) for texts in prompts]
         super().set_classes(class_names, template)
         mean = torch.stack(features).mean(dim=0)
         self.text = features[0] if len(features) == 1 else unit(mean) if self.unit_length else mean  # (C, D)

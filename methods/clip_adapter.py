@@ -1,8 +1,8 @@
-"""CLIP-Adapter: a small network on the image feature, blended with the feature itself.
+"""Implement CLIP-Adapter: a small network on the image feature, mixed with the feature itself.
 
 Gao et al., "CLIP-Adapter: Better Vision-Language Models with Feature Adapters", IJCV 2023, arXiv 2110.04544;
-clip_adapter.py at 9ac913a. As there, only the image side is adapted. The authors feed the feature as long as the tower
-makes it; without biases the network scales with its input, so the unit-length feature gives the same result.
+clip_adapter.py at 9ac913a. As there, only the image side is adapted. The authors pass the feature before normalization;
+the network has no biases and scales with its input, so the normalized feature gives the same result.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from benchmark.prompts import TemplateMethod, TemplateOptions, cosine_logits
 
 @dataclass(frozen=True, kw_only=True)
 class ClipAdapterOptions(TemplateOptions):
-    """Options of CLIP-Adapter, beside the templates.
+    """Options of CLIP-Adapter, in addition to the templates.
 
     Attributes:
-        reduction: the network is this many times narrower inside than the feature.
-        ratio: share of the adapted feature in the blend; the rest is the feature itself.
+        reduction: the width of the feature divided by that of the hidden layer.
+        ratio: weight of the adapted feature; that of the original feature is 1 - ratio.
     """
 
     reduction: int
@@ -34,7 +34,7 @@ class ClipAdapterOptions(TemplateOptions):
         if self.reduction < 1:
             raise ConfigError(f"reduction is {self.reduction}; it divides the width, so it must be 1 or more.")
         if not 0 <= self.ratio <= 1:
-            raise ConfigError(f"ratio is {self.ratio}; it is a share, from 0 (the feature alone) to 1.")
+            raise ConfigError(f"ratio is {self.ratio}; it must be from 0 (the original feature only) to 1.")
 
 
 class ClipAdapter(TemplateMethod):
@@ -50,12 +50,12 @@ class ClipAdapter(TemplateMethod):
         self.up = nn.Linear(hidden, width, bias=False, dtype=dtype)
         self.to(clip.device)
 
-    def adapted(self, pooled: Tensor) -> Tensor:
-        """Image features (B, D), of any one length, to blended ones of unit length."""
+    def adapt(self, pooled: Tensor) -> Tensor:
+        """Mix image features (B, D) with their adapted version; returns unit length."""
         features = pooled.to(self.down.weight.dtype)
         change = torch.relu(self.up(torch.relu(self.down(features))))
         return unit(self.options.ratio * change + (1 - self.options.ratio) * features)
 
     def forward(self, images: ImageFeatures) -> Tensor:
-        """Logits (B, C)."""
-        return cosine_logits(self.clip, self.adapted(images.pooled), self.text[None])
+        """Return logits (B, C)."""
+        return cosine_logits(self.clip, self.adapt(images.pooled), self.text[None])

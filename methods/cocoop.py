@@ -1,4 +1,4 @@
-"""CoCoOp: the context is shifted by a small network that looks at the image.
+"""Implement CoCoOp: a small network shifts the context by the image.
 
 Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, arXiv 2203.05557;
 trainers/cocoop.py of CoOp at ff61507.
@@ -18,7 +18,7 @@ class CoCoOpOptions:
     """Options of CoCoOp.
 
     Attributes:
-        n_ctx: M, learned context vectors.
+        n_ctx: M, the number of learned context vectors.
         ctx_init: words to start from; None starts from N(0, 0.02).
     """
 
@@ -30,7 +30,7 @@ class CoCoOpOptions:
 
 
 class CoCoOp(PromptMethod):
-    """Every image has its own C prompts; the learned tensors are `ctx` and those of `meta_net`."""
+    """C prompts for each image; the learned tensors are `ctx` and those of `meta_net`."""
 
     Options = CoCoOpOptions
     conditional = True
@@ -42,5 +42,5 @@ class CoCoOp(PromptMethod):
         self.set_classes(class_names, template)
 
     def context(self, images: ImageFeatures) -> Tensor:
-        """(B, M, T): the same shift, from the normalised image embedding, on every context vector."""
+        """Return (B, M, T): all context vectors plus the shift computed from the normalized image embedding."""
         return self.ctx + self.meta_net(images.pooled)[:, None]

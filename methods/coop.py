@@ -1,4 +1,4 @@
-"""CoOp: one learned context in front of (or around, or behind) every class name.
+"""Implement CoOp: a learned context before, around or after every class name.
 
 Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, arXiv 2109.01134; trainers/coop.py at ff61507.
 """
@@ -20,10 +20,10 @@ class CoOpOptions:
     """Options of CoOp.
 
     Attributes:
-        n_ctx: M, learned context vectors.
+        n_ctx: M, the number of learned context vectors.
         ctx_init: words to start from; None starts from N(0, 0.02).
-        class_specific: a context of its own for every class; it cannot be carried to other classes.
-        class_position: where the class name stands: after the context, inside it (at M // 2), or before it.
+        class_specific: learn a context for each class; it cannot score other classes.
+        class_position: position of the class name: after the context, inside it (at M // 2), or before it.
     """
 
     n_ctx: int
@@ -53,13 +53,13 @@ class CoOp(PromptMethod):
         """As PromptMethod.set_classes."""
         super().set_classes(class_names, template)
         if not self.stands_in_front:
-            self._lay_out()
+            self._set_layout()
 
-    def _lay_out(self) -> None:
-        """Write down, for each class, which token or which context vector stands at each position.
+    def _set_layout(self) -> None:
+        """Store which token or context vector is at each position of each class prompt.
 
-        `_tokens` (C, L) holds token ids, `_slots` (C, L) the context vector that replaces the token, or -1. The end
-        token stays where it is in every layout. A name's length is that of its own tokens.
+        `_tokens` (C, L) holds token ids, `_slots` (C, L) the index of the context vector that replaces the token, or
+        -1. The end token has the same position in every layout. The length of a name counts its own tokens only.
         """
         n_ctx = self.options.n_ctx
         ids = self.clip.tokenize([f"{self.prefix} {name}." for name in self.class_names])
@@ -77,7 +77,7 @@ class CoOp(PromptMethod):
             self._slots[c, : len(layout)] = torch.tensor([slot for _, slot in layout], device=device)
 
     def encode_classes(self, context: Tensor) -> Tensor:
-        """As PromptMethod.encode_classes; a context that does not simply stand in front takes the dense path."""
+        """As PromptMethod.encode_classes; other layouts than context, name use the dense text encoder."""
         if self.stands_in_front:
             return super().encode_classes(context)
         own = self.ctx.expand(len(self.class_names), -1, -1) if self.transfers else self.ctx[self.rows]

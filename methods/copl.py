@@ -1,7 +1,7 @@
-"""CoPL: context prompts that each image weights by what its patches show.
+"""Implement CoPL: the patches of an image shift and weight the context vectors.
 
 Goswami et al., "CoPL: Contextual Prompt Learning for Vision-Language Understanding", AAAI 2024, arXiv 2307.00910.
-There is no public code; docs/copl.md says what the paper states, what it leaves open and what was chosen here.
+The authors published no code; docs/copl.md lists what the paper states, what it leaves open and what was chosen here.
 """
 
 import math
@@ -19,16 +19,16 @@ from benchmark.prompts import MetaNet, PromptMethod, check_context_keys
 
 @dataclass(frozen=True, kw_only=True)
 class CoPLOptions:
-    """Options of CoPL; the defaults are in methods/copl.yaml, their reasons in docs/copl.md.
+    """Options of CoPL; defaults are in methods/copl.yaml, their reasons in docs/copl.md.
 
     Attributes:
-        n_ctx, ctx_init: as CoCoOp's.
-        patches: patch features in the joint space, or at the vision width.
-        score: how a patch's conditional vector is compared with a context vector.
-        aggregate: how the context vectors of all patches become one.
-        update: one shift for all context vectors, or each its own from the patches aligned with it.
-        weighting: false switches the alignment weights off.
-        local: false feeds the global image embedding as the only patch.
+        n_ctx, ctx_init: as in CoCoOp.
+        patches: patch features in the joint space (projected) or of the vision tower (raw).
+        score: function that compares the conditional vector of a patch with a context vector.
+        aggregate: reduction of the context vectors of all patches to one.
+        update: one shift for all context vectors (shared), or one each from the patches aligned with it (per_prompt).
+        weighting: false turns the alignment weights off.
+        local: false uses the global image embedding as the only patch.
     """
 
     n_ctx: int
@@ -45,7 +45,7 @@ class CoPLOptions:
 
 
 class CoPL(PromptMethod):
-    """The learned tensors are `ctx`, those of `meta_net`, and those of `score` where it has any."""
+    """The learned tensors are `ctx`, those of `meta_net`, and those of `score` if it has any."""
 
     Options = CoPLOptions
     conditional = True
@@ -60,52 +60,52 @@ class CoPL(PromptMethod):
         self.set_classes(class_names, template)
 
     def _conditional(self, images: ImageFeatures) -> Tensor:
-        """One conditional vector s_p per patch: (B, P, T); P is 1 without local features."""
+        """Return one conditional vector s_p for each patch, (B, P, T); P is 1 without local features."""
         local = images.patches if self.options.local else images.pooled[:, None]
         return self.meta_net(local)
 
     def _align(self, conditional: Tensor) -> Tensor:
-        """Weights over the M context vectors for each patch: (B, P, T) to (B, P, M)."""
+        """Return weights over the M context vectors for each patch: (B, P, T) to (B, P, M)."""
         if self.score is None:
             return conditional.new_full((*conditional.shape[:2], self.options.n_ctx), 1 / self.options.n_ctx)
         width = conditional.shape[-1]
         scores = self.score(F.layer_norm(conditional, (width,)), F.layer_norm(self.ctx, (width,)))
-        return (scores.to(self.ctx.dtype) / math.sqrt(width)).softmax(dim=-1)  # whatever autocast made of the scores
+        return (scores.to(self.ctx.dtype) / math.sqrt(width)).softmax(dim=-1)  # not in the dtype of autocast
 
     def alignment(self, images: ImageFeatures) -> Tensor:
-        """How much each patch weights each context vector: (B, P, M), summing to one over M."""
+        """Return the weight of each context vector for each patch, (B, P, M); it sums to one over M."""
         return self._align(self._conditional(images))
 
     def context(self, images: ImageFeatures) -> Tensor:
-        """(B, M, T): the learned context moved by what the patches show."""
+        """Return (B, M, T): the learned context plus the shift computed from the patches."""
         conditional = self._conditional(images)
         aggregate = torch.sum if self.options.aggregate == "sum" else torch.mean
         if self.score is None:
             return self.ctx + aggregate(conditional, dim=1)[:, None]
         weights = self._align(conditional)
         if self.options.update == "per_prompt":
-            pairs = torch.einsum("bpm,bpt->bmt", weights, conditional)  # summed over the patches
+            pairs = torch.einsum("bpm,bpt->bmt", weights, conditional)  # sum over patches
             patches = conditional.shape[1] if self.options.aggregate == "mean" else 1
             return self.ctx + self.options.n_ctx / patches * pairs
-        # Equal weights would add the mean context vector to every one: a constant that `ctx` absorbs, left out so
-        # that the start is the words' own embeddings.
+        # Without - 1 / M, equal weights would add the mean context vector to all: a constant that `ctx` can absorb.
+        # With it, training starts at the embeddings of the words.
         summary = conditional + (weights - 1 / self.options.n_ctx) @ self.ctx  # (B, P, T)
         return self.ctx + aggregate(summary, dim=1)[:, None]
 
 
 class _Dot(nn.Module):
-    """s . v; nothing to learn."""
+    """Compute s . v; it has no parameters."""
 
     def __init__(self, clip: Clip):
         super().__init__()
 
     def forward(self, conditional: Tensor, context: Tensor) -> Tensor:
-        """(B, P, T) and (M, T) to (B, P, M)."""
+        """Map (B, P, T) and (M, T) to (B, P, M)."""
         return conditional @ context.T
 
 
 class _General(nn.Module):
-    """s . W v."""
+    """Compute s . W v."""
 
     def __init__(self, clip: Clip):
         super().__init__()
@@ -113,12 +113,15 @@ class _General(nn.Module):
         self.bilinear = nn.Linear(width, width, bias=False, dtype=clip.learnable_dtype).to(clip.device)
 
     def forward(self, conditional: Tensor, context: Tensor) -> Tensor:
-        """(B, P, T) and (M, T) to (B, P, M)."""
+        """Map (B, P, T) and (M, T) to (B, P, M)."""
         return conditional @ self.bilinear(context).T
 
 
 class _Concat(nn.Module):
-    """u . tanh(W [s; v]). Neither starts at zero: tanh is near linear there, and v alone would shift all m alike."""
+    """Compute u . tanh(W [s; v]).
+
+    Neither starts at zero: tanh is nearly linear there, and v alone would shift all scores of a prompt alike.
+    """
 
     def __init__(self, clip: Clip):
         super().__init__()
@@ -127,7 +130,7 @@ class _Concat(nn.Module):
         self.reduce = nn.Linear(hidden, 1, bias=False, dtype=dtype).to(clip.device)
 
     def forward(self, conditional: Tensor, context: Tensor) -> Tensor:
-        """(B, P, T) and (M, T) to (B, P, M)."""
+        """Map (B, P, T) and (M, T) to (B, P, M)."""
         of_patch, of_context = self.hidden.weight.split(conditional.shape[-1], dim=1)
         joined = F.linear(conditional, of_patch)[..., None, :] + F.linear(context, of_context)  # (B, P, M, D // 16)
         return self.reduce(torch.tanh(joined))[..., 0]

@@ -1,8 +1,8 @@
-"""KgCoOp: CoOp held near the hand-written prompts.
+"""Implement KgCoOp: CoOp with a penalty on the distance to hand-written prompts.
 
 Yao et al., "Visual-Language Prompt Tuning with Knowledge-guided Context Optimization", CVPR 2023, arXiv 2303.13283;
-trainers/kgcoop.py at c43ccc3. The paper's formula has the squared distance of the features, which for unit vectors is
-twice the `1 - cos` of the code: a weight of 8 here, as in the authors' scripts, is 4 in the formula.
+trainers/kgcoop.py at c43ccc3. The paper uses the squared distance of the features, which for unit vectors
+is twice the `1 - cos` of the code: a weight of 8 here, as in the scripts of the authors, is 4 in the paper.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.errors import ConfigError
-from benchmark.method import Losses, filled
+from benchmark.method import Losses, fill_template
 from benchmark.prompts import PromptMethod, check_context_keys, cosine_logits
 
 
@@ -22,7 +22,7 @@ class KgCoOpOptions:
     """Options of KgCoOp.
 
     Attributes:
-        n_ctx: M, learned context vectors.
+        n_ctx: M, the number of learned context vectors.
         ctx_init: words to start from; None starts from N(0, 0.02).
         knowledge_weight: weight of the mean `1 - cos` between learned and hand-written text features.
     """
@@ -34,11 +34,11 @@ class KgCoOpOptions:
     def __post_init__(self) -> None:
         check_context_keys(self.n_ctx, self.ctx_init)
         if self.knowledge_weight < 0:
-            raise ConfigError(f"knowledge_weight is {self.knowledge_weight}; it pulls, so it must be 0 or more.")
+            raise ConfigError(f"knowledge_weight is {self.knowledge_weight}; it must be 0 or more.")
 
 
 class KgCoOp(PromptMethod):
-    """Cross-entropy plus the pull towards the frozen features of the template; the learned tensor is `ctx`."""
+    """Cross-entropy plus the distance to the frozen features of the template; the learned tensor is `ctx`."""
 
     Options = KgCoOpOptions
 
@@ -49,12 +49,12 @@ class KgCoOp(PromptMethod):
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
         """As PromptMethod.set_classes; also encodes the hand-written prompts."""
-        hand_written = self.clip.encode_texts(filled(class_names, template))  # (C, D)
+        hand_written = self.clip.encode_texts(fill_template(class_names, template))  # (C, D)
         super().set_classes(class_names, template)
         self._hand_written = hand_written
 
     def loss(self, images: ImageFeatures, labels: Tensor) -> Losses:
-        """Terms `cross_entropy` and `knowledge`, the latter already weighted."""
+        """Return the terms `cross_entropy` and `knowledge`, the latter already weighted."""
         text = self.text_features(images)  # (1, C, D)
         logits = cosine_logits(self.clip, images.pooled, text)
         distance = 1 - F.cosine_similarity(text[0], self._hand_written, eps=1e-7).mean()

@@ -1,8 +1,8 @@
-"""ProGrad: CoOp that only takes steps which zero-shot CLIP does not object to.
+"""Implement ProGrad: CoOp without the part of its gradient that conflicts with zero-shot CLIP.
 
 Zhu et al., "Prompt-aligned Gradient for Prompt Tuning", ICCV 2023, arXiv 2205.14865; trainers/prograd.py and
 dassl/engine/trainer.py (prograd_backward_and_update) of Prompt-align at 1b76203. The paper calls the second loss a KL
-divergence; the code's cross-entropy to the teacher differs from it by a constant, so its gradient is the same.
+divergence; the cross-entropy of the code differs from it by a constant, so the gradient is the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.errors import ConfigError
-from benchmark.method import Losses, filled
+from benchmark.method import Losses, fill_template
 from benchmark.prompts import PromptMethod, cosine_logits, initial_context
 
 
@@ -24,11 +24,11 @@ class ProGradOptions:
     """Options of ProGrad.
 
     Attributes:
-        n_ctx: M, learned context vectors.
+        n_ctx: M, the number of learned context vectors.
         ctx_init: words to start from, right-aligned in the M vectors with zeros before them; "template" takes the
-            words that stand before the class name in the template; None starts from N(0, 0.02).
+            words before the class name in the template; None starts from N(0, 0.02).
         temperature: T of the softened distributions of student and teacher.
-        projection: lambda, the share of the conflicting part of the gradient that is removed.
+        projection: lambda, the fraction of the conflicting part of the gradient that is removed.
     """
 
     n_ctx: int
@@ -48,7 +48,7 @@ class ProGradOptions:
 
 
 class ProGrad(PromptMethod):
-    """Cross-entropy, its gradient projected where it opposes the knowledge loss; the learned tensor is `ctx`."""
+    """Cross-entropy with its gradient projected if it conflicts with the knowledge loss; learns `ctx`."""
 
     Options = ProGradOptions
     edits_gradients = True
@@ -63,7 +63,7 @@ class ProGrad(PromptMethod):
         self.set_classes(class_names, template)
 
     def _start_right_aligned(self, words: str) -> None:
-        """Put the words' embeddings into the last context vectors, zeros into those before."""
+        """Set the last context vectors to the embeddings of the words and those before to zero."""
         self.prefix, count = self._padded(words), len(words.split())
         shape = (self.options.n_ctx, self.clip.token_width)
         vectors = torch.zeros(shape, dtype=self.clip.learnable_dtype, device=self.clip.device)
@@ -72,7 +72,7 @@ class ProGrad(PromptMethod):
         self.ctx = nn.Parameter(vectors)
 
     def _padded(self, words: str) -> str:
-        """The words behind as many placeholders as are missing to M, for the tokeniser."""
+        """Return the words for the tokenizer, padded on the left to M with placeholders."""
         missing = self.options.n_ctx - len(words.split())
         if missing < 0:
             raise ConfigError(
@@ -83,25 +83,24 @@ class ProGrad(PromptMethod):
 
     @classmethod
     def settle(cls, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """As Method.settle: n_ctx and ctx_init never contradict here, since words may fill a part of the context."""
+        """As Method.settle: n_ctx and ctx_init do not conflict, since words may fill a part of the context."""
         return {**defaults, **given}
 
     def prefix_for(self, template: str) -> str:
-        """As PromptMethod.prefix_for.
+        """As PromptMethod.prefix_for; a context that started from the template uses the words of the current template.
 
-        Where the context started from the template, the words that the tokeniser sees before a name are those of the
-        template in force: with a comma in them the last token of the words is left over and stays in the suffix.
+        A comma in these words adds a token, so the last token of the words stays in the suffix.
         """
         return self._padded(_words_before_name(template)) if self.options.ctx_init == "template" else self.prefix
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
-        """As PromptMethod.set_classes; also encodes the teacher's prompts, the template with each name."""
-        teacher = self.clip.encode_texts(filled(class_names, template))[None]  # (1, C, D)
+        """As PromptMethod.set_classes; also encodes the prompts of the teacher, the template with each name."""
+        teacher = self.clip.encode_texts(fill_template(class_names, template))[None]  # (1, C, D)
         super().set_classes(class_names, template)
         self._teacher = teacher
 
     def loss(self, images: ImageFeatures, labels: Tensor) -> Losses:
-        """Term `cross_entropy`; steering `knowledge`, the cross-entropy of the student to softened zero-shot CLIP."""
+        """Return the term `cross_entropy` and the steering `knowledge`: cross-entropy to softened zero-shot CLIP."""
         logits, temperature = self(images), self.options.temperature
         with torch.no_grad():
             teacher = cosine_logits(self.clip, images.pooled, self._teacher)
@@ -109,13 +108,13 @@ class ProGrad(PromptMethod):
         return Losses({"cross_entropy": F.cross_entropy(logits, labels)}, {"knowledge": temperature**2 * softened})
 
     def edit_gradients(self, gradients: Sequence[Tensor], steering: Sequence[Tensor]) -> list[Tensor]:
-        """The gradient of the total, less `projection` times its part against the knowledge loss where they conflict.
+        """Subtract `projection` times the part of the gradient that conflicts with the knowledge loss.
 
-        Decided for each parameter tensor. A knowledge gradient of zero conflicts with nothing and leaves the other.
+        Each parameter tensor is decided separately. A knowledge gradient of zero changes nothing.
         """
         used = []
         for gradient, guide in zip(gradients, steering, strict=True):
-            # `direction` is used only under a negative product, where the norm of the guide cannot be zero.
+            # `direction` is used only if the product is negative, and then the norm of `guide` is not zero.
             direction = guide / guide.norm()
             along = (gradient * direction).sum()
             used.append(torch.where(along < 0, gradient - self.options.projection * along * direction, gradient))
@@ -123,5 +122,5 @@ class ProGrad(PromptMethod):
 
 
 def _words_before_name(template: str) -> str:
-    """What stands before the class name in a template; for "{} texture." nothing, and all of the context is zeros."""
+    """Return the words before the class name; "{} texture." has none, and the context is then all zeros."""
     return " ".join(template.split("{}")[0].replace("_", " ").split())

@@ -1,8 +1,8 @@
-"""TaskRes: a learned residual on the text feature of each class.
+"""Implement TaskRes: a learned residual on the text feature of each class.
 
 Yu et al., "Task Residual for Tuning Vision-Language Models", CVPR 2023, arXiv 2211.10277; trainers/taskres.py at
-293cc9e. This is the regular base, zero-shot CLIP's text features; the authors' enhanced base is a text projection that
-was trained in a stage before, and is no part of this method.
+293cc9e. This is the regular base, the text features of zero-shot CLIP. The enhanced base of the authors, a text
+projection trained beforehand, is not part of this method.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from benchmark.prompts import TemplateMethod, TemplateOptions, cosine_logits
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResOptions(TemplateOptions):
-    """Options of TaskRes, beside the templates.
+    """Options of TaskRes, in addition to the templates.
 
     Attributes:
-        alpha: what the residuals are multiplied with before they are added.
+        alpha: factor of the residuals.
     """
 
     alpha: float
@@ -30,11 +30,11 @@ class TaskResOptions(TemplateOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.alpha <= 0:
-            raise ConfigError(f"alpha is {self.alpha}; it scales what is learned, so it must be above 0.")
+            raise ConfigError(f"alpha is {self.alpha}; it multiplies the learned residuals, so it must be above 0.")
 
 
 class TaskRes(TemplateMethod):
-    """Cross-entropy on unit(t + alpha x), t as long as the tower makes it; learned is x, (C, D), zero at the start."""
+    """Cross-entropy on unit(t + alpha x), with t not normalized; x (C, D) is learned and starts at zero."""
 
     Options = TaskResOptions
     transfers = False
@@ -46,6 +46,6 @@ class TaskRes(TemplateMethod):
         self.text_feature_residuals = nn.Parameter(zeros)
 
     def forward(self, images: ImageFeatures) -> Tensor:
-        """Logits (B, C)."""
+        """Return logits (B, C)."""
         text = unit(self.text + self.options.alpha * self.text_feature_residuals[self.rows])  # (C, D)
         return cosine_logits(self.clip, images.pooled, text[None])

@@ -1,10 +1,10 @@
-"""Tip-Adapter: zero-shot CLIP, helped by a cache of the training images that votes by likeness; nothing is trained.
+"""Implement Tip-Adapter: zero-shot CLIP plus votes of the training images by similarity, without training.
 
 Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022, arXiv 2207.09519;
-main.py and utils.py at 327763e. The authors search alpha and beta on the validation images; this harness selects
-nothing there, so its numbers are those of fixed values. Features of a view have unit length before they are averaged,
-as the paper says; the code averages them as long as the tower makes them. CLIP's logits are scaled by the checkpoint's
-own factor, where the code writes 100. The views are the harness's, whose crops may be smaller than the authors'.
+main.py and utils.py at 327763e. Differences: The authors search alpha and beta on the validation images; this harness
+uses fixed values. The features of the views are normalized before they are averaged, as in the paper; the code does not
+normalize them. CLIP's logits are scaled by the factor of the checkpoint; the code writes 100. The crops of the views
+are the harness's, which may be smaller than the authors'.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from benchmark.prompts import TemplateMethod, TemplateOptions, cosine_logits
 
 @dataclass(frozen=True, kw_only=True)
 class TipAdapterOptions(TemplateOptions):
-    """Options of Tip-Adapter, beside the templates.
+    """Options of Tip-Adapter, in addition to the templates.
 
     Attributes:
-        alpha: weight of the cache's votes beside CLIP's logits.
-        beta: how fast a vote fades as an image is less like the cached one.
-        views: random views of each training image that its key is the mean of.
+        alpha: weight of the votes of the cache, added to CLIP's logits.
+        beta: how fast a vote decreases with the distance to the cached image.
+        views: number of random views of a training image; its key is their mean.
     """
 
     alpha: float
@@ -43,9 +43,9 @@ class TipAdapterOptions(TemplateOptions):
 
 
 class TipAdapter(TemplateMethod):
-    """CLIP's logits plus the cache's votes; kept are `keys` (N, D) and `values`, (N, C) with one true entry a row.
+    """CLIP's logits plus the votes; the buffers are `keys` (N, D) and `values` (N, C), one true entry in each row.
 
-    Before it has taken a sample the cache is empty, and the logits are CLIP's.
+    Before `take_sample` the cache is empty, and the logits are CLIP's.
     """
 
     Options = TipAdapterOptions
@@ -60,19 +60,19 @@ class TipAdapter(TemplateMethod):
         self.register_buffer("values", values)
 
     def take_sample(self, views: Sequence[ImageFeatures], labels: Tensor) -> None:
-        """Fill the cache: an image's key is the mean of its views, its value the class."""
+        """Fill the cache: the key of an image is the mean of its views, its value the class."""
         mean = torch.stack([view.pooled for view in views]).mean(dim=0)
         self.keys = unit(mean.to(self.keys.dtype))
         self.values = F.one_hot(self.rows[labels], len(self.trained)).bool()
 
     def votes(self, pooled: Tensor) -> Tensor:
-        """Votes (B, C) of the cache: each key's class gets exp(-beta (1 - cosine)); in float32 under autocast too."""
+        """Return votes (B, C): each key adds exp(-beta (1 - cosine)) to its class; float32 under autocast too."""
         with torch.autocast(pooled.device.type, enabled=False):
-            likeness = pooled.to(self.keys.dtype) @ self.keys.T  # (B, N)
-            strength = torch.exp(-self.options.beta * (1 - likeness))
+            similarity = pooled.to(self.keys.dtype) @ self.keys.T  # (B, N)
+            strength = torch.exp(-self.options.beta * (1 - similarity))
             return (strength @ self.values.to(strength.dtype))[:, self.rows]
 
     def forward(self, images: ImageFeatures) -> Tensor:
-        """Logits (B, C)."""
+        """Return logits (B, C)."""
         logits = cosine_logits(self.clip, images.pooled, self.text[None])
         return logits + self.options.alpha * self.votes(images.pooled)

@@ -1,10 +1,9 @@
-"""Tip-Adapter-F: Tip-Adapter whose keys are fine-tuned.
+"""Implement Tip-Adapter-F: Tip-Adapter with fine-tuned keys.
 
 Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022, arXiv 2207.09519;
-main.py at 327763e. The authors keep the epoch that scores best on the test images, then search alpha and beta on the
-validation images; this harness selects nothing there: its numbers are those of the last epoch and of fixed values.
-How the cache is filled, and where that differs from the authors' code: methods/tip_adapter.py. The keys are not brought
-back to unit length while they are trained, as in the code.
+main.py at 327763e. The authors keep the epoch with the best test accuracy, then search alpha and beta on the validation
+images; this harness uses the last epoch and fixed values. methods/tip_adapter.py describes the cache and how it differs
+from the authors' code. The keys are not normalized again during training, as in the code.
 """
 
 from collections.abc import Sequence
@@ -22,12 +21,12 @@ from benchmark.prompts import TemplateMethod, TemplateOptions, cosine_logits
 
 @dataclass(frozen=True, kw_only=True)
 class TipAdapterFOptions(TemplateOptions):
-    """Options of Tip-Adapter-F, beside the templates.
+    """Options of Tip-Adapter-F, in addition to the templates.
 
     Attributes:
-        alpha: weight of the cache's votes beside CLIP's logits.
-        beta: how fast a vote fades as an image is less like the cached one.
-        views: random views of each training image that its key starts as the mean of.
+        alpha: weight of the votes of the cache, added to CLIP's logits.
+        beta: how fast a vote decreases with the distance to the cached image.
+        views: number of random views of a training image; its key starts as their mean.
     """
 
     alpha: float
@@ -43,9 +42,9 @@ class TipAdapterFOptions(TemplateOptions):
 
 
 class TipAdapterF(TemplateMethod):
-    """Cross-entropy on CLIP's logits plus the cache's votes; learned are `keys` (N, D), kept is `values` (N, C).
+    """Cross-entropy on CLIP's logits plus the votes; `keys` (N, D) are learned, `values` (N, C) is a buffer.
 
-    Before it has taken a sample the cache is empty, and the logits are CLIP's.
+    Before `take_sample` the cache is empty, and the logits are CLIP's.
     """
 
     Options = TipAdapterFOptions
@@ -58,19 +57,19 @@ class TipAdapterF(TemplateMethod):
         self.register_buffer("values", torch.empty(0, len(class_names), dtype=torch.bool, device=clip.device))
 
     def take_sample(self, views: Sequence[ImageFeatures], labels: Tensor) -> None:
-        """Start the keys where Tip-Adapter's are: at the mean of an image's views; its value is the class."""
+        """Start the keys as Tip-Adapter's, the means of the views; the values are the classes."""
         mean = torch.stack([view.pooled for view in views]).mean(dim=0)
         self.keys = nn.Parameter(unit(mean.to(self.keys.dtype)))
         self.values = F.one_hot(self.rows[labels], len(self.trained)).bool()
 
     def votes(self, pooled: Tensor) -> Tensor:
-        """Votes (B, C) of the cache: each key's class gets exp(-beta (1 - f key)); in float32 under autocast too."""
+        """Return votes (B, C): each key adds exp(-beta (1 - f key)) to its class; float32 under autocast too."""
         with torch.autocast(pooled.device.type, enabled=False):
-            likeness = pooled.to(self.keys.dtype) @ self.keys.T  # (B, N)
-            strength = torch.exp(-self.options.beta * (1 - likeness))
+            similarity = pooled.to(self.keys.dtype) @ self.keys.T  # (B, N)
+            strength = torch.exp(-self.options.beta * (1 - similarity))
             return (strength @ self.values.to(strength.dtype))[:, self.rows]
 
     def forward(self, images: ImageFeatures) -> Tensor:
-        """Logits (B, C)."""
+        """Return logits (B, C)."""
         logits = cosine_logits(self.clip, images.pooled, self.text[None])
         return logits + self.options.alpha * self.votes(images.pooled)

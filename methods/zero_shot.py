@@ -1,4 +1,4 @@
-"""Zero-shot CLIP: the class name in a hand-written template, nothing learned.
+"""Implement zero-shot CLIP: class names in a hand-written template, nothing learned.
 
 Radford et al., ICML 2021, arXiv 2103.00020; trainers/zsclip.py of CoOp at ff61507.
 """
@@ -10,10 +10,10 @@ from benchmark.prompts import TemplateMethod, TemplateOptions, cosine_logits
 
 
 class ZeroShot(TemplateMethod):
-    """The cosine of the image with the mean text feature of each class."""
+    """Score images by the cosine with the mean text feature of each class."""
 
     Options = TemplateOptions
 
     def forward(self, images: ImageFeatures) -> Tensor:
-        """Logits (B, C)."""
+        """Return logits (B, C)."""
         return cosine_logits(self.clip, images.pooled, self.text[None])

@@ -8,7 +8,7 @@ from benchmark.clip.backbone import Clip, outline
 from benchmark.common.config import RunSpec
 from benchmark.costs.operations import Tower, image_operations, text_operations
 from benchmark.data.catalog import Dataset
-from benchmark.method import Method, filled
+from benchmark.method import Method, fill_template
 from benchmark.planning.plan import Plan
 from benchmark.plugins.factory import create_method
 from benchmark.protocols.registry import PROTOCOLS
@@ -109,7 +109,7 @@ class Estimator:
 
     def _read_once(self, dataset: Dataset, template: str) -> Cost:
         """Every class in a template."""
-        texts = filled(dataset.class_names, template)
+        texts = fill_template(dataset.class_names, template)
         plan = self._clip.plan([row[1:] for row in self._clip.tokenize(texts)], 0)
         return Cost(tokens=1 + plan.nodes, text_gflop=1e-9 * text_operations(self._text, plan))
 

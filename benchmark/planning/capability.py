@@ -7,7 +7,7 @@ from benchmark.common.config import RunSpec
 from benchmark.common.files import shown
 from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError
-from benchmark.method import Method, among, cleaned
+from benchmark.method import Method, class_indices, clean_class_names
 from benchmark.plugins.discovery import source_of
 from benchmark.plugins.factory import create_method
 from benchmark.plugins.importer import blamed
@@ -17,7 +17,7 @@ from benchmark.protocols.protocol import Scored
 def longest_name(clip: Clip, dataset: Dataset) -> str:
     """The class name of the most tokens: where it fits into the text tower, the others do."""
     names = list(dataset.class_names)
-    lengths = [len(ids) for ids in clip.tokenizer(list(cleaned(names, "{}")), verbose=False)["input_ids"]]
+    lengths = [len(ids) for ids in clip.tokenizer(list(clean_class_names(names, "{}")), verbose=False)["input_ids"]]
     return names[lengths.index(max(lengths))]
 
 
@@ -58,7 +58,7 @@ def scores_strangers(training_set: Dataset, scored: Iterable[tuple[Scored, str]]
     """Whether some of these class sets hold a class that was not trained on."""
     try:
         for one, _ in scored:
-            among(one.dataset.class_names, training_set.class_names)
+            class_indices(one.dataset.class_names, training_set.class_names)
     except ConfigError:
         return True
     return False

@@ -1,4 +1,4 @@
-"""Checkpoints as CoOp's toolbox (Dassl) saves them, so that tests need none of the authors' files."""
+"""Write checkpoints in the format of CoOp's toolbox (Dassl), so that tests need none of the authors' files."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ TEXT_LENGTH = 77
 
 
 class _ConstantWarmup(LRScheduler):
-    """As the toolbox's: the schedule that follows is an attribute, and with it its optimiser, in `state_dict()`."""
+    """As in the toolbox: `state_dict()` holds the next schedule as an object, and with it the optimizer."""
 
     def __init__(self, optimizer, successor):
         self.successor, self.warmup_epoch, self.cons_lr = successor, 1, 1e-5
@@ -26,42 +26,32 @@ class _ConstantWarmup(LRScheduler):
 
 
 def save_checkpoint(
-    path: Path,
-    learned: Mapping[str, Tensor],
-    clip: Clip,
-    *,
-    classes: int,
-    prefix: str = "",
-    dtype=torch.float16,
-    **more,
+    path: Path, learned: Mapping[str, Tensor], clip: Clip, *, classes: int, prefix="", dtype=torch.float16, **more
 ) -> Path:
-    """A file such as `prompt_learner/model.pth.tar-50`.
+    """Write a file such as `prompt_learner/model.pth.tar-50`.
 
     Args:
-        learned: by name, as `Method.learned_state` gives them.
-        classes: that it was trained on.
-        prefix: before every key, e.g. "module.prompt_learner.".
-        more: what else the file holds, or holds instead.
+        learned: tensors by name, as from `Method.learned_state`.
+        classes: number of classes of the training.
+        prefix: put before every key, e.g. "module.prompt_learner.".
+        more: other entries of the file, which replace those of the same name.
     """
     n_ctx, width = learned["ctx"].shape[-2:]
     start = clip.text.embed(torch.tensor([clip.text.start_id]))
-    fixed = {
-        "token_prefix": start.expand(classes, 1, width),
-        "token_suffix": torch.randn(classes, TEXT_LENGTH - 1 - n_ctx, width),
-    }
-    state = OrderedDict((prefix + name, t.to(dtype).clone()) for name, t in {**learned, **fixed}.items())
+    suffix = torch.randn(classes, TEXT_LENGTH - 1 - n_ctx, width)
+    tensors = {**learned, "token_prefix": start.expand(classes, 1, width), "token_suffix": suffix}
     parameter = torch.nn.Parameter(learned["ctx"].clone())
     optimizer = torch.optim.SGD([parameter], lr=0.002, momentum=0.9)
     scheduler = _ConstantWarmup(optimizer, CosineAnnealingLR(optimizer, 50.0))
     parameter.sum().backward()
     optimizer.step()
-    whole = {
-        "state_dict": state,
+    content = {
+        "state_dict": OrderedDict((prefix + name, tensor.to(dtype).clone()) for name, tensor in tensors.items()),
         "epoch": 50,
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
         "val_result": np.float64(81.5),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(whole | more, path)
+    torch.save(content | more, path)
     return path

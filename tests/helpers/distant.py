@@ -1,7 +1,7 @@
-"""A stand-in for a GPU: tensors that say they are on another device, computed on this one by the other's rules.
+"""Simulate a second device such as a GPU on the CPU.
 
-Under `distant_device()` whatever is put on DEVICE keeps its values, but no operation takes tensors of both devices, as
-on a GPU, and each value that is read back is noted, since a GPU would have to be waited for.
+Inside `distant_device()` a tensor moved to DEVICE keeps its values, no operation accepts tensors of both devices, and
+every value that is read back is recorded, since reading it would wait for a GPU.
 """
 
 import traceback
@@ -17,14 +17,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-DEVICE = torch.device("meta")  # the only one that every build of torch lets tensors be made on
+DEVICE = torch.device("meta")  # every build of torch can create tensors on it
 ROOT = Path(__file__).resolve().parents[2]
 aten = torch.ops.aten
-READS = (aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default)  # whose result is a Python value
+READS = (aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default)  # return a Python value
 
 
 class Distant(Tensor):
-    """A tensor that says it is on DEVICE; `near` holds its values."""
+    """A tensor that reports DEVICE as its device; `near` holds its values."""
 
     @staticmethod
     def __new__(cls, near):
@@ -39,7 +39,7 @@ class Distant(Tensor):
 
 
 class Reads(list):
-    """Where values were read back: (file, line) of the project's own innermost line."""
+    """List the innermost (file, line) of benchmark/ at which each value was read back."""
 
     def note(self):
         own = [line for line in traceback.extract_stack() if line.filename.startswith(f"{ROOT}/benchmark")]
@@ -50,7 +50,7 @@ class Reads(list):
 
 
 class _Operations(TorchDispatchMode):
-    """Each operation on the values, after a look at its devices."""
+    """Check the devices of each operation and compute it on the values."""
 
     def __init__(self, reads):
         super().__init__()
@@ -75,12 +75,12 @@ class _Operations(TorchDispatchMode):
             return args[0]
         if not far if device is None else torch.device(device) != DEVICE:
             return result
-        known = {id(t.near): t for t in far}  # what an operation in place gives back
+        known = {id(t.near): t for t in far}  # results of operations in place
         return tree_map_only(Tensor, lambda t: known[id(t)] if id(t) in known else Distant(t), result)
 
 
 class _Functions(TorchFunctionMode):
-    """What does not come by as an operation: tensors made of Python's values, and lists made of tensors."""
+    """Handle what is no operation: tensors created from Python values, and `tolist`."""
 
     def __init__(self, reads):
         super().__init__()
@@ -103,7 +103,7 @@ class _Autocast(torch.autocast):
 
 @contextmanager
 def distant_device() -> Iterator[Reads]:
-    """Have a second device for a while; yields the reads, as they come."""
+    """Provide the second device; yields the list of reads, which grows."""
     reads, enabled = Reads(), torch.is_autocast_enabled
     with pytest.MonkeyPatch.context() as patch, _Operations(reads), _Functions(reads):
         patch.setattr(torch, "autocast", _Autocast)
@@ -112,11 +112,9 @@ def distant_device() -> Iterator[Reads]:
 
 
 class DistantAccelerator(Accelerator):
-    """Accelerate's view of the second device."""
+    """An Accelerator on the second device."""
 
     def __init__(self):
         super().__init__(cpu=True)
 
-    @property
-    def device(self):
-        return DEVICE
+    device = property(lambda self: DEVICE)

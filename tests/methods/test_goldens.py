@@ -1,6 +1,6 @@
 """The methods against the authors' own code: features, logits, losses, gradients and ten steps of SGD.
 
-Tolerances are the contract's (goldens/README.md beside the goldens): float32 sums in another order, nothing else.
+Tolerances are those of goldens/README.md next to the goldens: float32 sums in another order.
 """
 
 import pytest
