@@ -11,7 +11,7 @@ from benchmark.data.catalog import load_dataset
 from benchmark.data.splits import few_shot, half
 from benchmark.features.store import FeatureStore
 from benchmark.plugins.factory import create_method, resolve_recipe
-from benchmark.training.loop import fit
+from benchmark.training.loop import Trainer, TrainingCopy
 
 NAMES = ["circle", "square", "star", "cross"]
 TEMPLATE = "a photo of a {}."
@@ -130,7 +130,7 @@ def test_trained_weights_differ_over_patches_and_images(clip, embedded, score):
     )
     training = resolve_recipe("copl", template=dataset.template).training
     store, accelerator = FeatureStore(clip), Accelerator(cpu=True)
-    fit(method, training, dataset, store=store, seed=1, accelerator=accelerator)
+    Trainer([TrainingCopy(method, dataset, 1)], training, store=store, accelerator=accelerator).fit()
     with torch.no_grad():
         batches = store.test(dataset, dataset.test, "projected", batch=64)
         weights = torch.cat([method.alignment(images) for images in batches])

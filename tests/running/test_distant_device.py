@@ -1,4 +1,4 @@
-"""Runs on a device other than the CPU: no tensor is left behind on one of them, and a step reads nothing back."""
+"""Runs on a device other than the CPU: all tensors are on one device, and a step reads no value back."""
 
 import copy
 
@@ -35,12 +35,12 @@ def run_on(tmp_path):
         plan = make_plan(make_request(run_all.parse(words)), fetch=False)
         near, reads = load_clip(CHECKPOINT), []
         if where == "near":
-            Runner(plan, make_accelerator("cpu", "fp32")).run_all(plan.missing, Progress(len(plan.missing)))
+            Runner(plan.settings, make_accelerator("cpu", "fp32")).run_all(plan.missing, Progress(len(plan.missing)))
         else:
             with distant_device() as reads, pytest.MonkeyPatch.context() as patch:
                 clip = Clip(copy.deepcopy(near.model).to(DEVICE), near.tokenizer, near.name, (near.mean, near.std))
                 patch.setattr(runner, "load_clip", lambda path, device: clip)
-                there = Runner(plan, DistantAccelerator())
+                there = Runner(plan.settings, DistantAccelerator())
                 there.run_all(plan.missing, Progress(len(plan.missing)))
         made = {spec: store.load(spec.record_path(out)) for spec in plan.specs}
         return made, reads
@@ -54,7 +54,7 @@ def run_on(tmp_path):
     [("base2new", ["zero_shot", *EPOCHS]), ("few_shot", LEARNS_CLASS_BY_CLASS)],
     ids=["base2new", "few_shot"],
 )
-def test_runs_on_another_device_are_as_on_the_cpu_and_steps_read_nothing_back(run_on, protocol, methods):
+def test_results_on_another_device_equal_those_on_the_cpu_and_steps_read_nothing_back(run_on, protocol, methods):
     far, reads = run_on("far", protocol, methods)
     near, _ = run_on("near", protocol, methods)
     for spec, record in near.items():
@@ -62,11 +62,11 @@ def test_runs_on_another_device_are_as_on_the_cpu_and_steps_read_nothing_back(ru
         for class_set, score in record.scores.items():
             assert abs(far[spec].scores[class_set].correct - score.correct) <= 1
     epochs = sum(spec.training.epochs for spec in near if spec.training)
-    assert len(reads.within("fit.py")) <= epochs, "the totals, once an epoch"
+    assert len(reads.within("loop.py")) <= epochs, "the totals, once an epoch"
     assert not [place for file in ("step.py", "lockstep.py", "text.py", "schedule.py") for place in reads.within(file)]
 
 
-def test_stand_in_refuses_what_a_gpu_refuses():
+def test_simulated_device_refuses_what_a_gpu_refuses():
     with distant_device() as reads:
         far = torch.ones(3, device=DEVICE)
         with pytest.raises(RuntimeError, match="both devices"):

@@ -1,4 +1,4 @@
-"""A grid that is killed again and again: in the end it is the grid that nobody disturbed."""
+"""A grid that is killed repeatedly ends with the results of an undisturbed grid."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Learned values from files in place of a training: scored as they are, and refused before anything runs."""
+"""Learned values from files are scored as they are; files that do not fit are refused before anything runs."""
 
 import json
 
@@ -53,34 +53,27 @@ def predictions(record, out):
         return {name: packed[name] for name in packed.files}
 
 
-def test_path_with_seed_is_each_seeds_and_without_is_the_first_ones_alone():
+def test_path_without_seed_loads_the_first_seed_only():
     loader = Loader({"coop": "a/{seed}/x", "kgcoop": "a/x"})
-    assert loader.seeds("coop", (1, 2, 3)) == (1, 2, 3)
-    assert loader.seeds("kgcoop", (1, 2, 3)) == (1,)
-    assert loader.seeds("prograd", (1, 2, 3)) == (1, 2, 3)
+    assert [loader.seeds(name, (1, 2, 3)) for name in ("coop", "kgcoop", "prograd")] == [(1, 2, 3), (1,), (1, 2, 3)]
     assert loader.notes("prograd", (1, 2)) == []
     assert "as seed 1" in loader.notes("kgcoop", (1, 2))[0]
     assert "as seed" not in loader.notes("coop", (1, 2))[0]
 
 
 @pytest.mark.parametrize(
-    ("loads", "problem"),
+    ("loads", "shots", "problem"),
     [
-        ({"coop": "x"}, None),
-        ({"coop": "{dataset}/{seed}/{shots}"}, None),
-        ({"cop": "x"}, "it is not among the methods that run. Did you mean 'coop'?"),
-        ({"coop": "{sead}"}, "{sead} is unknown. Did you mean 'seed'?"),
+        ({"coop": "x"}, [16], None),
+        ({"coop": "{dataset}/{seed}/{shots}"}, [1, 2], None),
+        ({"cop": "x"}, [16], "this method does not run. Did you mean 'coop'?"),
+        ({"coop": "{sead}"}, [16], "{sead} is unknown. Did you mean 'seed'?"),
+        ({"coop": "x"}, [1, 2], "few_shot runs 1, 2 shots"),
     ],
 )
-def test_pattern_names_a_method_that_runs_and_known_places(loads, problem):
-    found = pattern_problems(loads, ["coop", "kgcoop"], {"base2new": [16]})
+def test_load_pattern_names_a_method_that_runs_and_known_placeholders(loads, shots, problem):
+    found = pattern_problems(loads, ["coop", "kgcoop"], {"few_shot": shots})
     assert (problem in found[0]) if problem else not found
-
-
-def test_several_numbers_of_shots_need_a_file_each():
-    shots = {"base2new": [16], "few_shot": [1, 2]}
-    assert "few_shot runs 1, 2 shots" in pattern_problems({"coop": "x"}, ["coop"], shots)[0]
-    assert not pattern_problems({"coop": "x-{shots}"}, ["coop"], shots)
 
 
 @pytest.mark.slow
@@ -90,7 +83,6 @@ def test_several_numbers_of_shots_need_a_file_each():
         ("coop", {"dtype": torch.float32}),
         ("cocoop", {"prefix": "prompt_learner."}),
         ("kgcoop", {"prefix": "module."}),
-        ("prograd", {}),
     ],
 )
 def test_checkpoint_is_scored_as_the_method_with_its_values_and_nothing_is_trained(
@@ -119,50 +111,21 @@ def test_checkpoint_is_scored_as_the_method_with_its_values_and_nothing_is_train
 
 
 @pytest.mark.slow
-def test_length_and_kind_of_the_context_follow_from_the_file(saved, tmp_path):
-    own = saved("coop", name="own.pth", classes=8, n_ctx=6, class_specific=True)
-    few = ["--protocol", "few_shot", *BASE[2:], "--methods", "coop", "--seeds", "1"]
-    code, records = run(tmp_path / "own", *few, "--load", f"coop={own}")
-    assert code == 0
-    options = records["coop", 1].spec.options
-    assert (options["n_ctx"], options["class_specific"], options["ctx_init"]) == (6, True, None)
-    shared = saved("kgcoop", name="shared.pth", n_ctx=7)
-    code, records = run(tmp_path / "shared", *BASE, "--methods", "kgcoop", "--seeds", "1", "--load", f"kgcoop={shared}")
-    assert code == 0
-    assert records["kgcoop", 1].spec.options["n_ctx"] == 7
-
-
-@pytest.mark.slow
-def test_each_seed_and_dataset_takes_its_own_file_in_several_processes_and_tables_say_so(saved, tmp_path, capsys):
-    for dataset in ("synth_actions", "synth_things"):
-        for seed in (1, 2):
-            classes = {"synth_actions": 4, "synth_things": 5}[dataset]
-            saved("coop", name=f"{dataset}/seed{seed}/model.pth.tar-50", seed=seed, classes=classes)
+def test_each_seed_loads_its_own_file_in_several_processes_and_tables_say_so(saved, tmp_path, capsys):
+    for seed in (1, 2):
+        saved("coop", name=f"synth_actions/seed{seed}/model.pth.tar-50", seed=seed, n_ctx=6)
     pattern = str(tmp_path / "{dataset}" / "seed{seed}" / "model.pth.tar-50")
-    arguments = ["--datasets", "synth_actions", "synth_things", "--methods", "zero_shot", "coop", "--seeds", "1", "2"]
-    load = ["--shots", "2", "--load", f"coop={pattern}", "--processes", "2", "--device", "cpu"]
-    assert run(tmp_path / "out", *arguments, *load)[0] == 0
-    assert f"note: coop: what it learned is loaded from {pattern}" in capsys.readouterr().out
-    files = {r.spec.loaded for r in collect(tmp_path / "out")[0] if r.spec.method == "coop"}
-    assert len(files) == 2, "one for each seed; the two datasets' were saved with equal values"
+    arguments = [*BASE, "--methods", "zero_shot", "coop", "--seeds", "1", "2", "--load", f"coop={pattern}"]
+    code, records = run(tmp_path / "out", *arguments, "--processes", "2")
+    assert code == 0
+    assert f"note: coop: learned values are loaded from {pattern}" in capsys.readouterr().out
+    assert records["coop", 1].spec.loaded != records["coop", 2].spec.loaded
+    assert records["coop", 1].spec.options["n_ctx"] == 6, "as in the file"
     synthetic = tmp_path / "out" / "synthetic"
-    for text in (path.read_text() for path in (synthetic / "base2new.md", synthetic / "report.md")):
-        assert "Loaded from files, not trained here: CoOp." in text
-    report = (synthetic / "report.md").read_text()
-    assert "loaded from a file" in report
-    assert "--load coop=PATH" in report
-    assert run(tmp_path / "out", *arguments, *load, "--plan")[0] == 0
-    assert "total           8       8         0" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_other_values_are_another_run_and_the_same_ones_in_another_file_are_not(saved, tmp_path):
-    first, copy, other = saved("coop"), saved("coop", name="copy.pth", how={"prefix": "module."}), saved(
-        "coop", name="other.pth", seed=5)  # fmt: skip
-    arguments = [*BASE, "--methods", "coop", "--seeds", "1"]
-    for path, count in ((first, 1), (copy, 1), (other, 2)):
-        assert run(tmp_path / "out", *arguments, "--load", f"coop={path}")[0] == 0
-        assert len(collect(tmp_path / "out")[0]) == count
+    assert "Loaded from files, not trained here: CoOp." in (synthetic / "base2new.md").read_text()
+    assert "--load coop=PATH" in (synthetic / "report.md").read_text()
+    assert run(tmp_path / "out", *arguments, "--plan")[0] == 0
+    assert "total           4       4         0" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -173,8 +136,8 @@ def test_all_files_that_are_missing_or_do_not_fit_are_named_before_anything_runs
     arguments = [*BASE, "--methods", "coop", "--load", f"coop={pattern}"]
     assert run(tmp_path / "out", *arguments, "--seeds", "1", "2", "3", "4", "--plan")[0] == 2
     error = capsys.readouterr().err
-    assert "seed3.pth is not there" in error
-    assert "seed4.pth is not there" in error
+    assert "seed3.pth does not exist" in error
+    assert "seed4.pth does not exist" in error
     assert "seed1.pth: CoOp: the learned state does not fit: 'meta_net.linear1.bias' is unknown" in error
     assert "Is it a file of coop?" in error
     assert not (tmp_path / "out").exists()
@@ -182,28 +145,21 @@ def test_all_files_that_are_missing_or_do_not_fit_are_named_before_anything_runs
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("given", "loaded_as", "reason"),
+    ("given", "options", "loaded_as", "code", "message"),
     [
-        ("coop", "cocoop", "'meta_net.linear1.bias' is missing"),
-        ("coop", "zero_shot", "'ctx' is unknown"),
-        ("coop", "taskres", "'ctx' is unknown"),
+        ("coop", {}, "zero_shot", 2, "'ctx' is unknown"),
+        ("coop", {"class_specific": True, "n_ctx": 4}, "coop", 2, "'ctx' has shape (5, 4, 128), not (8, 4, 128)"),
+        ("coop", {}, "coop", 0, "was trained on 5 classes, where few_shot trains on 8 of synth_actions"),
     ],
+    ids=["another method", "other classes", "shared context"],
 )
-def test_file_of_another_method_is_refused(saved, tmp_path, capsys, given, loaded_as, reason):
-    few = ["--protocol", "few_shot", *BASE[2:], "--methods", loaded_as, "--seeds", "1"]
-    assert run(tmp_path / "out", *few, "--load", f"{loaded_as}={saved(given)}", "--plan")[0] == 2
-    assert reason in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_contexts_of_other_classes_are_refused_and_a_shared_one_only_noted(saved, tmp_path, capsys):
-    few = ["--protocol", "few_shot", *BASE[2:], "--methods", "coop", "--seeds", "1", "--plan"]
-    own = saved("coop", name="own.pth", classes=5, n_ctx=4, class_specific=True)
-    assert run(tmp_path / "out", *few, "--load", f"coop={own}")[0] == 2
-    assert "'ctx' has shape (5, 4, 128), not (8, 4, 128)" in capsys.readouterr().err
-    shared = saved("coop", name="shared.pth", classes=5)
-    assert run(tmp_path / "out", *few, "--load", f"coop={shared}")[0] == 0
-    assert "shared.pth was trained on 5 classes, where few_shot trains on 8 of synth_actions" in capsys.readouterr().out
+def test_file_of_another_method_or_other_classes_is_refused_and_a_shared_context_noted(
+    saved, tmp_path, capsys, given, options, loaded_as, code, message
+):
+    few = ["--protocol", "few_shot", *BASE[2:], "--methods", loaded_as, "--seeds", "1", "--plan"]
+    path = saved(given, classes=5, **options)
+    assert run(tmp_path / "out", *few, "--load", f"{loaded_as}={path}")[0] == code
+    assert message in "".join(capsys.readouterr())
 
 
 @pytest.mark.slow
@@ -220,12 +176,14 @@ def test_checkpoint_of_another_backbone_fails_and_leaves_the_others_running(save
     assert "was learned with another backbone than embedded" in json.loads(failure.read_text())["error"]
 
 
-@pytest.mark.parametrize("word", ["coop", "=x", "coop="])
-def test_load_without_method_or_path_is_refused_with_an_example(word, tmp_path, capsys):
-    assert run_all.main(["--load", word, "--out", str(tmp_path)]) == 2
-    assert "write METHOD=PATH" in capsys.readouterr().err
-
-
-def test_method_loaded_twice_is_refused(tmp_path, capsys):
-    assert run_all.main(["--load", "coop=a", "--load", "coop=b", "--out", str(tmp_path)]) == 2
-    assert "--load coop is given twice" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--load", "coop"], "write METHOD=PATH"),
+        (["--load", "coop="], "write METHOD=PATH"),
+        (["--load", "coop=a", "--load", "coop=b"], "--load coop is given twice"),
+    ],
+)
+def test_load_without_path_or_given_twice_is_refused(words, message, tmp_path, capsys):
+    assert run_all.main([*words, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
