@@ -75,7 +75,7 @@ def test_methods_share_train_views_but_not_those_of_patches(forecast):
     assert encoded("cocoop", "copl") == 400 + 2 * VIEWS
 
 
-def test_runs_that_reuse_a_training_or_learn_nothing_are_only_scored(forecast):
+def test_runs_that_reuse_a_training_or_learn_nothing_are_only_scored(forecast, monkeypatch):
     arguments = ["--datasets", "synth_things", "synth_actions", "--methods", "cocoop", "--seeds", "1"]
     plan, found = forecast("--protocol", "all", *arguments, "--set", "cocoop.epochs=1")
     [reused] = [run for run in plan.missing if run.reuses_training]
@@ -86,12 +86,8 @@ def test_runs_that_reuse_a_training_or_learn_nothing_are_only_scored(forecast):
     _, found = forecast("--methods", "zero_shot", "--seeds", "1", "2")
     assert seconds(found) == pytest.approx(2 * SCORING + TESTS)
     assert found.portions[0].pictures == 0
-
-
-def test_nothing_is_measured_if_nothing_is_missing(forecast, monkeypatch):
     monkeypatch.setattr("benchmark.planning.plan.store.missing", lambda specs, results: [])
-    _, found = forecast("--methods", "zero_shot")
-    assert describe_forecast(found) == "Nothing is left to run."
+    assert describe_forecast(forecast("--methods", "zero_shot")[1]) == "Nothing is left to run."
 
 
 @pytest.mark.slow

@@ -2,9 +2,7 @@
 
 import pytest
 
-from benchmark.clip.backbone import outline
 from benchmark.data.catalog import load_catalog
-from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.records import store
 from run_all import main
 
@@ -40,13 +38,6 @@ def test_plan_prints_the_steps_views_and_images_of_the_runs(tmp_path, capsys):
     assert cocoop[5] > 50 * coop[5]
     total = [line.split() for line in text.splitlines() if line.startswith("total")][-1]
     assert numbers(total[1:5]) == [6, 2 * (coop[1] + cocoop[1]), 2 * coop[2], coop[3]], "images are shared"
-
-
-def test_outline_keeps_tokens_and_sizes(clip):
-    small, config = outline(CHECKPOINT)
-    assert small.tokenize(["a photo of a red circle."]) == clip.tokenize(["a photo of a red circle."])
-    assert small.patch_count == clip.patch_count
-    assert config.text_config.hidden_size == clip.token_width
 
 
 def test_views_that_are_read_before_training_count_once(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The formulas of cost against what torch counts while it computes."""
+"""The formulas for operations equal what torch counts."""
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -51,10 +51,3 @@ def test_image_operations_are_those_of_the_tower(clip):
     size = clip.image_size
     found = counted(lambda: clip.encode_images(torch.randn(3, 3, size, size)))
     assert sum(found.values()) == 3 * image_operations(Tower.vision(clip.model.config))
-
-
-def test_counts_of_a_plan_by_hand(clip):
-    plan = clip.plan([(5, 6, 9), (5, 7, 9), (5, 6, 9)], n_ctx=2)  # 5 is shared; then 6 9 and 7 9
-    assert (plan.nodes, plan.ends) == (5, 2)
-    assert plan.pairs == (1 + 2 + 3) + (4 + 5 + 5 + 6 + 6)
-    assert plan.end_pairs == 6 + 6

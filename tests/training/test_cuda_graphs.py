@@ -14,13 +14,7 @@ from benchmark.training import step as stepping
 from benchmark.training.loop import Trainer, TrainingCopy
 from benchmark.training.step import Stepper
 
-NAMES = ["circle", "square", "star", "cross"]
-LABELS = torch.tensor([0, 1, 2, 3])
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-
-
-def make(clip, name="cocoop"):
-    return create_method(name, clip=clip, class_names=NAMES, template="a photo of a {}.", seed=1)
+LABELS = [torch.tensor([0, 1, 2, 3])]
 
 
 class OnGpu(Accelerator):
@@ -31,21 +25,28 @@ class OnGpu(Accelerator):
         return torch.device("cuda")
 
 
-def test_step_that_cannot_be_recorded_is_computed_without_a_graph(clip, pictures):
+@pytest.fixture
+def stepper(make_copies):
+    """stepper(accelerator): for a fresh CoCoOp."""
+
+    def make(accelerator):
+        method = make_copies("cocoop")[0].method
+        return Stepper([method], torch.optim.SGD(method.parameters(), lr=0.1), accelerator(cpu=True), graphs=True)
+
+    return make
+
+
+def test_step_that_cannot_be_recorded_is_computed_without_a_graph(clip, pictures, stepper):
     """Recording fails here because there is no CUDA; on a GPU it may fail because of the method."""
-    images, method = pictures(clip, 4), make(clip)
-    stepper = Stepper([method], torch.optim.SGD(method.parameters(), lr=0.1), OnGpu(cpu=True), graphs=True)
+    images, graphs, plain = [pictures(clip, 4)], stepper(OnGpu), stepper(Accelerator)
     with pytest.warns(UserWarning, match="computed without it"):
-        total = stepper.step([images], [LABELS])
-    plain = make(clip)
-    wanted = Stepper([plain], torch.optim.SGD(plain.parameters(), lr=0.1), Accelerator(cpu=True), graphs=True)
-    assert torch.equal(total, wanted.step([images], [LABELS]))
-    assert all(torch.equal(v, plain.learned_state()[k]) for k, v in method.learned_state().items())
-    stepper.step([images], [LABELS])  # recording is not tried again, which would warn
+        total = graphs.step(images, LABELS)
+    assert torch.equal(total, plain.step(images, LABELS))
+    assert torch.equal(graphs.step(images, LABELS), plain.step(images, LABELS)), "recording again would warn"
 
 
-def test_recorded_step_is_replayed_from_the_first_on(clip, pictures, monkeypatch):
-    images, method, calls = pictures(clip, 4), make(clip), []
+def test_recorded_step_is_replayed_from_the_first_on(clip, pictures, stepper, monkeypatch):
+    calls = []
 
     def recorded(compute, images, labels, parameters):
         def replay(images, labels):
@@ -57,32 +58,27 @@ def test_recorded_step_is_replayed_from_the_first_on(clip, pictures, monkeypatch
         return replay
 
     monkeypatch.setattr(stepping, "recorded", recorded)
-    stepper = Stepper([method], torch.optim.SGD(method.parameters(), lr=0.1), OnGpu(cpu=True), graphs=True)
-    plain = make(clip)
-    wanted = Stepper([plain], torch.optim.SGD(plain.parameters(), lr=0.1), Accelerator(cpu=True), graphs=False)
+    images, graphs, plain = [pictures(clip, 4)], stepper(OnGpu), stepper(Accelerator)
     for _ in range(3):
-        assert torch.equal(stepper.step([images], [LABELS]), wanted.step([images], [LABELS]))
+        assert torch.equal(graphs.step(images, LABELS), plain.step(images, LABELS))
     assert calls == ["replay"] * 3
 
 
-def test_replay_that_differs_is_refused():
+@pytest.mark.parametrize("replayed", [[1.0, 2.1], [1.0, float("nan")]])
+def test_replay_that_differs_is_refused(replayed):
     with pytest.raises(cuda_graphs.GraphError, match="differs"):
-        cuda_graphs._agree([torch.tensor([1.0, 2.0])], [torch.tensor([1.0, 2.1])])
-    with pytest.raises(cuda_graphs.GraphError):
-        cuda_graphs._agree([torch.tensor([float("nan")])], [torch.tensor([1.0])])
-    cuda_graphs._agree([torch.tensor([1.0, 2.0])], [torch.tensor([1.0, 2.00001])])
+        cuda_graphs._agree([torch.tensor(replayed)], [torch.tensor([1.0, 2.0])])
+    cuda_graphs._agree([torch.tensor([1.0, 2.00001])], [torch.tensor([1.0, 2.0])])
 
 
-@needs_gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("name", ["coop", "cocoop", "kgcoop", "prograd", "copl"])
 def test_training_is_the_same_with_and_without_graphs_on_a_gpu(name, dataset):
-    clip = load_clip(CHECKPOINT, device="cuda")
-    states = []
-    for use in (True, False):
+    clip, states = load_clip(CHECKPOINT, device="cuda"), []
+    for graphs in (True, False):
         method = create_method(name, clip=clip, class_names=dataset.class_names, template=dataset.template, seed=1)
-        training = Training(epochs=3, batch_size=4)
         copy, tools = TrainingCopy(method, dataset, 1), {"store": FeatureStore(clip), "accelerator": Accelerator()}
-        Trainer([copy], training, graphs=use, **tools).fit()
+        Trainer([copy], Training(epochs=3, batch_size=4), graphs=graphs, **tools).fit()
         states.append(method.learned_state())
     for key, value in states[0].items():
         assert (value - states[1][key]).abs().max() < 1e-4
