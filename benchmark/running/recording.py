@@ -22,9 +22,8 @@ from benchmark.records import store
 from benchmark.records.metrics import accuracy_percent
 from benchmark.records.record import RunRecord
 from benchmark.training.evaluate import Evaluation
-from benchmark.training.loop import TrainingCopy
+from benchmark.training.loop import FitReport, TrainingCopy
 from benchmark.training.released import file_facts
-from benchmark.training.report import FitReport
 from benchmark.training.reuse import LEARNED_SHA256, TRAINED_CLASSES
 
 

@@ -24,8 +24,7 @@ from benchmark.training.checkpoints import Checkpoints, finished
 from benchmark.training.evaluate import evaluate
 from benchmark.training.loaded import load_into
 from benchmark.training.lockstep import can_share
-from benchmark.training.loop import Trainer, TrainingCopy, give_sample
-from benchmark.training.report import FitReport
+from benchmark.training.loop import FitReport, Trainer, TrainingCopy, give_sample
 from benchmark.training.reuse import reuse_training, training_id
 
 

@@ -19,7 +19,7 @@ from benchmark.method import Method
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.records.record import RunRecord
 from benchmark.records.store import load
-from benchmark.training.report import FitReport
+from benchmark.training.loop import FitReport
 
 LEARNED_SHA256 = "learned_sha256"  # key in a record's provenance: hash of the file of learned tensors
 TRAINED_CLASSES = "trained_classes"  # key there: names of the trained classes, in the order of labels

@@ -58,13 +58,6 @@ def test_seeds_train_in_one_pass_with_lockstep_but_are_scored_and_encoded_each(f
     assert seconds(apart) - seconds(two) == pytest.approx(1000 + 10 * 4)
 
 
-def test_seeds_train_separately_if_a_method_cannot_share_its_passes(forecast):
-    arguments = ["--protocol", "few_shot", "--methods", "coop", "--set", "coop.class_specific=true"]
-    one, two = (forecast(*arguments, "--set", "coop.epochs=10", "--seeds", *seeds)[1] for seeds in (["1"], ["1", "2"]))
-    all_classes = 100 + (400 - 64) / 64 * 10
-    assert seconds(two) - seconds(one) == pytest.approx(1000 + 10 * 1 + all_classes + 10 * 8 * 0.01)
-
-
 def test_methods_share_train_views_but_not_those_of_patches(forecast):
     short = ["--set", "cocoop.epochs=10", "--set", "kgcoop.epochs=10", "--set", "copl.epochs=10", "--seeds", "1"]
 

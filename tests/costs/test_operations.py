@@ -4,12 +4,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.costs.operations import Tower, image_operations, plain_text_operations, text_operations
+from benchmark.costs.operations import Tower, image_operations, text_operations
 from benchmark.plugins.factory import create_method
-from benchmark.speed.plain import restate
 
 NAMES = ("red circle", "red square", "blue square", "star")
-PRODUCTS = ("mm", "addmm", "bmm", "convolution")
 
 
 def counted(work):
@@ -29,13 +27,6 @@ def test_text_operations_are_those_of_the_products(clip):
     everything = 4 * tower.width * ((tower.layers - 1) * rows**2 + plan.ends * rows)
     seen = 4 * tower.width * ((tower.layers - 1) * plan.pairs + plan.end_pairs)
     assert sum(found.values()) == text_operations(tower, plan) - seen + everything
-
-
-def test_plain_operations_are_those_of_the_plain_tower(clip):
-    method = restate(create_method("coop", clip=clip, class_names=NAMES, template="a photo of a {}."))
-    with torch.no_grad():
-        found = counted(lambda: method.encode_classes(method.ctx[None]))
-    assert sum(found.values()) == plain_text_operations(Tower.text(clip.model.config), len(NAMES))
 
 
 def test_backward_costs_as_much_as_forward(clip):

@@ -6,9 +6,7 @@ import ctypes
 import os
 import resource
 import sys
-import time
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 
 CAPABILITY_VERSION_3, DAC_OVERRIDE, DAC_READ_SEARCH = 0x20080522, 1, 2  # linux/capability.h
 
@@ -38,16 +36,6 @@ def under_modes() -> Iterator[None]:
         yield
     finally:
         _call("capset", before)  # they are still permitted
-
-
-def say(mouth: Connection, late: bool) -> None:
-    """A process that says one thing after a while, or is killed before."""
-    if late:
-        time.sleep(0.5)
-        mouth.send(("line", "finished"))
-    else:
-        mouth.send(("start", "run", 1))
-        time.sleep(60)
 
 
 class _Capabilities(ctypes.Structure):

@@ -1,23 +1,20 @@
 """Faults around a run: none loses a finished record or leaves a wrong one."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import benchmark.planning.planned_run
-from benchmark.clip.backbone import Clip
 from benchmark.clip.text import TextEncoder
 from benchmark.common.config import RunSpec
 from benchmark.errors import RecordError
 from benchmark.records.record import RunRecord, Score
 from benchmark.records.store import collect, is_done, save, save_failure
 from run_all import main
-from tests.helpers.faults import full_disk, under_modes
+from tests.helpers.faults import full_disk
 
 pytestmark = pytest.mark.usefixtures("sketched")
 ONE = ["--methods", "zero_shot", "--seeds", "1"]
@@ -85,62 +82,6 @@ def test_full_disk_ends_a_grid_with_a_message_and_keeps_finished_runs(finished, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stopped", [".tex", "report.html", ".svg"])
-def test_full_disk_while_rendering_loses_no_record(finished, monkeypatch, capsys, stopped):
-    real = os.replace
-
-    def full(source, target):
-        if str(target).endswith(stopped):
-            raise OSError(28, "No space left on device")
-        real(source, target)
-
-    before = contents(finished)
-    monkeypatch.setattr(os, "replace", full)
-    assert run(finished, *ONE) == 2
-    monkeypatch.undo()
-    assert "No space left on device" in capsys.readouterr().err
-    after = contents(finished)
-    assert after.keys() == before.keys()
-    assert not [path for path in before if path.name.startswith("shots") and after[path] != before[path]]
-
-
-@pytest.fixture
-def closed(tmp_path):
-    """closed(folder): make a folder and its content read-only during the test."""
-
-    def close(folder):
-        for path in [*folder.rglob("*"), folder]:
-            path.chmod(0o555 if path.is_dir() else 0o444)
-        return folder
-
-    yield close
-    for folder, _, _ in os.walk(tmp_path):
-        Path(folder).chmod(0o755)
-
-
-@pytest.mark.slow
-def test_read_only_results_folder_is_refused_and_a_read_only_cache_is_only_read(
-    tmp_path, closed, monkeypatch, capsys, recwarn
-):
-    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path / "cache"))
-    assert run(tmp_path / "one", *ONE) == 0
-    before = contents(closed(tmp_path / "cache"))
-    (tmp_path / "out").mkdir()
-    closed(tmp_path / "out")
-    with under_modes():
-        assert run(tmp_path / "out", *ONE) == 2
-        error = capsys.readouterr().err
-        assert error.count("cannot be written (Permission denied)") == 1
-        assert "Traceback" not in error
-        assert list((tmp_path / "out").iterdir()) == []
-        assert run(tmp_path / "two", *ONE) == 0
-        assert not [warning for warning in recwarn if "cannot be kept" in str(warning.message)]
-        with pytest.warns(UserWarning, match="features cannot be kept there"):
-            assert run(tmp_path / "three", "--methods", "kgcoop", "--seeds", "1", "--set", "kgcoop.epochs=1") == 0
-    assert contents(tmp_path / "cache") == before
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("hook", ["__init__", "set_classes", "loss", "backward", "learned_state"])
 def test_run_whose_method_raises_fails_alone(tmp_path, monkeypatch, capsys, hook):
     """Of two seeds in lockstep the second fails; the `backward` of a copy is only called without lockstep."""
@@ -172,32 +113,19 @@ def test_run_whose_method_raises_fails_alone(tmp_path, monkeypatch, capsys, hook
 
 
 @pytest.mark.slow
-def test_run_out_of_memory_gives_the_same_results_and_a_warning(tmp_path, monkeypatch):
-    arguments = ["--methods", "cocoop", "kgcoop", "--seeds", "1", "2", "--set", "cocoop.epochs=1"]
-    arguments += ["--set", "kgcoop.epochs=1", "--no-cache"]
+def test_run_out_of_memory_gives_the_same_scores_and_a_warning(tmp_path, monkeypatch):
+    arguments = ["--methods", "kgcoop", "--set", "kgcoop.epochs=1", "--seeds", "1"]
     assert run(tmp_path / "plenty", *arguments) == 0
-    chunk, tower = TextEncoder._encode_chunk, Clip.encode_images
+    chunk = TextEncoder._encode_chunk
 
-    def narrow_text(self, plan, which, context, product):
+    def narrow(self, plan, which, context, product):
         if plan.visible[which].shape[:2].numel() * len(context) > 128:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return chunk(self, plan, which, context, product)
 
-    def narrow_images(self, pixels, patches=None):
-        if len(pixels) > 30:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return tower(self, pixels, patches)
-
-    monkeypatch.setattr(TextEncoder, "_encode_chunk", narrow_text)
-    monkeypatch.setattr(Clip, "encode_images", narrow_images)
+    monkeypatch.setattr(TextEncoder, "_encode_chunk", narrow)
     assert run(tmp_path / "short", *arguments) == 0
-    found = {record.spec: record for record in collect(tmp_path / "short")[0]}
-    assert len(found) == 4
-    for record in collect(tmp_path / "plenty")[0]:
-        other = found[record.spec]
-        assert other.scores == record.scores
-        assert "out of memory" not in str(record.warnings)
-        assert "out of memory: prompts were encoded 128 rows at a time" in str(other.warnings)
-        paths = [record.spec.record_path(tmp_path / name).with_suffix(".safetensors") for name in ("plenty", "short")]
-        one, two = map(load_file, paths)
-        assert all((one[name] - two[name]).abs().max() < 1e-5 for name in one)
+    [plenty], [short] = (collect(tmp_path / name)[0] for name in ("plenty", "short"))
+    assert short.scores == plenty.scores
+    assert "out of memory: prompts were encoded 128 rows at a time" in str(short.warnings)
+    assert "out of memory" not in str(plenty.warnings)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmark.common.config import RunSpec, Training
@@ -39,28 +38,20 @@ def planned(dataset="x", seed=1, method="coop", protocol="base2new", epochs=1):
 
 
 def record(run, results):
-    made = RunRecord(
-        spec=run.spec, status="ok", scores={"base": Score(correct=1, total=2, classes=2)}, evaluation_seconds=0
-    )
-    save(made, results, predictions={"base": np.array([0, 1])}, learned=None)
+    scores = {"base": Score(correct=1, total=2, classes=2)}
+    save(RunRecord(spec=run.spec, status="ok", scores=scores, evaluation_seconds=0), results, predictions={},
+         learned=None)  # fmt: skip
 
 
-def test_unit_is_all_seeds_of_a_method_and_dataset():
-    units = units_of([planned(d, s, m) for s in (1, 2) for d in ("x", "y") for m in ("coop", "copl")])
-    assert [len(unit) for unit in units] == [2] * 4
-    assert all(len({(run.spec.dataset, run.spec.method) for run in unit}) == 1 for unit in units)
-
-
-def test_unit_includes_runs_that_share_a_training_in_the_order_of_the_plan():
+def test_units_are_runs_that_share_a_training_or_differ_in_their_seed_the_longest_first():
     protocols = ("cross_dataset", "few_shot", "domain_generalization")
-    units = units_of([planned(d, 1, "copl", protocol) for protocol in protocols for d in ("x", "y")])
-    assert [tuple(run.spec.protocol for run in unit) for unit in units] == [protocols, protocols]
-
-
-def test_longest_units_come_first_and_untrained_methods_last():
-    runs = [planned("x", method="zero_shot", epochs=0), planned("y", epochs=3), planned("z", epochs=9),
-            planned("w", epochs=3)]  # fmt: skip
-    assert [unit[0].spec.dataset for unit in units_of(runs)] == ["z", "y", "w", "x"]
+    runs = [planned("x", method="zero_shot", epochs=0), planned("y", epochs=3)]
+    runs += [planned("z", 1, protocol=protocol, epochs=9) for protocol in protocols]
+    runs += [planned("y", 2, epochs=3), planned("w", method="copl", epochs=3)]
+    units = [[(run.spec.dataset, run.spec.seed, run.spec.protocol) for run in unit] for unit in units_of(runs)]
+    assert units[0] == [("z", 1, protocol) for protocol in protocols], "in the order of the plan"
+    assert units[1] == [("y", 1, "base2new"), ("y", 2, "base2new")]
+    assert [unit[0][0] for unit in units] == ["z", "y", "w", "x"]
 
 
 def test_recorded_runs_are_not_claimed_even_if_recorded_since_the_plan(tmp_path):

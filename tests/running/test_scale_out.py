@@ -25,9 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc/self/stat").e
 def start(out, *options, launcher=()):
     """Start `run_all.py` on the grid, by a launcher or directly, with all output in one pipe."""
     command = [sys.executable, *launcher, str(ROOT / "run_all.py"), *GRID, "--device", "cpu", "--out", str(out)]
-    return subprocess.Popen(
-        [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def accelerate(processes):
@@ -112,33 +110,26 @@ def test_launched_processes_and_separate_commands_do_every_run_once(undisturbed,
         assert (tmp_path / name / "synthetic" / "base2new.md").is_file()
 
 
-def test_killed_worker_leaves_its_run_to_the_next_command(undisturbed, tmp_path):
-    process = start(tmp_path, "--checkpoint-minutes", "0", launcher=accelerate(2))
+@pytest.mark.parametrize("launcher, processes", [((), "1"), ((), "2"), (accelerate(2), "1")])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_grid_resumes_at_its_checkpoints(undisturbed, tmp_path, launcher, processes, how):
+    """A launched grid loses one of its workers, which must not stop the others; any other is ended as a whole."""
+    process = start(tmp_path, "--processes", processes, "--checkpoint-minutes", "0", launcher=launcher)
 
     def at_work():
-        return has_checkpoint(tmp_path) and [p for p in workers_below(process.pid) if holds_lock(p, tmp_path)]
+        workers = workers_below(process.pid) if launcher else [process.pid]
+        return has_checkpoint(tmp_path) and [p for p in workers if not launcher or holds_lock(p, tmp_path)]
 
-    os.kill(wait_until(at_work, process)[0], signal.SIGKILL)
-    assert "left none: their process was ended" in finish(process, code=None)
+    os.kill(wait_until(at_work, process)[0], how)
+    output = finish(process, code=None if launcher else {signal.SIGTERM: 143, signal.SIGKILL: -9}[how])
     found, problems = collect(tmp_path)
-    assert problems == []
-    assert 0 < len(found) < RUNS
-    assert len(runs_in(finish(start(tmp_path, "--processes", "1")))) == RUNS - len(found)
-    assert results(tmp_path) == undisturbed
-
-
-@pytest.mark.parametrize("processes", ["1", "2"])
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_ended_or_killed_command_resumes_at_its_checkpoints(undisturbed, tmp_path, processes, how):
-    process = start(tmp_path, "--processes", processes, "--checkpoint-minutes", "0")
-    wait_until(lambda: has_checkpoint(tmp_path), process)
-    process.send_signal(how)
-    if how == signal.SIGTERM:
-        output = finish(process, code=143)
+    assert (len(found) < RUNS, problems) == (True, []), "workers end with their parent"
+    if launcher:
+        assert len(found) > 0
+        assert "left none: their process was ended" in output
+    elif how == signal.SIGTERM:
         assert output.splitlines()[-1].startswith("ended on request; finished runs and checkpoints are kept")
         assert "Traceback" not in output
-    else:
-        finish(process, code=-9)
-    finish(start(tmp_path, "--processes", processes))
+    assert len(runs_in(finish(start(tmp_path, "--processes", processes)))) == RUNS - len(found)
     assert results(tmp_path) == undisturbed
     assert not has_checkpoint(tmp_path)

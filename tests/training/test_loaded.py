@@ -2,17 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
 import run_all
-from benchmark.data.catalog import load_dataset
-from benchmark.data.splits import half
-from benchmark.features.store import FeatureStore
 from benchmark.plugins.factory import create_method
 from benchmark.records.store import collect
-from benchmark.training.evaluate import SCORE_BATCH
 from benchmark.training.loaded import Loader, pattern_problems
 from tests.helpers.dassl import save_checkpoint
 
@@ -23,13 +18,11 @@ pytestmark = pytest.mark.usefixtures("sketched")
 def saved(tmp_path, clip):
     """saved("coop", name="a.pth", seed=1): a checkpoint in the toolbox's form, trained on so many classes."""
 
-    def make(method, *, name="model.pth.tar-50", seed=0, classes=4, how=None, **config):
+    def make(method, *, name="model.pth.tar-50", seed=0, classes=4, **config):
         names = [f"c{i}" for i in range(classes)]
         made = create_method(method, clip=clip, class_names=names, template="a {}.", config=config, seed=seed)
-        generator = torch.Generator().manual_seed(seed)
-        state = made.learned_state().items()
-        learned = {n: t + 0.3 * torch.randn(t.shape, generator=generator) for n, t in state}
-        return save_checkpoint(tmp_path / name, learned, clip, classes=classes, **(how or {}))
+        learned = {name: value + seed for name, value in made.learned_state().items()}
+        return save_checkpoint(tmp_path / name, learned, clip, classes=classes)
 
     return make
 
@@ -71,43 +64,18 @@ def test_load_pattern_names_a_method_that_runs_and_known_placeholders(loads, sho
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "how"), [("coop", {"dtype": torch.float32}), ("cocoop", {"prefix": "prompt_learner."})]
-)
-def test_loaded_values_are_scored_and_nothing_is_trained(saved, run, embedded, clip, method, how):
-    path = saved(method, how=how)
-    code, records = run(method, path)
-    assert code == 0
-    record = records[method, 3]
-    assert record.spec.training is None and record.training == {} and not record.learns_nothing
-    assert record.provenance["loaded_from"]["file"] == path.name
-    state = torch.load(path, weights_only=False)["state_dict"]
-    values = {name.removeprefix(how.get("prefix", "")): t.float() for name, t in state.items() if "token_" not in name}
-    actions, given = load_dataset("synth_actions", embedded("synth_actions")), {"config": dict(record.spec.options)}
-    record_file = next(p for p in path.parent.rglob("*.npz") if method in p.parts)
-    for part in ("base", "new"):
-        dataset = half(actions, part)
-        mine = create_method(
-            method, clip=clip, class_names=dataset.class_names, template=record.spec.template, **given
-        )
-        mine.load_learned_state(values)
-        with torch.no_grad():
-            batches = FeatureStore(clip).test(dataset, dataset.test, None, batch=SCORE_BATCH)
-            wanted = torch.cat([mine(images).argmax(dim=-1) for images in batches]).numpy()
-        with np.load(record_file) as predictions:
-            assert np.array_equal(predictions[part], wanted)
-
-
-@pytest.mark.slow
 def test_each_seed_loads_its_own_file_in_several_processes_and_tables_say_so(saved, run, tmp_path, capsys):
     for seed in (1, 2):
         saved("coop", name=f"synth_actions/seed{seed}/model.pth.tar-50", seed=seed, n_ctx=6)
     pattern = str(tmp_path / "{dataset}" / "seed{seed}" / "model.pth.tar-50")
     code, records = run("coop", pattern, "--seeds", "1", "2", "--processes", "2")
     assert code == 0
+    record = records["coop", 1]
+    assert record.spec.training is None and record.training == {} and not record.learns_nothing
+    assert record.provenance["loaded_from"]["file"] == "model.pth.tar-50"
     assert f"note: coop: learned values are loaded from {pattern}" in capsys.readouterr().out
-    assert records["coop", 1].spec.loaded != records["coop", 2].spec.loaded
-    assert records["coop", 1].spec.options["n_ctx"] == 6, "as in the file"
+    assert record.spec.loaded != records["coop", 2].spec.loaded
+    assert record.spec.options["n_ctx"] == 6, "as in the file"
     tables = tmp_path / "out" / "synthetic"
     assert "Loaded from files, not trained here: CoOp." in (tables / "base2new.md").read_text()
     assert "--load coop=PATH" in (tables / "report.md").read_text()

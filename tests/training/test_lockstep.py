@@ -69,13 +69,10 @@ def test_methods_that_cannot_share_a_pass_are_recognized(make_copies):
     assert not can_share([copy.method]), "it has a backward of its own"
 
 
-def test_samples_of_different_sizes_are_refused(make_copies, fit, dataset):
+def test_samples_of_different_sizes_are_refused_and_a_diverging_seed_is_named(make_copies, fit, dataset):
     less = dataclasses.replace(dataset, train=dataset.train[1:])
     with pytest.raises(DataError, match="one by one"):
         fit([*make_copies("coop"), *make_copies("coop", seeds=[2], items=less)])
-
-
-def test_diverging_seed_is_named(make_copies, fit):
     copies = make_copies("coop", seeds=SEEDS)
     with torch.no_grad():
         copies[1].method.ctx.fill_(float("nan"))
@@ -101,17 +98,3 @@ def test_seed_that_fails_in_lockstep_does_not_fail_the_others(tmp_path, monkeypa
     assert tried == [[1, 2, 3], [1], [2], [3]]
     assert sorted(record.spec.seed for record in collect(tmp_path)[0]) == [1, 3]
     assert "1 of 3 runs failed" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("sketched")
-def test_records_are_the_same_with_and_without_lockstep(tmp_path, one_thread):
-    arguments = ["--datasets", "synth_actions", "--methods", "cocoop", "coop", "--shots", "1", "--device", "cpu"]
-    arguments += ["--set", "coop.epochs=1", "--set", "cocoop.epochs=1", "--processes", "1"]
-    states = []
-    for name, together, extra in (("alone", 1, ["--no-lockstep"]), ("together", 3, [])):
-        assert main([*arguments, *extra, "--out", str(tmp_path / name)]) == 0
-        assert {record.training["together"] for record in collect(tmp_path / name)[0]} == {together}
-        states.append({p.name: p.read_bytes() for p in (tmp_path / name).rglob("*.safetensors")})
-    assert len(states[0]) == 6
-    assert states[0] == states[1]
