@@ -58,16 +58,6 @@ def test_seeds_train_in_one_pass_with_lockstep_but_are_scored_and_encoded_each(f
     assert seconds(apart) - seconds(two) == pytest.approx(1000 + 10 * 4)
 
 
-def test_methods_share_train_views_but_not_those_of_patches(forecast):
-    short = ["--set", "cocoop.epochs=10", "--set", "kgcoop.epochs=10", "--set", "copl.epochs=10", "--seeds", "1"]
-
-    def encoded(*methods):
-        return forecast("--methods", *methods, *short)[1].portions[0].encoded
-
-    assert encoded("cocoop") == encoded("cocoop", "kgcoop") == 400 + VIEWS
-    assert encoded("cocoop", "copl") == 400 + 2 * VIEWS
-
-
 def test_runs_that_reuse_a_training_or_learn_nothing_are_only_scored(forecast, monkeypatch):
     arguments = ["--datasets", "synth_things", "synth_actions", "--methods", "cocoop", "--seeds", "1"]
     plan, found = forecast("--protocol", "all", *arguments, "--set", "cocoop.epochs=1")

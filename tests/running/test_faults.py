@@ -114,7 +114,7 @@ def test_run_whose_method_raises_fails_alone(tmp_path, monkeypatch, capsys, hook
 
 @pytest.mark.slow
 def test_run_out_of_memory_gives_the_same_scores_and_a_warning(tmp_path, monkeypatch):
-    arguments = ["--methods", "kgcoop", "--set", "kgcoop.epochs=1", "--seeds", "1"]
+    arguments = ["--methods", "cocoop", "--set", "cocoop.epochs=1", "--seeds", "1"]
     assert run(tmp_path / "plenty", *arguments) == 0
     chunk = TextEncoder._encode_chunk
 

@@ -89,27 +89,17 @@ with locks_on(Path(sys.argv[1]).resolve()).held([planned("x").spec]) as locked:
 """
 
 
-@pytest.fixture
-def holder(tmp_path):
-    """Another process that holds the lock of the run on dataset x."""
-    code = HOLD.format(root=str(ROOT), tests=str(Path(__file__).parent))
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "1\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(module.fcntl is None, reason="no locks on this system")
-def test_run_of_another_process_is_not_claimed_until_that_process_is_dead(holder, tmp_path):
+def test_run_of_another_process_is_not_claimed_until_that_process_is_dead(tmp_path):
+    code = HOLD.format(root=str(ROOT), tests=str(Path(__file__).parent))
     units = [[planned("x"), planned("x", seed=2)], [planned("y")]]
     specs = [units[0][0].spec, units[1][0].spec]
-    assert list(claim_units(units, tmp_path, LocalCounter())) == [[units[0][1]], units[1]]
-    assert under_way(specs, tmp_path) == [specs[0]]
-    holder.kill()
-    holder.wait()
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "1\n"
+        assert list(claim_units(units, tmp_path, LocalCounter())) == [[units[0][1]], units[1]]
+        assert under_way(specs, tmp_path) == [specs[0]]
+        holder.kill()
     assert under_way(specs, tmp_path) == []
     assert list(claim_units(units, tmp_path, LocalCounter())) == units
 

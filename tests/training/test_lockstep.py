@@ -9,11 +9,8 @@ from accelerate import Accelerator
 from benchmark.common.config import Training
 from benchmark.errors import DataError, DivergedError
 from benchmark.features.store import FeatureStore
-from benchmark.records.store import collect
-from benchmark.running import runner
 from benchmark.training.lockstep import can_share
 from benchmark.training.loop import Trainer
-from run_all import main
 
 SEEDS = (1, 2, 3)
 CASES = [
@@ -78,23 +75,3 @@ def test_samples_of_different_sizes_are_refused_and_a_diverging_seed_is_named(ma
         copies[1].method.ctx.fill_(float("nan"))
     with pytest.raises(DivergedError, match="seed 2 became nan"):
         fit(copies)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("sketched")
-def test_seed_that_fails_in_lockstep_does_not_fail_the_others(tmp_path, monkeypatch, capsys):
-    tried = []
-
-    class Failing(Trainer):
-        def fit(self):
-            tried.append([copy.seed for copy in self.copies])
-            if 2 in tried[-1]:
-                raise DivergedError("the loss of seed 2 became nan")
-            return super().fit()
-
-    monkeypatch.setattr(runner, "Trainer", Failing)
-    arguments = ["--datasets", "synth_actions", "--methods", "coop", "--shots", "1", "--set", "coop.epochs=1"]
-    assert main([*arguments, "--processes", "1", "--device", "cpu", "--out", str(tmp_path)]) == 1
-    assert tried == [[1, 2, 3], [1], [2], [3]]
-    assert sorted(record.spec.seed for record in collect(tmp_path)[0]) == [1, 3]
-    assert "1 of 3 runs failed" in capsys.readouterr().err
