@@ -39,7 +39,7 @@ class Portion:
     """The runs on one dataset.
 
     Attributes:
-        features, pictures: bytes of image features and of decoded images that they keep in memory.
+        features, images: bytes of image features and of decoded images that they keep in memory.
         encoded, found: number of images to encode, and of images whose features are on disk.
         peak: peak memory of the measuring process in bytes, without kept features and images.
         ready: seconds from the start of that process until it could begin.
@@ -47,7 +47,7 @@ class Portion:
 
     parts: Sequence[Part]
     features: int = 0
-    pictures: int = 0
+    images: int = 0
     encoded: int = 0
     found: int = 0
     peak: int = 0
@@ -108,7 +108,7 @@ class Forecast:
     @property
     def process_bytes(self) -> int:
         """Peak memory of a process, which may handle every dataset."""
-        kept = [sum(getattr(portion, name) for portion in self.portions) for name in ("features", "pictures")]
+        kept = [sum(getattr(portion, name) for portion in self.portions) for name in ("features", "images")]
         return max((portion.peak for portion in self.portions), default=0) + sum(min(self.limit, n) for n in kept)
 
     @property

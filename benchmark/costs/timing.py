@@ -75,7 +75,7 @@ class Bench:
         return Portion(
             parts=parts,
             features=features,
-            pictures=decoded if self.accelerator.device.type == "cpu" else 0,
+            images=decoded if self.accelerator.device.type == "cpu" else 0,
             encoded=sum(store.encoded.values()),
             found=store.found,
             peak=peak_memory_bytes(self.accelerator.device) + self._tower_bytes,

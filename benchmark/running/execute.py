@@ -82,7 +82,7 @@ def outcome_of(plan: Plan) -> Outcome:
     if left:
         failed = f"{len(left)} of {len(plan.specs)} runs failed; tracebacks are in {out / 'failed'}."
         if lost := sum(not store.failure_path(spec, out).is_file() for spec in left):
-            failed += f" {lost} of them left none: their process was ended, for want of memory perhaps."
+            failed += f" {lost} of them left none: their process was killed, perhaps out of memory."
     done = [_recorded(run, out) for run in plan.runs if run.spec not in left | elsewhere]
     return Outcome(records=done, elsewhere=len(elsewhere), failed=failed)
 

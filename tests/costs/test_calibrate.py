@@ -68,7 +68,7 @@ def test_runs_that_reuse_a_training_or_learn_nothing_are_only_scored(forecast, m
     assert sum(part.trainings for part in found.parts) == len(plan.missing) - 1
     _, found = forecast("--methods", "zero_shot", "--seeds", "1", "2")
     assert seconds(found) == pytest.approx(2 * SCORING + TESTS)
-    assert found.portions[0].pictures == 0
+    assert found.portions[0].images == 0
     monkeypatch.setattr("benchmark.planning.plan.store.missing", lambda specs, results: [])
     assert describe_forecast(forecast("--methods", "zero_shot")[1]) == "Nothing is left to run."
 

@@ -27,7 +27,7 @@ def test_shares_of_the_methods_sum_to_the_wall_clock_time():
 
 
 def test_memory_is_the_peak_and_what_is_kept_within_the_limits():
-    sizes = [{"features": 60, "pictures": 5, "peak": 1000}, {"features": 80, "peak": 900}, {"features": 70}]
+    sizes = [{"features": 60, "images": 5, "peak": 1000}, {"features": 80, "peak": 900}, {"features": 70}]
     portions = [Portion(parts=[part(1)], **size) for size in sizes]
     forecast = Forecast(portions=portions, processes=2, limit=100, parent=500)
     assert forecast.process_bytes == 1000 + 100 + 5

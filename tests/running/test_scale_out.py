@@ -126,7 +126,7 @@ def test_interrupted_grid_resumes_at_its_checkpoints(undisturbed, tmp_path, laun
     assert (len(found) < RUNS, problems) == (True, []), "workers end with their parent"
     if launcher:
         assert len(found) > 0
-        assert "left none: their process was ended" in output
+        assert "left none: their process was killed" in output
     elif how == signal.SIGTERM:
         assert output.splitlines()[-1].startswith("ended on request; finished runs and checkpoints are kept")
         assert "Traceback" not in output
