@@ -29,15 +29,6 @@ def test_text_operations_are_those_of_the_products(clip):
     assert sum(found.values()) == text_operations(tower, plan) - seen + everything
 
 
-def test_backward_costs_as_much_as_forward(clip):
-    """No gradient of a frozen weight is ever computed; the first layer's input alone saves nothing."""
-    method = create_method("coop", clip=clip, class_names=NAMES, template="a photo of a {}.")
-    forward = sum(counted(lambda: clip.text.encode(method.text_plan, method.ctx.detach()[None])).values())
-    both = sum(counted(lambda: clip.text.encode(method.text_plan, method.ctx[None]).sum().backward()).values())
-    attention = both - 2 * forward  # its backward has two products for each of the forward's
-    assert 0 < attention < 0.2 * forward
-
-
 def test_image_operations_are_those_of_the_tower(clip):
     size = clip.image_size
     found = counted(lambda: clip.encode_images(torch.randn(3, 3, size, size)))

@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import torch
 
 import run_all
 from benchmark.cli.arguments import make_request
@@ -49,14 +48,3 @@ def test_results_on_another_device_equal_those_on_the_cpu_and_steps_read_nothing
     trained = sum(spec.training.epochs for spec in near if spec.training)
     assert 0 < len(reads.within("loop.py")) <= trained, "the total losses, once an epoch"
     assert not [place for file in ("step.py", "lockstep.py", "text.py", "schedule.py") for place in reads.within(file)]
-
-
-def test_simulated_device_refuses_what_a_gpu_refuses():
-    with distant_device() as reads:
-        far = torch.ones(3, device=DEVICE)
-        with pytest.raises(RuntimeError, match="both devices"):
-            far + torch.ones(3)
-        assert (far + 1.0).device == DEVICE
-        assert reads == []
-        assert (far * torch.tensor(2.0)).sum().item() == 6.0
-        assert len(reads) == 1
