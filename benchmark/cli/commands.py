@@ -49,7 +49,8 @@ def run(options: argparse.Namespace, *, began: float) -> int:
         print(describe(plan), flush=True)
     if options.calibrate:
         before = time.perf_counter() - began
-        print(describe_forecast(calibrate(plan, processes=processes_of(plan, options.processes), before=before)))
+        processes = processes_of(plan, options.processes)
+        print(describe_forecast(calibrate(plan.settings, plan.missing, processes=processes, before=before)))
         return 0
     if options.plan:
         print(describe_cost(plan))

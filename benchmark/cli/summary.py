@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from benchmark.costs.estimate import Estimator
 from benchmark.costs.forecast import Forecast, Part
-from benchmark.planning.plan import Plan, steps_of
+from benchmark.planning.plan import Plan
 from benchmark.protocols.registry import PROTOCOLS
 
 
@@ -24,24 +24,24 @@ def describe(plan: Plan) -> str:
         parts.append(
             f"all protocols: {sums[0]} runs, {sums[1]} done, {sums[2]} to run, {sums[4]} steps in {sums[3]} trainings"
         )
-    if plan.checkpoint is None:
+    if plan.settings.backbone.folder is None:
         parts.append("The backbone is not in the local cache; the first run fetches it.")
     notes = [f"error: left out: {text}" for text in plan.broken.values()]
     notes += [f"refused: {text}" for text in plan.refused] + [f"note: {text}" for text in plan.warnings]
-    if plan.taken:
-        notes.append(f"note: {len(plan.taken)} of the runs to do take what another one learns and train nothing.")
+    if reused := sum(run.reuses_training for run in plan.missing):
+        notes.append(f"note: {reused} of the runs to do take what another one learns and train nothing.")
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
 def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
     """What a protocol runs, as a table, and its total: runs, done, to run, trainings, steps."""
-    request, missing = plan.request, set(plan.missing)
-    specs = [spec for spec in plan.specs if spec.protocol == protocol]
+    request, runs = plan.request, [run for run in plan.runs if run.spec.protocol == protocol]
+    specs = [run.spec for run in runs]
     counts, rows = Counter(spec.method for spec in specs), []
     for method in request.methods:
-        to_run = [spec for spec in specs if spec.method == method and spec in missing]
-        trained = [spec for spec in to_run if spec.training is not None and spec not in plan.taken]
-        steps = sum(steps_of(plan, spec) for spec in trained)
+        to_run = [run for run in runs if run.spec.method == method and run.missing]
+        trained = [run for run in to_run if run.trains]
+        steps = sum(run.steps() for run in trained)
         rows.append([method, counts[method], counts[method] - len(to_run), len(to_run), len(trained), steps])
     total = [sum(row[i] for row in rows) for i in range(1, 6)]
     trained, scored = {spec.dataset for spec in specs}, {name for spec in specs for name in spec.targets}
@@ -59,12 +59,12 @@ def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
 
 def describe_cost(plan: Plan) -> str:
     """What the missing runs will compute: a row for each (protocol, method, dataset, shots), then the sum."""
-    estimator, rows, groups = Estimator(plan), [], {}
-    for spec in plan.missing:
-        key = (spec.protocol, spec.method, spec.dataset, spec.shots, spec in plan.taken)
-        groups.setdefault(key, []).append(spec)
-    for (protocol, method, dataset, shots, _), specs in groups.items():
-        rows.append([protocol, method, dataset, shots, len(specs), *astuple(estimator.cost(specs[0]))])
+    estimator, rows, groups = Estimator(plan.settings.backbone.folder), [], {}
+    for run in plan.missing:
+        key = (run.spec.protocol, run.spec.method, run.spec.dataset, run.spec.shots, run.reuses_training)
+        groups.setdefault(key, []).append(run)
+    for (protocol, method, dataset, shots, _), runs in groups.items():
+        rows.append([protocol, method, dataset, shots, len(runs), *astuple(estimator.cost(runs[0]))])
     rows.append(["total", "", "", "", len(plan.missing), *astuple(estimator.total(plan.missing))])
     headers = ["protocol", "method", "dataset", "shots", "runs", "steps", "train views", "test images", "text tokens",
                "text GFLOP", "image GFLOP"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a plan computes and how long it takes: operation counts, timings, forecast.
+"""Estimate what a plan computes and how long it takes: operation counts, timings, forecast.
 
 It imports running and below. Start with estimate.py.
 """

@@ -1,6 +1,6 @@
-"""What a plan will take on this machine: each kind of its work timed for a moment, times how often it occurs.
+"""Forecast the time and memory of runs on this machine: time each kind of work, and multiply by how often it occurs.
 
-It is timed in as many processes at once as the grid takes, for processes side by side slow one another.
+The timing uses as many processes at once as the grid, since parallel processes slow one another down.
 """
 
 import dataclasses
@@ -15,34 +15,35 @@ from concurrent.futures.process import BrokenProcessPool
 import torch
 import transformers
 
-from benchmark.common.config import RunSpec
 from benchmark.costs.forecast import Forecast, Portion
-from benchmark.costs.timing import Bench, peak_bytes_of
+from benchmark.costs.timing import Bench
 from benchmark.errors import ConfigError
 from benchmark.features.store import STORE_BYTES
-from benchmark.planning.plan import Plan
+from benchmark.planning.planned_run import PlannedRun
+from benchmark.planning.run_settings import RunSettings
 from benchmark.plugins.discovery import add_plugin
 from benchmark.running.device import make_accelerator
+from benchmark.running.recording import peak_memory_bytes
 
 
-def calibrate(plan: Plan, *, processes: int, before: float) -> Forecast:
-    """Measure what is missing of a plan.
+def calibrate(settings: RunSettings, runs: Sequence[PlannedRun], *, processes: int, before: float) -> Forecast:
+    """Time the work of runs.
 
     Args:
-        processes: that work side by side, on a CPU.
-        before: seconds that the command took up to here, and will take again.
+        processes: number of parallel processes, on a CPU.
+        before: seconds that the command took so far, and will take again.
     Raises:
-        ConfigError: a process was ended while it measured.
+        ConfigError: a process was killed while it measured.
     """
-    request, share, started, threads = plan.request, 1 / processes, time.perf_counter(), torch.get_num_threads()
-    groups = list(_by_dataset(plan.missing).values())
+    share, started, threads = 1 / processes, time.perf_counter(), torch.get_num_threads()
+    groups = list(_by_dataset(runs).values())
     if not groups:
         portions = []
     elif processes > 1:
-        portions = _side_by_side(plan, groups, processes)
+        portions = _in_processes(settings, groups, processes)
     else:
-        torch.set_num_threads(request.threads)
-        bench = Bench(plan, make_accelerator(request.device, request.precision), share=share)
+        torch.set_num_threads(settings.threads)
+        bench = Bench(settings, runs, make_accelerator(settings.device, settings.precision), share=share)
         ready = time.perf_counter() - started
         portions = [dataclasses.replace(bench.portion(group), ready=ready) for group in groups]
         torch.set_num_threads(threads)
@@ -51,58 +52,59 @@ def calibrate(plan: Plan, *, processes: int, before: float) -> Forecast:
         processes=processes,
         before=before,
         limit=int(share * STORE_BYTES),
-        parent=peak_bytes_of(request.device) if processes > 1 else 0,
+        parent=peak_memory_bytes(torch.device(settings.device)) if processes > 1 else 0,
         took=time.perf_counter() - started,
-        on_gpu=request.device.startswith("cuda"),
+        on_gpu=settings.device.startswith("cuda"),
     )
 
 
-def _by_dataset(specs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
-    """Runs of the same dataset together: whatever process does them, its features are computed once."""
-    groups: dict[str, list[RunSpec]] = {}
-    for spec in specs:
-        groups.setdefault(spec.dataset, []).append(spec)
+def _by_dataset(runs: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
+    """Group runs by dataset: the features of a dataset are computed once, by any process."""
+    groups: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        groups.setdefault(run.spec.dataset, []).append(run)
     return groups
 
 
-_bench: Bench | None = None  # of a process that measures beside others
+_bench: Bench | None = None  # of a worker process
 _ready = 0.0
 
 
-def _side_by_side(plan: Plan, groups: Sequence[Sequence[RunSpec]], processes: int) -> list[Portion]:
-    """The portions, measured in so many processes at once."""
+def _in_processes(settings: RunSettings, groups: Sequence[Sequence[PlannedRun]], processes: int) -> list[Portion]:
+    """Measure the portions in parallel processes."""
     context = torch.multiprocessing.get_context("spawn")
-    told = (plan, processes, time.time())
-    pool = ProcessPoolExecutor(min(processes, len(groups)), mp_context=context, initializer=_prepare, initargs=told)
+    arguments = (settings, [run for group in groups for run in group], processes, time.time())
+    workers = min(processes, len(groups))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=arguments)
     try:
         return list(pool.map(_measure, groups))
     except BrokenProcessPool as error:
         raise ConfigError(
-            f"--calibrate: one of {processes} processes was ended, for want of memory perhaps. Take fewer --processes."
+            f"--calibrate: one of {processes} processes was killed, perhaps out of memory. Take fewer --processes."
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)  # who interrupts waits for what is being timed, not for the rest
+        pool.shutdown(cancel_futures=True)  # an interrupt waits for the current timings, not for the rest
 
 
-def _prepare(plan: Plan, processes: int, started: float) -> None:
-    """A process of its own begins, as one of the grid's does."""
+def _prepare(settings: RunSettings, runs: Sequence[PlannedRun], processes: int, started: float) -> None:
+    """Start a worker process, in the same way as the grid does."""
     global _bench, _ready
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(plan.request.threads)
-    for path in plan.request.plugins:
+    torch.set_num_threads(settings.threads)
+    for path in settings.plugins:
         add_plugin(path)
-    accelerator = make_accelerator(plan.request.device, plan.request.precision)
-    _bench = Bench(plan, accelerator, share=1 / processes)
+    accelerator = make_accelerator(settings.device, settings.precision)
+    _bench = Bench(settings, runs, accelerator, share=1 / processes)
     _ready = time.time() - started
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot say so."""
+    """End this process when its parent is killed."""
     torch.multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _measure(specs: Sequence[RunSpec]) -> Portion:
-    return dataclasses.replace(_bench.portion(specs), ready=_ready)
+def _measure(runs: Sequence[PlannedRun]) -> Portion:
+    return dataclasses.replace(_bench.portion(runs), ready=_ready)

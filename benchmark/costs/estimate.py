@@ -1,29 +1,27 @@
-"""What the runs of a plan will compute: steps, image encodings, text tokens, floating-point operations."""
+"""Estimate what runs compute: steps, image encodings, text tokens, floating-point operations."""
 
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
+from pathlib import Path
 
 from benchmark.clip.backbone import Clip, outline
-from benchmark.common.config import RunSpec
 from benchmark.costs.operations import Tower, image_operations, text_operations
 from benchmark.data.catalog import Dataset
 from benchmark.method import Method, fill_template
-from benchmark.planning.plan import Plan
-from benchmark.plugins.factory import create_method
+from benchmark.planning.planned_run import PlannedRun
 from benchmark.protocols.registry import PROTOCOLS
-from benchmark.training.schedule import batches_per_epoch
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run computes when no features are at hand yet.
+    """What a run computes if no features are cached.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimizer steps.
         views: train views encoded, shared by the methods of a seed.
         tests: test images encoded, shared by all methods and seeds.
-        tokens: rows of prompts pushed through the text tower, forward, padding left out; None without a tokenizer.
+        tokens: rows of prompts in forward passes of the text tower, without padding; None without a tokenizer.
         text_gflop, image_gflop: 10^9 floating-point operations of the towers, backward passes included.
     """
 
@@ -40,56 +38,48 @@ class Cost:
 
 
 class Estimator:
-    """Costs of runs of a plan; what runs of several seeds have in common is worked out once."""
+    """Computes the costs of runs, once for all seeds of a method; `backbone` is the folder of a CLIP, or None."""
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    def __init__(self, backbone: Path | None):
         self._clip: Clip | None = None
-        if plan.checkpoint is not None:
-            self._clip, config = outline(plan.checkpoint)
+        if backbone is not None:
+            self._clip, config = outline(backbone)
             self._text, self._vision = Tower.text(config), Tower.vision(config)
         self._known: dict[tuple, Cost] = {}
 
-    def cost(self, spec: RunSpec) -> Cost:
-        """Of one run; seeds of a (method, dataset) cost the same, but for a training that is another run's."""
-        key = (dataclasses.replace(spec, seed=0), spec in self.plan.taken)
+    def cost(self, run: PlannedRun) -> Cost:
+        """The cost of one run; all seeds of a (method, dataset) cost the same, unless one reuses a training."""
+        key = (dataclasses.replace(run.spec, seed=0), run.reuses_training)
         if key not in self._known:
-            self._known[key] = self._work_out(spec)
+            self._known[key] = self._compute(run)
         return self._known[key]
 
-    def total(self, specs: Iterable[RunSpec]) -> Cost:
-        """Of some runs, each image encoding that they share counted once."""
+    def total(self, runs: Iterable[PlannedRun]) -> Cost:
+        """The cost of several runs; image encodings that they share count once."""
         whole, views, tests = Cost(), {}, {}
-        for spec in specs:
-            cost, trains_on = self.cost(spec), PROTOCOLS[spec.protocol].trains_on
+        for run in runs:
+            cost, spec = self.cost(run), run.spec
+            trains_on = PROTOCOLS[spec.protocol].trains_on
             whole += Cost(steps=cost.steps, tokens=cost.tokens, text_gflop=cost.text_gflop)
             sample = (spec.dataset, trains_on, spec.seed, spec.shots)
             views[sample] = max(views.get(sample, 0), cost.views)
-            for scored, _ in self.plan.scored_sets(spec):  # a half is kept apart from the whole
+            for scored, _ in run.scored_sets():  # features of a half and of the whole are stored separately
                 tests[scored.dataset.name, trains_on, scored.name] = len(scored.dataset.test)
         return whole + self._images(sum(views.values()), sum(tests.values()))
 
-    def _work_out(self, spec: RunSpec) -> Cost:
-        training_set, sets = self.plan.training_set(spec), self.plan.scored_sets(spec)
-        taken, images = spec in self.plan.taken, len(training_set.train)
-        training = None if taken else spec.training
-        steps, epochs = 0, 0 if taken else self.plan.sample_views.get(spec, 0)
-        if training is not None:
-            steps = training.epochs * batches_per_epoch(images, training.batch_size)
-            epochs = max(epochs, training.epochs)  # what is read before the training are views of its first epochs
+    def _compute(self, run: PlannedRun) -> Cost:
+        training_set, sets = run.training_set(), run.scored_sets()
+        steps, images, spec = run.steps(), len(training_set.train), run.spec
+        epochs = 0 if run.reuses_training else run.sample_views
+        if run.trains:
+            epochs = max(epochs, spec.training.epochs)  # a sample read before is made of views of the first epochs
         cost = Cost(steps=steps) + self._images(epochs * images, sum(len(scored.dataset.test) for scored, _ in sets))
         if self._clip is None:
             return cost + Cost(tokens=None, text_gflop=None)
-        method = create_method(
-            spec.method,
-            clip=self._clip,
-            class_names=training_set.class_names,
-            template=spec.template,
-            config=dict(spec.options),
-        )
+        method = run.make_method(self._clip, training_set)
         conditional = getattr(method, "conditional", False)
-        if training is not None:
-            batch = min(training.batch_size, images) if conditional else 1
+        if run.trains:
+            batch = min(spec.training.batch_size, images) if conditional else 1
             backward = 2 if method.edits_gradients else 1  # ProGrad differentiates two losses
             cost += self._prompts(method, training_set, spec.template, steps * batch, 1 + backward)
         for scored, template in sets:
@@ -99,7 +89,7 @@ class Estimator:
         return cost
 
     def _prompts(self, method: Method, dataset: Dataset, template: str, contexts: int, passes: int) -> Cost:
-        """Class prompts behind so many contexts; a method without context vectors reads its templates once."""
+        """The class prompts with `contexts` contexts; a method without context vectors reads its templates once."""
         plan = getattr(method, "text_plan", None)
         if plan is None:
             templates = getattr(method.options, "templates", None) or (template,)
@@ -108,7 +98,7 @@ class Estimator:
         return Cost(tokens=tokens, text_gflop=1e-9 * contexts * passes * text_operations(self._text, plan))
 
     def _read_once(self, dataset: Dataset, template: str) -> Cost:
-        """Every class in a template."""
+        """The prompts of all classes in a template."""
         texts = fill_template(dataset.class_names, template)
         plan = self._clip.plan([row[1:] for row in self._clip.tokenize(texts)], 0)
         return Cost(tokens=1 + plan.nodes, text_gflop=1e-9 * text_operations(self._text, plan))

@@ -1,4 +1,4 @@
-"""Hours and memory of a plan, from counts and measured seconds: the arithmetic, nothing is measured here."""
+"""Compute the hours and memory of a plan from counts and measured seconds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Work(NamedTuple):
-    """One kind of work: how often it occurs, and the seconds that one of it took here."""
+    """One kind of work: how often it occurs, and the measured seconds of one occurrence."""
 
     times: float
     seconds: float
@@ -14,11 +14,11 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ only in their seed.
 
     Attributes:
-        trainings: those of their own; the others take what another run learns.
-        steps: optimiser steps of these trainings together.
+        trainings: number of runs that train; the others reuse the training of another run.
+        steps: optimizer steps of these trainings together.
     """
 
     protocol: str
@@ -30,7 +30,7 @@ class Part:
 
     @property
     def seconds(self) -> float:
-        """Of one process that does all of it."""
+        """Seconds of one process that does everything."""
         return sum(work.times * work.seconds for work in self.work)
 
 
@@ -39,15 +39,15 @@ class Portion:
     """The runs on one dataset.
 
     Attributes:
-        features, pictures: bytes of image features and of decoded pictures that they would keep in memory.
-        encoded, found: pictures that they have to encode, and those whose features lie on disk.
-        peak: bytes that the process that measured them held at most, kept features and pictures aside.
+        features, images: bytes of image features and of decoded images that they keep in memory.
+        encoded, found: number of images to encode, and of images whose features are on disk.
+        peak: peak memory of the measuring process in bytes, without kept features and images.
         ready: seconds from the start of that process until it could begin.
     """
 
     parts: Sequence[Part]
     features: int = 0
-    pictures: int = 0
+    images: int = 0
     encoded: int = 0
     found: int = 0
     peak: int = 0
@@ -55,22 +55,22 @@ class Portion:
 
     @property
     def seconds(self) -> float:
-        """Of one process that does all of it."""
+        """Seconds of one process that does everything."""
         return sum(part.seconds for part in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a plan will take.
+    """The time and memory of a plan.
 
     Attributes:
-        portions: each of one dataset; their parts are taken by whatever process is free, the longest first.
-        processes: how many work side by side.
-        before: seconds until the first of them could start.
-        limit: bytes of features, and as many of pictures, that a process keeps.
-        parent: bytes of the process that starts the others; 0 where it does the runs itself.
+        portions: one for each dataset; free processes do their parts, the longest first.
+        processes: number of parallel processes.
+        before: seconds until the first process could start.
+        limit: bytes of features, and as many of images, that a process keeps.
+        parent: bytes of the process that starts the workers; 0 if it does the runs itself.
         took: seconds that the measurement took.
-        on_gpu: memory is a GPU's.
+        on_gpu: whether memory means that of a GPU.
     """
 
     portions: Sequence[Portion]
@@ -86,32 +86,32 @@ class Forecast:
         object.__setattr__(self, "parts", [part for portion in self.portions for part in portion.parts])
 
     def assigned(self) -> list[list[Part]]:
-        """The parts of each process: the longest that is left goes to the process that is free first."""
-        taken: list[list[Part]] = [[] for _ in range(self.processes)]
+        """The parts of each process: the longest remaining part goes to the process that is free first."""
+        queues: list[list[Part]] = [[] for _ in range(self.processes)]
         for part in sorted(self.parts, key=lambda part: part.seconds, reverse=True):
-            min(taken, key=lambda own: sum(one.seconds for one in own)).append(part)
-        return taken
+            min(queues, key=lambda own: sum(one.seconds for one in own)).append(part)
+        return queues
 
     @property
     def seconds(self) -> float:
-        """From the command to the last run, on the clock."""
+        """Wall-clock time from the command to the last run."""
         if not self.portions:
             return 0.0
         working = max(sum(part.seconds for part in own) for own in self.assigned())
         return self.before + max(portion.ready for portion in self.portions) + working
 
     def share(self, parts: Sequence[Part]) -> float:
-        """Seconds on the clock that some parts stand for, so that the shares of all parts sum to the whole."""
+        """The share of some parts in the wall-clock time; the shares of all parts sum to the whole."""
         whole = sum(part.seconds for part in self.parts)
         return self.seconds * sum(part.seconds for part in parts) / whole if whole else 0.0
 
     @property
     def process_bytes(self) -> int:
-        """The most that a process holds, which may come by every dataset."""
-        kept = [sum(getattr(portion, name) for portion in self.portions) for name in ("features", "pictures")]
+        """Peak memory of a process, which may handle every dataset."""
+        kept = [sum(getattr(portion, name) for portion in self.portions) for name in ("features", "images")]
         return max((portion.peak for portion in self.portions), default=0) + sum(min(self.limit, n) for n in kept)
 
     @property
     def all_bytes(self) -> int:
-        """The most that all processes together hold."""
+        """Peak memory of all processes together."""
         return self.parent + self.processes * self.process_bytes

@@ -1,7 +1,7 @@
-"""What a run computes, in steps, encodings, tokens and floating-point operations, known before it starts.
+"""Count the floating-point operations of the towers from their sizes.
 
-One multiplication and one addition are two operations. Norms, softmax and activations are left out: they are a few
-in a thousand. Towers are frozen, so a backward pass only carries gradients to inputs and costs as much as the forward.
+One multiplication and one addition are two operations. Norms, softmax and activations are left out: they are a few in a
+thousand. Towers are frozen, so a backward pass only computes gradients of inputs and costs as much as the forward pass.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from benchmark.clip.trie import TextPlan
 
 @dataclass(frozen=True)
 class Tower:
-    """The sizes of one transformer tower that its operations follow from.
+    """The sizes of a transformer tower that decide its operations.
 
     Attributes:
-        width, mlp, layers: T, width of the hidden layer of its MLP, number of layers.
+        width, mlp, layers: T, width of the hidden layer of the MLP, number of layers.
         joint: D, width of the joint space.
         patch, image: pixels of a patch's side and of the image's; 0 for text.
     """
@@ -28,13 +28,13 @@ class Tower:
 
     @classmethod
     def text(cls, config) -> "Tower":
-        """Of a Hugging Face CLIP configuration."""
+        """The tower of a Hugging Face CLIP configuration."""
         text = config.text_config
         return cls(text.hidden_size, text.intermediate_size, text.num_hidden_layers, config.projection_dim)
 
     @classmethod
     def vision(cls, config) -> "Tower":
-        """Of a Hugging Face CLIP configuration."""
+        """The tower of a Hugging Face CLIP configuration."""
         vision = config.vision_config
         return cls(
             vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers, config.projection_dim,
@@ -42,24 +42,24 @@ class Tower:
         )  # fmt: skip
 
     def layer(self, rows: int, pairs: int) -> int:
-        """Operations of a whole layer on some rows, `pairs` being how many (row, row it looks at) there are."""
+        """Operations of a layer on some rows; `pairs` counts the pairs of a row and a row that it attends to."""
         return rows * (8 * self.width**2 + 4 * self.width * self.mlp) + 4 * pairs * self.width
 
     def last_layer(self, rows: int, ends: int, pairs: int) -> int:
-        """Operations of a layer that is only read at the end rows."""
+        """Operations of a layer of which only the end rows are used."""
         keys = 4 * rows * self.width**2
         return keys + ends * (4 * self.width**2 + 4 * self.width * self.mlp) + 4 * pairs * self.width
 
 
 def text_operations(tower: Tower, plan: TextPlan) -> int:
-    """Operations that a forward pass of a plan needs for one context: its trie, without any padding."""
+    """Operations of a forward pass of a plan for one context: its trie, without padding."""
     rows = 1 + plan.n_ctx + plan.nodes
     inner = (tower.layers - 1) * tower.layer(rows, plan.pairs)
     return inner + tower.last_layer(rows, plan.ends, plan.end_pairs) + 2 * plan.ends * tower.width * tower.joint
 
 
 def plain_text_operations(tower: Tower, classes: int, length: int = 77) -> int:
-    """Operations of the same forward pass as the authors compute it: every prompt in full."""
+    """Operations of the same forward pass as in the authors' code: every prompt in full."""
     inner = tower.layers * tower.layer(classes * length, classes * length**2)
     return inner + 2 * classes * tower.width * tower.joint
 

@@ -1,4 +1,4 @@
-"""From a request to a plan: everything that is known and checked before a run starts.
+"""Turn a request into a plan: everything that is known and checked before a run starts.
 
-It imports training and below. Start with plan.py.
+It imports training and below. Start with plan.py; planned_run.py and run_settings.py describe what the runner gets.
 """

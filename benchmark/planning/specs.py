@@ -1,4 +1,4 @@
-"""From a method's recipe to its runs: what is in force for each seed, and the spec that says so."""
+"""Resolve the recipe of a method for each seed of a task, and write the spec of each run."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from benchmark.common.config import Options, RunSpec
 from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError
-from benchmark.planning.request import Request
+from benchmark.planning.planned_run import Task
+from benchmark.planning.run_settings import Backbone
 from benchmark.plugins.factory import Recipe, resolve_recipe
 from benchmark.plugins.importer import code_of
 from benchmark.training.loaded import Loader
@@ -15,13 +16,13 @@ from benchmark.training.released import Released
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What is in force for one seed of a method.
+class SeedRecipe:
+    """The recipe of one seed of a method.
 
     Attributes:
-        plugin: short sha256 of the method's file where that is no part of this repository.
-        file: what is loaded in place of a training; None where the method is trained.
-        recipes: of the dataset trained on, then of the others that are scored.
+        plugin: short sha256 of the method's file if it is not part of this repository.
+        file: learned values that replace the training; None if the method is trained.
+        recipes: one for each dataset of the task, the dataset trained on first.
     """
 
     method: str
@@ -30,24 +31,40 @@ class Settled:
     file: Released | None
     recipes: Sequence[Recipe]
 
+    @property
+    def template_lists_differ(self) -> bool:
+        """Whether the datasets have different lists of templates, which one run cannot have."""
+        lists = [recipe.options.get("templates") for recipe in self.recipes]
+        return any(one != lists[0] for one in lists)
 
-def settle(
-    request: Request, loader: Loader, method: str, datasets: Sequence[Dataset], *, protocol: str, shots: int
-) -> tuple[list[Settled], list[str]]:
-    """A method's seeds that train on the first of some datasets, and what is wrong with its recipe or its files.
 
+def resolve_seeds(
+    method: str,
+    task: Task,
+    *,
+    seeds: Sequence[int],
+    loader: Loader,
+    suite_layers: Sequence[Mapping[str, object]],
+    overrides: Mapping[str, object],
+) -> tuple[list[SeedRecipe], list[str]]:
+    """The recipe of each seed of a method in a task, and the problems of its recipe and files.
+
+    Args:
+        suite_layers: option values of the suite; those that follow from a file replace them.
+        overrides: option values of the command line, which replace all others.
     Raises:
-        MethodError: its code or recipe file cannot be used at all.
+        MethodError: the code or the recipe file of the method cannot be used.
     """
     plugin, found, problems = code_of(method), [], []
-    by_options: dict[Options, list[Recipe]] = {}  # of files of several seeds, most have the same
-    for seed in loader.seeds(method, request.seeds):
+    by_options: dict[Options, list[Recipe]] = {}  # the files of several seeds mostly have the same options
+    for seed in loader.seeds(method, seeds):
         try:
-            file = loader.released(method, dataset=datasets[0].name, shots=shots, seed=seed)
+            file = loader.released(method, dataset=task.dataset.name, shots=task.shots, seed=seed)
             of_file = Options(loader.options(method, file))
             if of_file not in by_options:
-                by_options[of_file] = [_recipe(request, method, d, protocol, shots, of_file) for d in datasets]
-            found.append(Settled(method, seed, plugin, file, by_options[of_file]))
+                layers = [*suite_layers, of_file, overrides]
+                by_options[of_file] = [_resolve(method, task, dataset, layers) for dataset in task.datasets]
+            found.append(SeedRecipe(method, seed, plugin, file, by_options[of_file]))
         except MethodError:
             raise
         except ConfigError as error:
@@ -55,55 +72,39 @@ def settle(
     return found, problems
 
 
-def lists_differ(recipes: Sequence[Recipe]) -> bool:
-    """Whether these datasets have other lists of templates."""
-    return any(recipe.options.get("templates") != recipes[0].options.get("templates") for recipe in recipes)
-
-
-def spec_of(
-    request: Request, settled: Settled, datasets: Sequence[Dataset], *, protocol: str, shots: int, checkpoint: str
-) -> RunSpec:
-    """The run of a seed that trains on the first of some datasets and scores all of them."""
-    own, *others = settled.recipes
+def make_spec(recipe: SeedRecipe, task: Task, *, suite: str, backbone: Backbone, precision: str) -> RunSpec:
+    """The spec of a run."""
+    own, *others = recipe.recipes
     return RunSpec(
-        suite=request.suite.name,
-        protocol=protocol,
-        method=settled.method,
-        dataset=datasets[0].name,
-        shots=shots,
-        seed=settled.seed,
-        backbone=request.backbone,
-        checkpoint=checkpoint,
-        split=_split_hash(datasets),
+        suite=suite,
+        protocol=task.protocol,
+        method=recipe.method,
+        dataset=task.dataset.name,
+        shots=task.shots,
+        seed=recipe.seed,
+        backbone=backbone.name,
+        checkpoint=backbone.hash,
+        split=_split_hash(task),
         template=own.template,
-        precision=request.precision,
-        plugin=settled.plugin,
+        precision=precision,
+        plugin=recipe.plugin,
         options=own.options,
-        training=own.training if settled.file is None else None,
-        targets={dataset.name: other.template for dataset, other in zip(datasets[1:], others, strict=True)},
-        loaded="" if settled.file is None else settled.file.digest,
+        training=own.training if recipe.file is None else None,
+        targets={dataset.name: other.template for dataset, other in zip(task.targets, others, strict=True)},
+        loaded="" if recipe.file is None else recipe.file.digest,
     )
 
 
-def _recipe(
-    request: Request, method: str, dataset: Dataset, protocol: str, shots: int, of_file: Mapping[str, object]
-) -> Recipe:
-    suite = request.suite
-    of_suite = [suite.recipes.get(method, {}), suite.protocol_recipes.get(protocol, {}).get(method, {})]
+def _resolve(method: str, task: Task, dataset: Dataset, layers: Sequence[Mapping[str, object]]) -> Recipe:
     return resolve_recipe(
-        method,
-        [*of_suite, of_file, request.overrides.get(method, {})],
-        template=dataset.template,
-        protocol=protocol,
-        dataset=dataset.name,
-        shots=shots,
+        method, layers, template=dataset.template, protocol=task.protocol, dataset=dataset.name, shots=task.shots
     )
 
 
-def _split_hash(datasets: Sequence[Dataset]) -> str:
-    """Of the dataset trained on; where others are scored too, of those as well."""
-    own, *others = datasets
-    if not others:
-        return own.split_sha256[:16]
-    lines = sorted(f"{dataset.name} {dataset.split_sha256}" for dataset in others)
-    return f"{own.split_sha256[:16]}+{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
+def _split_hash(task: Task) -> str:
+    """The hash of the dataset trained on, followed by a common hash of the targets if there are any."""
+    own = task.dataset.split_sha256[:16]
+    if not task.targets:
+        return own
+    lines = sorted(f"{dataset.name} {dataset.split_sha256}" for dataset in task.targets)
+    return f"{own}+{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"

@@ -1,7 +1,7 @@
-"""The processes that a launcher (accelerate launch, torchrun, srun) started for one command, and what they share.
+"""Connect the processes that a launcher (accelerate launch, torchrun, srun) started for one command.
 
-They share out runs and nothing else: a run lives in one process. So of torch.distributed they use the store alone,
-which counts, and no process group, which would hang or fall as a whole with any of its members.
+They distribute runs and share nothing else: each run is done in one process. So they use only the store of
+torch.distributed, as a counter, and no process group, which would hang or fail as a whole with any of its members.
 """
 
 import os
@@ -16,28 +16,28 @@ from torch.distributed import PrefixStore, TCPStore
 
 from benchmark.errors import ConfigError, StoreLostError
 
-LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what every launcher sets
-TAKEN = (*LAUNCHED, "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE")
-WAIT = timedelta(seconds=120)  # for the process that keeps the store to come up
-PULSE_SECONDS = 1.0
-SILENT_SECONDS = 60.0  # without a pulse a process counts as dead
+LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # variables that every launcher sets
+OF_TORCH = ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE")
+WAIT = timedelta(seconds=120)  # until the process that serves the store has started
+HEARTBEAT_SECONDS = 1.0
+DEAD_SECONDS = 60.0  # without a heartbeat a process counts as dead
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the store is; what a process of this command needs to reach it."""
+    """The address of the store."""
 
     host: str
     port: int
     prefix: str
 
     def connect(self) -> PrefixStore:
-        """This process's own connection."""
+        """Open a connection for this process."""
         return PrefixStore(self.prefix, TCPStore(self.host, self.port, wait_for_workers=False, timeout=WAIT))
 
 
 class StoreCounter:
-    """0, 1, 2, ... over all processes that have the same address; it connects in the process where it is called."""
+    """Counts 0, 1, 2, ... over all processes with the same address; it connects at the first call, after pickling."""
 
     def __init__(self, address: Address):
         self._address, self._store = address, None
@@ -48,82 +48,82 @@ class StoreCounter:
         return self._store.add("next", 1) - 1
 
 
-class World:
-    """This process among those that a launcher started.
+class LaunchedProcess:
+    """This process, one of those that a launcher started.
 
     Attributes:
-        rank: its number; 0 speaks and renders.
-        size: how many there are.
-        local_rank: its number on this machine, which is that of its GPU.
+        rank: its number; rank 0 prints and renders.
+        size: number of processes.
+        local_rank: its number on this machine, which is the number of its GPU.
     """
 
-    def __init__(self, rank: int, size: int, local_rank: int, address: Address, *, keeps_store: bool):
+    def __init__(self, rank: int, size: int, local_rank: int, address: Address, *, serves_store: bool):
         self.rank, self.size, self.local_rank, self.address = rank, size, local_rank, address
-        self._kept = None
-        if keeps_store:
-            self._kept = TCPStore(address.host, address.port, is_master=True, wait_for_workers=False, timeout=WAIT)
+        self._server = None
+        if serves_store:
+            self._server = TCPStore(address.host, address.port, is_master=True, wait_for_workers=False, timeout=WAIT)
         self._store = address.connect()
         threading.Thread(target=self._beat, daemon=True).start()
 
     @property
     def counter(self) -> StoreCounter:
-        """The counter of this command, for this process or one that it starts."""
+        """The counter of this command, for this process and its workers."""
         return StoreCounter(self.address)
 
     def wait_for_all(self, *, poll: Callable[[], None] = lambda: None) -> list[int]:
-        """Say that this process is through, and wait until all others are or are dead; returns the dead ones.
+        """Announce that this process is done, and wait until all others are done or dead; return the dead ranks.
 
         Args:
-            poll: called again and again meanwhile.
+            poll: called repeatedly while waiting.
         Raises:
-            StoreLostError: the process that kept the store is gone.
+            StoreLostError: the process that serves the store is gone.
         """
         try:
             self._store.set(f"through {self.rank}", "yes")
             seen = {rank: (None, time.monotonic()) for rank in range(self.size)}
             while waiting := [rank for rank in range(self.size) if not self._store.check([f"through {rank}"])]:
                 for rank in waiting:
-                    pulse = self._store.add(f"pulse {rank}", 0)
-                    if pulse != seen[rank][0]:
-                        seen[rank] = (pulse, time.monotonic())
-                alive = [rank for rank in waiting if time.monotonic() - seen[rank][1] < SILENT_SECONDS]
+                    heartbeat = self._store.add(f"heartbeat {rank}", 0)
+                    if heartbeat != seen[rank][0]:
+                        seen[rank] = (heartbeat, time.monotonic())
+                alive = [rank for rank in waiting if time.monotonic() - seen[rank][1] < DEAD_SECONDS]
                 if not alive:
                     return waiting
                 poll()
-                time.sleep(PULSE_SECONDS / 2)
+                time.sleep(HEARTBEAT_SECONDS / 2)
             return []
         except RuntimeError as error:  # torch's DistError
             raise StoreLostError(
-                "The process of rank 0 is gone, and with it what all others share. Finished runs are recorded; the "
-                "same command goes on from there."
+                "The process of rank 0 is gone, and the shared counter with it. Finished runs are recorded; start the "
+                "same command again to do the rest."
             ) from error
 
     def _beat(self) -> None:
-        store = self.address.connect()  # a connection is one thread's
+        store = self.address.connect()  # each thread needs its own connection
         try:
             while True:
-                store.add(f"pulse {self.rank}", 1)
-                time.sleep(PULSE_SECONDS)
+                store.add(f"heartbeat {self.rank}", 1)
+                time.sleep(HEARTBEAT_SECONDS)
         except RuntimeError:
-            return  # the store is gone; whoever asks it next says so
+            return  # the store is gone; the next call that uses it raises the error
 
 
 @contextmanager
 def local_counter() -> Iterator[StoreCounter]:
-    """A counter for the processes that this one starts; it lives as long as the block."""
+    """A counter for the workers of this process, served during the block."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=WAIT)
     yield StoreCounter(Address("127.0.0.1", store.port, "copl_benchmark"))
     del store
 
 
-def join() -> World | None:
-    """This process's place in what a launcher started, or None where no launcher did.
+def join() -> LaunchedProcess | None:
+    """Join the processes that a launcher started; None if no launcher started this process.
 
-    The launcher's variables are taken out of the environment: nothing in a run is distributed, and torch and Accelerate
-    must not take it for that.
+    The variables of the launcher are removed from the environment: a run is not distributed, and torch and Accelerate
+    must not treat it so.
 
     Raises:
-        ConfigError: a launcher set some of its variables and not others, or the store cannot be reached.
+        ConfigError: some variables of the launcher are missing, or the store cannot be reached.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return None
@@ -132,17 +132,17 @@ def join() -> World | None:
             f"RANK and WORLD_SIZE are set, but not {', '.join(missing)}: start with accelerate launch or torchrun, or "
             "unset both to run in one process."
         )
-    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun keeps the store itself
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun serves the store itself
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local_rank = int(os.environ.get("LOCAL_RANK", rank))
     address = Address(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), f"copl_benchmark {attempt}")
-    for name in TAKEN:
+    for name in (*LAUNCHED, *OF_TORCH):
         os.environ.pop(name, None)
     if size == 1:
         return None
     try:
-        return World(rank, size, local_rank, address, keeps_store=rank == 0 and not agent)
+        return LaunchedProcess(rank, size, local_rank, address, serves_store=rank == 0 and not agent)
     except RuntimeError as error:  # torch's DistError
         raise ConfigError(
             f"rank {rank}: no store at {address.host}:{address.port} ({str(error).splitlines()[0]}). "

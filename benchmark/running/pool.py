@@ -1,8 +1,8 @@
-"""Runs side by side: processes that each take the next runs in turn, and tell the one that started them how it goes.
+"""Do runs in worker processes: each takes the next unit of runs and reports its progress to the parent.
 
-On a CPU a process has few threads, for the products of a small model do not fill many cores, and its number of threads
-does not depend on how many processes there are: it decides the last digits. A process that dies leaves its run missing,
-with its last checkpoint; the others go on.
+On a CPU a worker has few threads, since the products of a small model do not fill many cores. Their number does not
+depend on the number of processes, since it influences the last digits. If a worker dies, its run stays missing, with
+its last checkpoint; the other workers continue.
 """
 
 import os
@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -21,58 +21,63 @@ import transformers
 from benchmark.common import shutdown
 from benchmark.common.shutdown import Terminated
 from benchmark.errors import BenchmarkError
-from benchmark.planning.plan import Plan
+from benchmark.planning.planned_run import PlannedRun
+from benchmark.planning.run_settings import RunSettings
 from benchmark.plugins.discovery import add_plugin
 from benchmark.running.device import make_accelerator
 from benchmark.running.progress import Progress
-from benchmark.running.queue import Counter, take_turns, units_of
+from benchmark.running.queue import Counter, claim_units
 from benchmark.running.runner import Runner
 
+Units = Sequence[Sequence[PlannedRun]]  # of queue.units_of
 
-def run_here(plan: Plan, counter: Counter, progress: Progress, *, share: float = 1.0) -> None:
-    """Do runs in this process, as many as the counter gives it."""
-    request, runner, threads = plan.request, None, torch.get_num_threads()
-    torch.set_num_threads(request.threads)
+
+def run_here(settings: RunSettings, units: Units, counter: Counter, progress: Progress, *, share: float = 1.0) -> None:
+    """Do the units that the counter gives to this process."""
+    runner, threads = None, torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
     try:
-        for specs in take_turns(units_of(plan), request.out, counter):
-            if runner is None:  # a process that gets nothing to do loads no backbone
-                runner = Runner(plan, make_accelerator(request.device, request.precision), share=share)
-            runner.run_all(specs, progress)
+        for runs in claim_units(units, settings.out, counter):
+            if runner is None:  # a process without work loads no backbone
+                runner = Runner(settings, make_accelerator(settings.device, settings.precision), share=share)
+            runner.run_all(runs, progress)
     finally:
         torch.set_num_threads(threads)
 
 
-def run_side_by_side(plan: Plan, counter: Counter, progress: Progress, *, processes: int) -> None:
-    """Do runs in several processes, showing their progress here; one that dies leaves the others working.
+def run_in_workers(
+    settings: RunSettings, units: Units, counter: Counter, progress: Progress, *, processes: int
+) -> None:
+    """Do runs in several processes and show their progress here; if one dies, the others continue.
 
     Args:
-        counter: one that can be carried into another process.
+        counter: can be pickled.
     Raises:
-        Terminated: this process was asked to end; its processes have ended before, each at a checkpoint.
+        Terminated: this process was asked to end; its workers have ended before, each at a checkpoint.
     """
     context = torch.multiprocessing.get_context("spawn")
-    workers, ears = [], []
+    workers, connections = [], []
     for _ in range(processes):
-        # a pipe for each: what several share, one of them could hold locked when it is killed
-        ear, mouth = context.Pipe()
-        worker = context.Process(target=_work, args=(mouth, counter, 1 / processes), daemon=True)
-        with _ctrl_c_waits(), _without_main():  # a process that is just importing would answer it with a traceback
+        # a pipe for each worker: a killed worker could leave a shared one locked
+        connection, of_worker = context.Pipe()
+        worker = context.Process(target=_work, args=(of_worker, counter, 1 / processes), daemon=True)
+        with _interrupts_ignored(), _without_main():  # an interrupt during imports would print a traceback
             worker.start()
-        mouth.close()  # here; so that the pipe ends with the process
+        of_worker.close()  # in this process, so that the pipe ends with the worker
         workers.append(worker)
-        ears.append(ear)
+        connections.append(connection)
     try:
-        for ear in ears:
-            # not as an argument: Python would wait for ever to hand a large one to a process killed at its start
+        for connection in connections:
+            # not as an argument: Python waits forever to pass a large one to a process that is killed at its start
             with suppress(BrokenPipeError, ConnectionResetError):
-                ear.send(plan)
-        for event in _events(workers, ears):
+                connection.send((settings, units))
+        for event in _events(workers, connections):
             _show(progress, *event)
         shutdown.check()
     except KeyboardInterrupt:
         for worker in workers:
             worker.terminate()
-        for event in _events(workers, ears):  # until each has come to a checkpoint; another Ctrl-C does not wait
+        for event in _events(workers, connections):  # until each is at a checkpoint; another Ctrl-C does not wait
             _show(progress, *event)
         raise
     finally:
@@ -81,58 +86,58 @@ def run_side_by_side(plan: Plan, counter: Counter, progress: Progress, *, proces
             worker.join()
 
 
-def _show(progress: Progress, slot: int, what: str, *told: object) -> None:
-    if what == "line":
-        progress.line(*told)
+def _show(progress: Progress, slot: int, event: str, *details: object) -> None:
+    if event == "line":
+        progress.line(*details)
     else:
-        getattr(progress, what)(*told, slot=slot)
+        getattr(progress, event)(*details, slot=slot)
 
 
-def _events(workers: list, ears: list) -> Iterator[tuple]:
-    """What the processes tell, (slot, "start" | "epoch" | "end" | "line", ...), until all of them have ended.
+def _events(workers: list, connections: list) -> Iterator[tuple]:
+    """Yield what the workers report, (slot, "start" | "epoch" | "end" | "line", ...), until all have ended.
 
-    Where this process is asked to end, it asks them, and goes on listening until they have.
+    If this process is asked to end, it asks the workers to end and waits for them.
     """
-    open_ears, passed_on = dict(zip(ears, range(len(ears)), strict=True)), False
-    while open_ears:
+    slots, passed_on = {connection: slot for slot, connection in enumerate(connections)}, False
+    while slots:
         if shutdown.asked() and not passed_on:
             passed_on = True
             for worker in workers:
                 worker.terminate()
-        for ear in wait(list(open_ears), timeout=0.5):
+        for connection in wait(list(slots), timeout=0.5):
             try:
-                yield (open_ears[ear], *ear.recv())
-            except (EOFError, OSError):  # ended, or killed in the middle of a word
-                del open_ears[ear]
+                yield (slots[connection], *connection.recv())
+            except (EOFError, OSError):  # the worker ended, or was killed in the middle of a message
+                del slots[connection]
 
 
-def _work(mouth: Connection, counter: Counter, share: float) -> None:
-    """One process: it is told the plan and does runs until none is left."""
+def _work(connection: Connection, counter: Counter, share: float) -> None:
+    """The main function of a worker: receive settings and units, do runs until none is left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
     with shutdown.on_sigterm():
         threading.Thread(target=_end_with_parent, daemon=True).start()
         transformers.utils.logging.disable_progress_bar()
-        plan: Plan = mouth.recv()
-        for path in plan.request.plugins:
+        settings, units = connection.recv()
+        for path in settings.plugins:
             add_plugin(path)
         try:
-            run_here(plan, counter, _Reporter(mouth), share=share)
+            run_here(settings, units, counter, _Reporter(connection), share=share)
         except Terminated:
             sys.exit(shutdown.EXIT_CODE)
-        except BenchmarkError as error:  # not even a failure can be recorded: a full disk, say
-            mouth.send(("line", f"error: {error}"))
+        except BenchmarkError as error:  # not even the failure could be recorded: the disk is full, for example
+            connection.send(("line", f"error: {error}"))
             sys.exit(1)
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot say so; without this its processes would run the whole queue on their own."""
+    """End this process when its parent is killed; otherwise the workers would go through the whole queue alone."""
     torch.multiprocessing.parent_process().join()
     os._exit(1)
 
 
 @contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Ignore an interrupt for a moment, in this process and for good in those that it starts meanwhile."""
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore interrupts in the block, and for good in the processes that are started in it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -145,7 +150,7 @@ def _ctrl_c_waits() -> Iterator[None]:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Start processes that do not run the caller's script again, as Python's would, with all that it does."""
+    """Keep new processes from running the script of the caller again, as Python's would."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
@@ -155,24 +160,24 @@ def _without_main() -> Iterator[None]:
 
 
 class _Reporter:
-    """Progress as a process without a terminal of its own has it: it tells the parent what happens."""
+    """The Progress of a worker: it sends every event to the parent."""
 
-    def __init__(self, mouth: Connection):
-        self._mouth = mouth
+    def __init__(self, connection: Connection):
+        self._connection = connection
 
     @contextmanager
     def run(self, label: str, epochs: int) -> Iterator[None]:
-        """As Progress.run."""
-        self._mouth.send(("start", label, epochs))
+        """See Progress.run."""
+        self._connection.send(("start", label, epochs))
         try:
             yield
         finally:
-            self._mouth.send(("end",))
+            self._connection.send(("end",))
 
     def epoch(self, done: int) -> None:
-        """As Progress.epoch."""
-        self._mouth.send(("epoch", done))
+        """See Progress.epoch."""
+        self._connection.send(("epoch", done))
 
     def line(self, text: str, record: Path | None = None) -> None:
-        """As Progress.line."""
-        self._mouth.send(("line", text, record))
+        """See Progress.line."""
+        self._connection.send(("line", text, record))

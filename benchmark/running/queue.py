@@ -1,8 +1,8 @@
-"""Who does which run: one counter for all processes of a command, and a lock a run that keeps other commands away.
+"""Distribute runs over processes: a shared counter hands them out, a file lock keeps other commands from the same run.
 
-The runs lie in one order that every process works out alike, the longest first; the counter says which is next. A lock
-is held while a run is under way and ends with its process, however that ends. So no run is done twice at once, even by
-separate commands on one results folder, and a run whose process died is missing and is taken by the next start.
+Every process puts the runs into the same order, the longest first; the counter gives the index of the next unit. A lock
+is held during a run and ends with its process, even if the process is killed. So no run is done twice at once, not even
+by separate commands on one results folder, and a run whose process died stays missing and the next start does it.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.common.config import RunSpec
-from benchmark.planning.plan import Plan
+from benchmark.planning.planned_run import PlannedRun
 from benchmark.records import store
 from benchmark.training.reuse import training_id
 from benchmark.training.schedule import batches_per_epoch
@@ -27,16 +27,16 @@ except ImportError:  # Windows: one command at a time on a results folder
     fcntl = None
 
 LOCK_FILE = ".runs.lock"  # below the results folder
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems without locks answer
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of file systems without locks
 
-Counter = Callable[[], int]  # 0, 1, 2, ...: each number to one caller only
+Counter = Callable[[], int]  # 0, 1, 2, ...: one caller only gets each number
 
 
 class RunLocks:
-    """Locks of runs on one results folder: each is one byte of one file, so nothing is left behind.
+    """Locks of runs on one results folder: each is one byte of one file, so that no lock files remain.
 
-    POSIX locks, which network file systems know too, belong to a process and end with it, or when it closes the file:
-    so a process has one of these a folder, which `locks_on` keeps.
+    POSIX locks, which network file systems support too, belong to a process and end with it, or when it closes the
+    file: so a process has one RunLocks for a folder, which `locks_on` keeps.
     """
 
     def __init__(self, results: Path):
@@ -47,19 +47,19 @@ class RunLocks:
 
     @contextmanager
     def held(self, specs: Sequence[RunSpec]) -> Iterator[list[RunSpec]]:
-        """Those of some runs that nobody else has under way, theirs until the end of the block."""
-        mine = [spec for spec in specs if self._take(spec)]
+        """Lock those runs that no other process is doing, until the end of the block."""
+        locked = [spec for spec in specs if self._lock(spec)]
         try:
-            yield mine
+            yield locked
         finally:
-            for spec in mine:
-                self._give_back(spec)
+            for spec in locked:
+                self._unlock(spec)
 
-    def _take(self, spec: RunSpec) -> bool:
+    def _lock(self, spec: RunSpec) -> bool:
         if self._file is None:
             return True
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(spec))
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte_of(spec))
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
@@ -73,9 +73,9 @@ class RunLocks:
             self._file = None
         return True
 
-    def _give_back(self, spec: RunSpec) -> None:
+    def _unlock(self, spec: RunSpec) -> None:
         if self._file is not None:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place(spec))
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _byte_of(spec))
 
 
 @functools.cache
@@ -84,8 +84,8 @@ def locks_on(results: Path) -> RunLocks:
     return RunLocks(results)
 
 
-class OneByOne:
-    """The counter of a process that shares with nobody."""
+class LocalCounter:
+    """A counter for a single process."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -95,17 +95,17 @@ class OneByOne:
         return self._next - 1
 
 
-def take_turns(units: Sequence[Sequence[RunSpec]], results: Path, counter: Counter) -> Iterator[list[RunSpec]]:
-    """The missing runs of one unit after another that the counter gives to this process, locked while they are out.
+def claim_units(units: Sequence[Sequence[PlannedRun]], results: Path, counter: Counter) -> Iterator[list[PlannedRun]]:
+    """Yield the missing runs of each unit that the counter gives to this process; they are locked meanwhile.
 
-    Where the counter is lost, with the process that kept it, this process goes through the rest by the locks alone.
+    If the counter is lost because its process died, this process tries all remaining units; the locks suffice.
     """
     locks = locks_on(Path(results).resolve())
     for index in _indices(len(units), counter):
-        with locks.held(units[index]) as mine:
-            left = store.missing(mine, results)  # somebody else may have done it meanwhile
+        with locks.held([run.spec for run in units[index]]) as locked:
+            left = set(store.missing(locked, results))  # another process may have done some meanwhile
             if left:
-                yield left
+                yield [run for run in units[index] if run.spec in left]
 
 
 def _indices(count: int, counter: Counter) -> Iterator[int]:
@@ -122,40 +122,40 @@ def _indices(count: int, counter: Counter) -> Iterator[int]:
         yield index
 
 
-def _place(spec: RunSpec) -> int:
-    """The byte that stands for a run; two runs share one as often as two 62-bit hashes are equal."""
+def _byte_of(spec: RunSpec) -> int:
+    """The position of the byte that is locked for a run; a collision is one of 62-bit hashes."""
     path = spec.record_path(Path()).as_posix()
     return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 2
 
 
 def under_way(specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
-    """Those of some runs that another process has under way at this moment."""
-    with locks_on(Path(results).resolve()).held(specs) as mine:
-        return [spec for spec in specs if spec not in set(mine)]
+    """The runs that another process is doing at this moment."""
+    with locks_on(Path(results).resolve()).held(specs) as locked:
+        return [spec for spec in specs if spec not in set(locked)]
 
 
-def units_of(plan: Plan) -> list[list[RunSpec]]:
-    """All runs of a plan in the units that one process takes as a whole, the longest first; alike in every process.
+def units_of(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
+    """Group runs into units that one process does as a whole, the longest first; every process gets the same list.
 
-    A unit is what differs in nothing but its seed, which is trained in one pass, with the runs of other protocols that
-    take those trainings.
+    A unit is the runs that differ only in their seed, which are trained in one pass, and the runs of other protocols
+    that reuse these trainings.
     """
-    units: dict[str, list[RunSpec]] = {}
-    for spec in plan.specs:
-        alike = dataclasses.replace(spec, seed=0)
-        units.setdefault(training_id(alike) or alike.record_path(Path()).as_posix(), []).append(spec)
-    work: dict[tuple, int] = {}
+    units: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        alike = dataclasses.replace(run.spec, seed=0)
+        units.setdefault(training_id(alike) or alike.record_path(Path()).as_posix(), []).append(run)
+    sizes: dict[tuple, tuple[int, int]] = {}
 
-    def length(unit: Sequence[RunSpec]) -> int:
-        """Steps times classes, about the prompts to encode: a method with prompts for each image has batches of one."""
-        spec = unit[0]
+    def length(unit: Sequence[PlannedRun]) -> int:
+        """Steps times classes, about the number of prompts: a method with prompts for each image has batches of 1."""
+        spec = unit[0].spec
         if spec.training is None:
             return 0
         key = (spec.protocol, spec.dataset, spec.shots)
-        if key not in work:
-            sample = plan.training_set(spec)
-            work[key] = (len(sample.train), len(sample.class_names))
-        images, classes = work[key]
+        if key not in sizes:
+            sample = unit[0].training_set()
+            sizes[key] = (len(sample.train), len(sample.class_names))
+        images, classes = sizes[key]
         return spec.training.epochs * batches_per_epoch(images, spec.training.batch_size) * classes
 
-    return sorted(units.values(), key=length, reverse=True)  # stable: what is equally long keeps the plan's order
+    return sorted(units.values(), key=length, reverse=True)  # stable: units of equal length keep the order of the plan

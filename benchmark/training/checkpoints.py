@@ -1,7 +1,7 @@
-"""Trainings under way on disk: every few minutes all that the rest of a training follows from, whole or not at all.
+"""Save and restore the state of a running training, so that an interrupted one resumes to the same bytes.
 
-Every random draw of a training is a function of (seed, epoch), so what is learned, the optimiser's memory and the place
-in the epoch are all of it; going on from there gives the bytes of a training that was never interrupted.
+Every random draw of a training is a function of (seed, epoch): the learned values, the state of the optimizer and the
+position in the epoch are the whole state. A file is written completely or not at all.
 """
 
 import hashlib
@@ -24,24 +24,24 @@ from benchmark.errors import RecordError
 from benchmark.method import Method
 
 MINUTES = 5.0  # between checkpoints
-HELD_TENSORS = ("total", "generator")  # fields of a Moment that are one tensor
+TENSOR_FIELDS = ("total", "generator")  # fields of a TrainingState that are one tensor
 FOLDER = ".checkpoints"  # below the results folder
-LEARNED, OPTIMIZER = "learned ", "optimizer "  # before the names of tensors
+LEARNED, OPTIMIZER = "learned ", "optimizer "  # prefixes of the names of tensors
 
 
 @dataclass
-class Moment:
-    """Where one training stands.
+class TrainingState:
+    """The state of one training.
 
     Attributes:
-        epoch: epochs done.
-        step: steps done of the one after them.
+        epoch: number of epochs done.
+        step: number of steps done in the current epoch.
         losses: mean loss of each epoch done.
-        total: sum of the losses of the steps of the epoch under way, a float32 scalar.
-        seconds: spent on it so far.
-        scaler: of float16's loss scaling; empty without.
-        generator: torch's on the CPU, for methods that draw while they train.
-        tensors: what is learned and what the optimiser keeps, by name, on the CPU.
+        total: sum of the losses of the current epoch so far, a float32 scalar.
+        seconds: training time so far.
+        scaler: state of the loss scaling of float16; empty in other precisions.
+        generator: state of torch's generator on the CPU, for methods that draw random numbers in training.
+        tensors: learned values and optimizer state, by name, on the CPU.
     """
 
     epoch: int = 0
@@ -55,7 +55,7 @@ class Moment:
 
 
 def state_of(method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What a method learned and what its optimiser remembers of it, copies on the CPU."""
+    """Copy the learned values of a method and its optimizer state to the CPU."""
     tensors = {LEARNED + name: tensor for name, tensor in method.learned_state().items()}
     for index, parameter in enumerate(method.learnable()):
         for key, value in optimizer.state[parameter].items():
@@ -65,77 +65,77 @@ def state_of(method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Tens
 
 
 def restore(method: Method, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `state_of`."""
+    """Load what `state_of` returned."""
     method.load_learned_state({n.removeprefix(LEARNED): t for n, t in tensors.items() if n.startswith(LEARNED)})
     for index, parameter in enumerate(method.learnable()):
         start = f"{OPTIMIZER}{index} "
         for name, tensor in tensors.items():
             if name.startswith(start):
                 key = name.removeprefix(start)
-                where = "cpu" if key == "step" else parameter.device  # as torch.optim keeps them
+                where = "cpu" if key == "step" else parameter.device  # where torch.optim keeps it
                 optimizer.state[parameter][key] = tensor.to(where, copy=True)
 
 
-def finished(method: Method, *, epochs: int, losses: Sequence[float], seconds: float) -> Moment:
-    """The moment after the last epoch, of which only what is learned still counts."""
+def finished(method: Method, *, epochs: int, losses: Sequence[float], seconds: float) -> TrainingState:
+    """The state after the last epoch, where only the learned values still matter."""
     learned = {LEARNED + name: tensor for name, tensor in method.learned_state().items()}
-    return Moment(epoch=epochs, losses=list(losses), seconds=seconds, tensors=learned)
+    return TrainingState(epoch=epochs, losses=list(losses), seconds=seconds, tensors=learned)
 
 
 class Checkpoints:
-    """The checkpoints of some trainings that go on together.
+    """Checkpoint files of the trainings that run together.
 
     Args:
         results: the results folder.
-        names: of each training, `training_id` of its run.
-        minutes: between two of them; 0 writes one after every step, for tests.
+        names: `training_id` of each run.
+        minutes: time between two checkpoints; 0 writes one after every step, for tests.
     """
 
     def __init__(self, results: Path, names: Sequence[str], *, minutes: float = MINUTES):
-        made_by = f"{SCHEMA} {torch.__version__}"  # another version would go on with other last digits
+        made_by = f"{SCHEMA} {torch.__version__}"  # another version of torch may differ in the last digits
         keys = [hashlib.sha256(f"{made_by} {name}".encode()).hexdigest()[:16] for name in names]
         self._paths = [Path(results) / FOLDER / f"{key}.safetensors" for key in keys]
         self._seconds, self._last = 60 * minutes, time.monotonic()
 
-    def load(self) -> list[Moment] | None:
-        """All of them, if they are there, whole and at the same place; else None, and training starts anew."""
-        moments = [_read(path) for path in self._paths]
-        if None in moments or len({(moment.epoch, moment.step) for moment in moments}) != 1:
+    def load(self) -> list[TrainingState] | None:
+        """Read all states; None if one is missing or damaged or they are at different steps: then start again."""
+        states = [_read(path) for path in self._paths]
+        if None in states or len({(state.epoch, state.step) for state in states}) != 1:
             return None
-        return moments
+        return states
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next, or the last chance for one."""
+        """Whether a checkpoint is to be written now: the time is up, or the process is asked to end."""
         return time.monotonic() - self._last >= self._seconds or shutdown.asked()
 
-    def save(self, moments: Sequence[Moment]) -> None:
-        """Write them, each whole or not at all; a folder that cannot be written is warned of and done without."""
+    def save(self, states: Sequence[TrainingState]) -> None:
+        """Write the states, each completely or not at all; warn if the folder cannot be written."""
         self._last = time.monotonic()
         try:
-            for path, moment in zip(self._paths, moments, strict=True):
-                write_whole(path, _packed(moment))
+            for path, state in zip(self._paths, states, strict=True):
+                write_whole(path, _pack(state))
         except RecordError as error:
             warnings.warn(f"No checkpoint: {error} The training goes on.", stacklevel=2)
 
     def remove(self) -> None:
-        """They are of no use any more."""
+        """Delete the files; it is no error if they do not exist."""
         for path in self._paths:
             path.unlink(missing_ok=True)
 
 
-def _packed(moment: Moment) -> bytes:
-    held = {name: getattr(moment, name).cpu() for name in HELD_TENSORS}
-    scalars = {f.name: getattr(moment, f.name) for f in fields(moment) if f.name not in (*HELD_TENSORS, "tensors")}
-    return safetensors.torch.save({**held, **moment.tensors}, {"moment": json.dumps(scalars)})
+def _pack(state: TrainingState) -> bytes:
+    own = {name: getattr(state, name).cpu() for name in TENSOR_FIELDS}
+    scalars = {f.name: getattr(state, f.name) for f in fields(state) if f.name not in (*TENSOR_FIELDS, "tensors")}
+    return safetensors.torch.save({**own, **state.tensors}, {"moment": json.dumps(scalars)})
 
 
-def _read(path: Path) -> Moment | None:
-    """None where there is none, or none whole."""
+def _read(path: Path) -> TrainingState | None:
+    """The state in a file; None if the file is missing or damaged."""
     try:
         with safe_open(path, "pt") as file:
             scalars = json.loads(file.metadata()["moment"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-        return Moment(**scalars, **{name: tensors.pop(name) for name in HELD_TENSORS}, tensors=tensors)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not a mapping)
+        return TrainingState(**scalars, **{name: tensors.pop(name) for name in TENSOR_FIELDS}, tensors=tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None

@@ -1,8 +1,8 @@
-"""A training step's gradients as one CUDA graph: hundreds of small kernels, started by one call.
+"""Record the gradients of a training step as a CUDA graph: one call starts hundreds of small kernels.
 
-A step has the same shapes from first to last, so what the GPU does in it can be recorded once and replayed. The record
-is only used after its first replay has given the gradients that the ordinary computation gives; where it does not, or
-where recording fails, training goes on without.
+All steps have the same shapes, so the work of the GPU can be recorded once and replayed. A graph is used only if its
+first replay gives the gradients of the ordinary computation; otherwise, or if recording fails, training continues
+without it.
 """
 
 import warnings
@@ -13,24 +13,24 @@ from torch import Tensor, nn
 
 from benchmark.clip.backbone import ImageFeatures
 
-WARM_UPS = 3  # calls before recording, so that libraries have chosen their kernels
+WARM_UPS = 3  # calls before recording, in which libraries choose their kernels
 AGREEMENT = 1e-3  # of the largest gradient, between replay and ordinary computation: kernels may sum in another order
 
 Compute = Callable[[Sequence[ImageFeatures], Sequence[Tensor]], Tensor]
 
 
 class GraphError(RuntimeError):
-    """A replay did not give what the ordinary computation gives."""
+    """A replay differs from the ordinary computation."""
 
 
 def recorded(
     compute: Compute, images: Sequence[ImageFeatures], labels: Sequence[Tensor], parameters: Sequence[nn.Parameter]
 ) -> Compute | None:
-    """A function that does what `compute` does for inputs of these shapes, or None where that cannot be recorded.
+    """Record `compute` for inputs of these shapes; None if that is not possible.
 
     Args:
-        compute: from images and labels to total losses, leaving gradients in `.grad`, which it finds empty.
-        parameters: those whose gradients it fills. Afterwards their `.grad` must not be set to None.
+        compute: maps images and labels to total losses and writes gradients to `.grad`, which is empty before.
+        parameters: their gradients are written. Afterwards `.grad` must not be set to None.
     """
     try:
         return _record(compute, images, labels, parameters)
@@ -43,7 +43,7 @@ def recorded(
 def _record(
     compute: Compute, images: Sequence[ImageFeatures], labels: Sequence[Tensor], parameters: Sequence[nn.Parameter]
 ) -> Compute:
-    # what the graph reads: later inputs are copied here
+    # the inputs of the graph: later inputs are copied here
     held_images = [ImageFeatures(**{name: t.clone() for name, t in own.on_device().items()}) for own in images]
     held_labels = [own.clone() for own in labels]
     side = torch.cuda.Stream()

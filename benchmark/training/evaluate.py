@@ -1,4 +1,4 @@
-"""Counting: which label a method gives to every image of a class set."""
+"""Score a method: predict the label of every test image of a class set and count the correct ones."""
 
 import os
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerator: Accelerator) -> Evaluation:
-    """Score a method on the test list of a dataset, whose classes it must have taken (`set_classes`).
+    """Score a method on the test list of a dataset; `set_classes` must have been called with its classes.
 
     Raises:
-        DataError: another number of images came back than the split lists.
-        Terminated: somebody asked this process to end.
-        DivergedError: logits that are not finite; their largest is no prediction.
+        DataError: the number of predictions is not the number of images in the split.
+        Terminated: this process was asked to end.
+        DivergedError: the logits are not finite, so that their maximum is no prediction.
     """
     method.eval()
     predicted, finite = [], []
@@ -43,7 +43,7 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
         logits = in_memory(method.clip.text, lambda images=images: _logits(method, images, accelerator))
         predicted.append(logits.argmax(dim=-1))
         finite.append(logits.isfinite().all())
-    if not torch.stack(finite).all():  # asked once, for a GPU waits at every question
+    if not torch.stack(finite).all():  # read once, since reading a value makes a GPU wait
         raise DivergedError("What was learned gives logits that are not finite. Lower learning_rate.")
     predictions = torch.cat(predicted).cpu().numpy()
     labels = np.array([item.label for item in dataset.test])

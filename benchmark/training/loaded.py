@@ -1,6 +1,6 @@
-"""Learned values from files in place of a training: which file is which run's, what follows from it, does it fit.
+"""Load learned values from files instead of training: find the file of each run and check that it fits.
 
-A file is named with --load METHOD=PATH, where PATH may hold {dataset}, {seed} and {shots}.
+A file is named with --load METHOD=PATH, where PATH may contain {dataset}, {seed} and {shots}.
 """
 
 import re
@@ -16,22 +16,22 @@ from benchmark.method import Method
 from benchmark.plugins.factory import create_method, method_class
 from benchmark.training.released import Released, read_released
 
-PLACES = ("dataset", "seed", "shots")  # what a path may leave open
+PLACES = ("dataset", "seed", "shots")  # placeholders that a path may contain
 SAME_TOKEN = 0.02  # relative distance of two embeddings of one token; rounding to float16 moves one by 0.0003
 
 
 def pattern_problems(loads: Mapping[str, str], methods: Sequence[str], shots: Mapping[str, Sequence[int]]) -> list[str]:
-    """What is wrong with --load before any file is looked for.
+    """Problems with --load that show before any file is opened.
 
     Args:
         loads: method to path.
-        methods: those that run.
-        shots: protocol to the numbers of shots that it runs.
+        methods: the methods that run.
+        shots: protocol to its numbers of shots.
     """
     problems = []
     for method, pattern in loads.items():
         if method not in methods:
-            problems.append(f"--load {method}: it is not among the methods that run. {did_you_mean(method, methods)}")
+            problems.append(f"--load {method}: this method does not run. {did_you_mean(method, methods)}")
         open_places = re.findall(r"\{(\w*)\}", pattern)
         problems += [
             f"--load {method}={pattern}: {{{place}}} is unknown. {did_you_mean(place, PLACES)}"
@@ -48,10 +48,10 @@ def pattern_problems(loads: Mapping[str, str], methods: Sequence[str], shots: Ma
 
 
 class Loader:
-    """The files that --load names, each read once.
+    """Finds and reads the files that --load names, each once.
 
     Attributes:
-        read: those read so far.
+        read: the files read so far, by path.
     """
 
     def __init__(self, patterns: Mapping[str, str]):
@@ -59,14 +59,14 @@ class Loader:
         self.read: dict[Path, Released] = {}
 
     def seeds(self, method: str, seeds: Sequence[int]) -> Sequence[int]:
-        """Those that a method runs: of a path without {seed} the first alone, for the others would repeat it."""
+        """The seeds that a method runs: only the first if its path has no {seed}, since the others would repeat it."""
         return seeds[:1] if method in self._patterns and "{seed}" not in self._patterns[method] else seeds
 
     def released(self, method: str, *, dataset: str, shots: int, seed: int) -> Released | None:
-        """What a run's file holds; None for a method that is trained.
+        """The learned values for a run; None for a method that is trained.
 
         Raises:
-            ConfigError: no such file, or one that cannot be read or belongs to another method.
+            ConfigError: the file is missing, cannot be read or belongs to another method.
         """
         if method not in self._patterns:
             return None
@@ -75,7 +75,7 @@ class Loader:
             named = named.replace(f"{{{place}}}", str(value))
         path = Path(named).expanduser()
         if not path.is_file():
-            raise ConfigError(f"--load {method}: {path} {'is a folder' if path.is_dir() else 'is not there'}")
+            raise ConfigError(f"--load {method}: {path} {'is a folder' if path.is_dir() else 'does not exist'}")
         if path not in self.read:
             self.read[path] = read_released(path)
         found = self.read[path]
@@ -84,40 +84,40 @@ class Loader:
         return found
 
     def options(self, method: str, released: Released | None) -> dict[str, object]:
-        """The options that follow from a file, in place of the recipe's."""
+        """The options that follow from a file; they replace those of the recipe."""
         return released.options(method_class(method).option_names()) if released else {}
 
     def notes(self, method: str, seeds: Sequence[int]) -> list[str]:
-        """What to know of a loaded method before it is scored."""
+        """Notes for the user on a method whose values are loaded."""
         if method not in self._patterns:
             return []
         pattern = self._patterns[method]
-        told = f"{method}: what it learned is loaded from {pattern}; nothing of it is trained."
+        note = f"{method}: learned values are loaded from {pattern}; nothing is trained."
         if (own := self.seeds(method, seeds)) != seeds:
-            told += f" The path has no {{seed}}: it is scored once, as seed {own[0]}."
-        return [told]
+            note += f" The path has no {{seed}}: it is scored once, as seed {own[0]}."
+        return [note]
 
 
-class Fit:
-    """Whether files fit the methods and the backbone that they are loaded into, asked of an outline of it."""
+class CompatibilityCheck:
+    """Checks files against the methods and the backbone that load them, on an outline of the backbone."""
 
     def __init__(self, folder: Path):
         self._clip = outline(folder, narrow=False)[0]
         self._known: dict[tuple, list[str]] = {}
 
     def problems(self, spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
-        """What speaks against loading a file for a run that was trained on these classes."""
+        """Problems with loading a file for a run that trains on these classes."""
         key = (released.path, spec.method, spec.options, spec.checkpoint, tuple(class_names))
         if key not in self._known:
-            self._known[key] = self._ask(spec, released, class_names)
+            self._known[key] = self._check(spec, released, class_names)
         return self._known[key]
 
-    def _ask(self, spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
+    def _check(self, spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
         found = []
         if (own := released.about.get("checkpoint", spec.checkpoint)) != spec.checkpoint:
             found.append(
                 f"{released.path}: was learned with another backbone (files {own}) than {spec.backbone} (files "
-                f"{spec.checkpoint}), to which it means nothing. Give --backbone {released.about.get('backbone')}"
+                f"{spec.checkpoint}). Give --backbone {released.about.get('backbone')}"
             )
         try:
             method = self._made(spec, class_names[:2])
@@ -137,7 +137,7 @@ class Fit:
 
 
 def _other_order(spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
-    """Values of each class that stand for other classes, or for these in another order, where the file names them."""
+    """The problem that values learned class by class are for other classes or another order, if the file names them."""
     named = released.about.get("class_names") or list(class_names)
     if named == list(class_names):
         return []
@@ -148,30 +148,30 @@ def _other_order(spec: RunSpec, released: Released, class_names: Sequence[str]) 
 
 
 def other_classes(spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
-    """What to know of a checkpoint that was made for another number of classes than those it stands for."""
+    """A note on a checkpoint that was trained on another number of classes than the run trains on."""
     if released.classes in (None, len(class_names)):
         return []
     return [
         f"{spec.method}: {released.path} was trained on {released.classes} classes, where {spec.protocol} trains on "
-        f"{len(class_names)} of {spec.dataset}: its row is no row of that protocol, unless you mean it so."
+        f"{len(class_names)} of {spec.dataset}: its row does not follow that protocol."
     ]
 
 
 def load_into(method: Method, spec: RunSpec, path: Path) -> None:
-    """Take a run's file in place of its training.
+    """Load the file of a run into its method, instead of training it.
 
     Raises:
-        ConfigError: the file has changed since the plan, does not fit, or was learned with another backbone.
+        ConfigError: the file changed since the plan, does not fit, or was learned with another backbone.
     """
     released = read_released(path)
     if released.digest != spec.loaded:
-        raise ConfigError(f"{path}: has changed since these runs were planned. Start the command again.")
+        raise ConfigError(f"{path}: changed since these runs were planned. Start the command again.")
     if released.start is not None:
         start = method.clip.tokenize([""])[0][:1]
         own = method.clip.text.embed(torch.tensor(start, device=method.clip.device))[0].float().cpu()
         if own.shape != released.start.shape or (own - released.start).norm() > SAME_TOKEN * own.norm():
             raise ConfigError(
                 f"{path}: was learned with another backbone than {spec.backbone}: their embeddings of the start token "
-                "differ. Give the one that it was learned with as --backbone."
+                "differ. Give the backbone of the file as --backbone."
             )
     method.load_learned_state(released.tensors)

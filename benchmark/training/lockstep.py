@@ -1,8 +1,8 @@
-"""The seeds of a method trained as one: their prompts go through the text tower in one pass, their values stay apart.
+"""Train the seeds of a method in lockstep: one pass through the text tower serves all copies.
 
-A small batch of prompts fills neither a core's matrix units nor a GPU; three of them do it better. Nothing else is
-shared: each copy has its own images, loss, gradients and parameters, and on a CPU its values are those of a training
-alone, byte by byte.
+A small batch of prompts fills neither the matrix units of a core nor a GPU; three batches use them better. Nothing else
+is shared: each copy has its own images, loss, gradients and parameters, and on a CPU its values are byte for byte those
+of a separate training.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from benchmark.prompts import PromptMethod
 
 
 def can_share(methods: Sequence[Method]) -> bool:
-    """Whether these copies of a method, made for the same classes, can be computed in one pass."""
+    """Whether these copies of a method, made for the same classes, can share one pass."""
     return all(
         isinstance(method, PromptMethod) and method.stands_in_front and type(method).backward is Method.backward
         for method in methods
@@ -24,7 +24,7 @@ def can_share(methods: Sequence[Method]) -> bool:
 
 
 def losses_of(methods: Sequence[Method], images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> list[Losses]:
-    """Each method's loss on its own images (B, ...) and labels (B,)."""
+    """The loss of each method on its own images (B, ...) and labels (B,)."""
     if len(methods) == 1:
         return [methods[0].loss(images[0], labels[0])]
     contexts = [method.context(own) for method, own in zip(methods, images, strict=True)]  # each (1 or B, M, T)
@@ -38,7 +38,7 @@ def losses_of(methods: Sequence[Method], images: Sequence[ImageFeatures], labels
 
 
 def backward(methods: Sequence[Method], losses: Sequence[Losses]) -> None:
-    """Method.backward of each, in one pass through what they share."""
+    """Call Method.backward for each, in one pass through what they share."""
     if len(methods) == 1:
         methods[0].backward(losses[0])
         return

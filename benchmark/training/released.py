@@ -1,8 +1,8 @@
-"""Files of learned values: checkpoints that CoOp's toolbox saved, and the safetensors that `--export` writes.
+"""Read files of learned values: checkpoints of CoOp's toolbox, and the safetensors files that `--export` writes.
 
-A checkpoint of torch is a pickle, which can hold any program. It is read by torch's reader for tensors, which runs
-nothing. What else the toolbox puts into its files (the scheduler, a number of numpy) becomes an inert stand-in here
-and is dropped; a file that names anything further is refused.
+A checkpoint of torch is a pickle, which can contain any program. torch's reader for tensors reads it and executes
+nothing. The other objects that the toolbox saves (the scheduler, a numpy number) become inert placeholders and are
+dropped; a file that names any other object is refused.
 """
 
 import hashlib
@@ -22,24 +22,24 @@ from benchmark.common.provenance import sha256_file
 from benchmark.errors import ConfigError, listed
 
 PREFIXES = ("module.", "prompt_learner.")  # of keys, in any order and number
-FIXED = ("token_prefix", "token_suffix")  # of a checkpoint: embeddings of the prompts' other tokens, never learned
+FIXED = ("token_prefix", "token_suffix")  # in a checkpoint: embeddings of the other prompt tokens, never learned
 TEXT_LENGTH = 77  # tokens of the prompts in such files; openai/CLIP clip.tokenize
-STATED = {"options": dict, "class_names": list}  # what an exported file states as JSON, and is read
-# What CoOp's toolbox pickles beside tensors: a warm-up schedule keeps the one after it whole, with its optimiser.
+STATED = {"options": dict, "class_names": list}  # metadata of an exported file that is read as JSON
+# What CoOp's toolbox pickles besides tensors: a warm-up schedule contains the next schedule, with its optimizer.
 DROPPED = (
     *(f"torch.optim.lr_scheduler.{name}" for name in ("CosineAnnealingLR", "StepLR", "MultiStepLR")),
     *(f"dassl.optim.lr_scheduler.{name}WarmupScheduler" for name in ("Constant", "Linear")),
     *(f"torch.optim.{name}" for name in ("sgd.SGD", "adam.Adam", "adamw.AdamW", "rmsprop.RMSprop")),
     "dassl.optim.radam.RAdam",
     *("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode"),
-    "builtins.dict",  # of an optimiser's defaultdict
+    "builtins.dict",  # in the defaultdict of an optimizer
 )  # fmt: skip
 
 
-class _Nothing:
-    """Stands where a pickle wants an object of DROPPED: takes whatever it is given and keeps none of it."""
+class _Placeholder:
+    """Replaces an object of DROPPED in a pickle: accepts any arguments and state, and keeps none."""
 
-    def __new__(cls, *_: object) -> "_Nothing":
+    def __new__(cls, *_: object) -> "_Placeholder":
         return super().__new__(cls)
 
     def __init__(self, *_: object):
@@ -50,19 +50,19 @@ class _Nothing:
 
 
 def _empty(*_: object) -> dict:
-    """Stands for defaultdict; what fills it must be a dictionary to torch's reader."""
+    """Replaces defaultdict; torch's reader fills only a real dictionary."""
     return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Released:
-    """What a file holds.
+    """The content of a file of learned values.
 
     Attributes:
-        tensors: the learned ones, by their names in `Method.learned_state`, float32.
-        classes: how many classes its prompts were made for; None if it does not say.
-        start: of a checkpoint, (T,), its backbone's embedding of the start token; None if it does not say.
-        about: what an exported file says of itself: method, options, checkpoint; a checkpoint says nothing.
+        tensors: learned tensors, float32, by their names in `Method.learned_state`.
+        classes: number of classes of its prompts; None if unknown.
+        start: (T,), the embedding of the start token in the backbone of a checkpoint; None if unknown.
+        about: metadata of an exported file: method, options, checkpoint; empty for a checkpoint.
     """
 
     path: Path
@@ -73,14 +73,14 @@ class Released:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits of names, shapes and values, whatever file holds them."""
+        """A hash of names, shapes and values in 16 hexadecimal digits, the same for any file format."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"{name} {tuple(tensor.shape)}\n".encode() + tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def options(self, known: tuple[str, ...]) -> dict[str, Any]:
-        """The options of a method that follow from the file: those it states, or the length and kind of its context."""
+        """The options that follow from the file: those in its metadata, or the length and kind of its context."""
         if "options" in self.about:
             return {key: value for key, value in self.about["options"].items() if key in known}
         context = self.tensors.get("ctx")
@@ -91,10 +91,10 @@ class Released:
 
 
 def read_released(path: Path) -> Released:
-    """Read a file of learned values, by what it holds rather than by its name.
+    """Read a file of learned values; its content decides the format, not its name.
 
     Raises:
-        ConfigError: it cannot be read as tensors alone, or they are not what a method learns.
+        ConfigError: the file holds more than tensors, or no learned values.
     """
     try:
         with open(path, "rb") as file:
@@ -121,7 +121,7 @@ def read_released(path: Path) -> Released:
 
 
 def file_facts(path: Path) -> dict[str, str]:
-    """For a record: the file's name and the hash of its whole content."""
+    """The name of the file and the hash of its content, for a record."""
     return {"file": path.name, "sha256": sha256_file(path)}
 
 
@@ -135,7 +135,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"{path}: cannot be read as safetensors ({error}).") from error
     try:
@@ -149,44 +149,43 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state_dict of a torch file; where its keys are those of a larger model, the prompt learner's alone."""
+    """The state_dict of a torch file; only the part of the prompt learner if it is that of a larger model."""
     try:
-        stand_ins = [(_Nothing, name) for name in DROPPED] + [(_empty, "collections.defaultdict")]
-        with torch.serialization.safe_globals(stand_ins):
+        placeholders = [(_Placeholder, name) for name in DROPPED] + [(_empty, "collections.defaultdict")]
+        with torch.serialization.safe_globals(placeholders):
             whole = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ConfigError(_refusal(path, str(error))) from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise ConfigError(f"{path}: is no whole file of torch ({type(error).__name__}: {error}).") from error
+        raise ConfigError(f"{path}: is not a complete torch file ({type(error).__name__}: {error}).") from error
     state = whole.get("state_dict", whole) if isinstance(whole, dict) else None
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ConfigError(f"{path}: holds no 'state_dict' of tensors by name, as CoOp's code saves it.")
     learner = {name: value for name, value in state.items() if "prompt_learner." in name}
     state = learner or state
-    if strangers := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise ConfigError(f"{path}: of its 'state_dict', {', '.join(strangers[:3])} are no tensors.")
+    if others := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise ConfigError(f"{path}: of its 'state_dict', {', '.join(others[:3])} are not tensors.")
     return dict(state)
 
 
 def _refusal(path: Path, reason: str) -> str:
-    """What to tell of a pickle that wants more than tensors; torch's own advice would run it."""
+    """The message for a pickle with more than tensors; torch's own advice would execute it."""
     found = re.search(r"GLOBAL ([\w.]+)", reason)
     if found is None:
         stated = reason.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
         return (
-            f"{path}: is no file of torch, or holds more than tensors ({stated}); nothing of it was run. Give a "
+            f"{path}: is not a torch file, or holds more than tensors ({stated}); nothing in it was executed. Give a "
             "checkpoint as CoOp's code saves it, or a file of --export."
         )
     code = "s = torch.load('OLD', map_location='cpu', weights_only=False); torch.save(s['state_dict'], 'NEW')"
     return (
-        f"{path}: is refused, since it holds more than tensors (it names {found[1]}); nothing of it was run. If you "
-        f'trust whoever made it, keep its tensors alone, which runs what it holds: python -c "import torch; {code}". '
-        "Then load NEW."
+        f"{path}: holds more than tensors (it names {found[1]}); nothing in it was executed. If you trust its "
+        f'author, extract its tensors, which executes the file: python -c "import torch; {code}". Then load NEW.'
     )
 
 
 def _fixed_problems(named: Mapping[str, Tensor]) -> list[str]:
-    """What is wrong with the embeddings of tokens that are not learned: they must fit the context between them."""
+    """Problems with the embeddings of the tokens that are not learned: they must fit the context between them."""
     context, prefix, suffix = (named.get(name) for name in ("ctx", *FIXED))
     if context is None or context.ndim not in (2, 3):
         return []
@@ -195,7 +194,7 @@ def _fixed_problems(named: Mapping[str, Tensor]) -> list[str]:
     for name, tensor, length in (("token_prefix", prefix, 1), ("token_suffix", suffix, TEXT_LENGTH - 1 - count)):
         if tensor is not None and (tensor.ndim != 3 or tuple(tensor.shape[1:]) != (length, width) or not len(tensor)):
             problems.append(
-                f"'{name}' has shape {tuple(tensor.shape)}; beside ctx {tuple(context.shape)} it must have (classes, "
+                f"'{name}' has shape {tuple(tensor.shape)}; with ctx {tuple(context.shape)} it must have (classes, "
                 f"{length}, {width})"
             )
     counts = {len(tensor) for tensor in (prefix, suffix, context if context.ndim == 3 else None) if tensor is not None}

@@ -1,7 +1,7 @@
-"""Trainings that runs share: where two protocols train alike, the second takes what the first has learned.
+"""Reuse the training of another run: protocols that train in the same way share the learned values.
 
-Training on all classes of a dataset is the same whatever is scored afterwards. Which runs train alike is read from
-their specs; what was learned lies beside the record of the run that did it.
+Training on all classes of a dataset does not depend on what is scored afterwards. The specs show which runs have the
+same training; the learned values are in the file next to the record of the run that trained.
 """
 
 import hashlib
@@ -21,39 +21,39 @@ from benchmark.records.record import RunRecord
 from benchmark.records.store import load
 from benchmark.training.loop import FitReport
 
-LEARNED_SHA256 = "learned_sha256"  # in a record's provenance: of the learned tensors' file
-TRAINED_CLASSES = "trained_classes"  # there: the names of the classes they were learned for, in the order of labels
+LEARNED_SHA256 = "learned_sha256"  # key in a record's provenance: hash of the file of learned tensors
+TRAINED_CLASSES = "trained_classes"  # key there: names of the trained classes, in the order of labels
 
 
 def training_id(spec: RunSpec) -> str:
-    """Hexadecimal digits of all that decides the learned values and of nothing else; empty if nothing is learned."""
+    """A hash of exactly what decides the learned values, in hexadecimal digits; empty if the run does not train."""
     if spec.training is None:
         return ""
     decides = spec.to_json()
-    for scored_alone in ("suite", "backbone", "targets"):  # the backbone's name; its checkpoint's hash decides
-        del decides[scored_alone]
+    for irrelevant in ("suite", "backbone", "targets"):  # the name of the backbone; the hash of its checkpoint decides
+        del decides[irrelevant]
     decides["protocol"] = PROTOCOLS[spec.protocol].trains_on
     decides["split"] = spec.split.split("+")[0]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def find_training(spec: RunSpec, results: Path) -> tuple[RunRecord, dict[str, Tensor]] | None:
-    """A finished record of the same training below `results`, and its learned tensors; None if there is none whole."""
+    """Find a finished record with the same training below `results`, and its learned tensors; None if there is none."""
     return next(_trainings(spec, Path(results)), None)
 
 
-def take_training(spec: RunSpec, method: Method, results: Path) -> FitReport | None:
-    """Load into a method what another run has learned by the same training; None where it has to be trained.
+def reuse_training(spec: RunSpec, method: Method, results: Path) -> FitReport | None:
+    """Load what another run learned by the same training into a method; None if the method has to be trained.
 
-    The report is the other run's, and names its record.
+    The report is that of the other run, and names its record.
     """
     for record, learned in _trainings(spec, Path(results)):
         origin = record.spec.record_path(Path()).as_posix()
         try:
-            told = {**record.training, "taken_from": origin, "warnings": record.warnings}
-            report = build(FitReport, told, origin)
+            content = {**record.training, "taken_from": origin, "warnings": record.warnings}
+            report = build(FitReport, content, origin)
             method.load_learned_state(learned)
-        except ConfigError:  # of an older version of the method, say: then train
+        except ConfigError:  # learned by an older version of the method, for example: train instead
             continue
         return report
     return None
@@ -71,5 +71,5 @@ def _trainings(spec: RunSpec, results: Path) -> Iterator[tuple[RunRecord, dict[s
                     continue
                 if hashlib.sha256(content).hexdigest() == record.provenance.get(LEARNED_SHA256):
                     yield record, safetensors.torch.load(content)
-            except (RecordError, OSError, SafetensorError):  # damaged or gone: as if it were not there
+            except (RecordError, OSError, SafetensorError):  # a damaged or missing file counts as no training
                 continue

@@ -1,4 +1,4 @@
-"""One optimiser step of some copies of a method: in Accelerate's precision, as a CUDA graph where that can be had."""
+"""Do one optimizer step for copies of a method, in Accelerate's precision and as a CUDA graph where possible."""
 
 from collections.abc import Sequence
 
@@ -15,18 +15,18 @@ from benchmark.training.lockstep import backward, losses_of
 
 
 class Stepper:
-    """Does the optimiser steps of some copies; on a CUDA GPU it replays a recorded one where that can be had."""
+    """Does the optimizer steps of copies of a method; on a CUDA GPU it replays a recorded step where possible."""
 
     def __init__(self, methods: Sequence[Method], optimizer, accelerator: Accelerator, *, graphs: bool):
         self.methods, self.optimizer, self.accelerator = methods, optimizer, accelerator
         self._parameters = [p for method in methods for p in method.learnable()]
-        # loss scaling decides on the CPU whether to step, and autocast's memory of weights does not survive a replay
+        # loss scaling decides on the CPU whether to step, and the weight cache of autocast does not survive a replay
         self._record = graphs and accelerator.device.type == "cuda" and accelerator.scaler is None
         self._autocast = AutocastKwargs(cache_enabled=not self._record)
         self._replay: Compute | None = None
 
     def step(self, images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
-        """One step of all copies, each on its batch; returns their total losses, detached."""
+        """Do one step of all copies, each on its own batch; return their total losses, detached."""
         if self._record:
             self._replay, self._record = recorded(self._gradients, images, labels, self._parameters), False
         if self._replay is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import benchmark.running.runner
+import benchmark.planning.planned_run
 import run_all
 from benchmark.common.config import RunSpec
 from benchmark.errors import ConfigError
@@ -90,21 +90,21 @@ def test_changed_setting_makes_a_new_record(call, tmp_path):
 
 
 def test_failed_run_is_kept_apart_and_the_others_go_on(call, tmp_path, monkeypatch, capsys):
-    real = benchmark.running.runner.create_method
+    real = benchmark.planning.planned_run.create_method
 
     def broken(name, **options):
         if name == "coop":
             raise RuntimeError("the method fell over")
         return real(name, **options)
 
-    monkeypatch.setattr(benchmark.running.runner, "create_method", broken)
+    monkeypatch.setattr(benchmark.planning.planned_run, "create_method", broken)
     arguments = ["--methods", "coop", "zero_shot", *FAST]
     assert call(*arguments) == 1
     assert "1 of 2 runs failed" in capsys.readouterr().err
     (failure,) = (tmp_path / "failed").rglob("*.json")
     assert "the method fell over" in json.loads(failure.read_text())["error"]
     assert [p.parent.parent.name for p in records_in(tmp_path)] == ["zero_shot"]
-    monkeypatch.setattr(benchmark.running.runner, "create_method", real)
+    monkeypatch.setattr(benchmark.planning.planned_run, "create_method", real)
     assert call(*arguments) == 0
     assert not list((tmp_path / "failed").rglob("*.json"))
 

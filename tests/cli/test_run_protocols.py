@@ -90,7 +90,7 @@ def test_targets_are_read_in_the_template_of_the_methods_recipe():
         "coop": "{} texture.", "kgcoop": "a photo of a {}, a type of texture.", "prograd": "a texture of {}."
     }  # fmt: skip
     assert targets["prograd"]["synth_pets"] == "a type of pet, a photo of a {}."
-    sets = plan.scored_sets(plan.specs[-1])
+    sets = plan.runs[-1].scored_sets()
     assert sets[0][1] == "a photo of a {}."
     assert [scored.name for scored, _ in sets] == ["synth_things", "synth_textures", "synth_pets"]
 

@@ -1,4 +1,4 @@
-"""Files of learned values: what is taken from them, and that nothing in them ever runs."""
+"""Files of learned values: what is read from them, and that nothing in them is executed."""
 
 import os
 
@@ -21,92 +21,61 @@ def saved(tmp_path, clip):
     )
 
 
-@pytest.mark.parametrize(
-    "prefix", ["", "prompt_learner.", "module.", "module.prompt_learner.", "prompt_learner.module."]
-)
-def test_checkpoint_gives_its_learned_values_whatever_stands_before_their_names(saved, prefix):
+@pytest.mark.parametrize("prefix", ["", "prompt_learner.", "module.prompt_learner.", "prompt_learner.module."])
+def test_learned_values_are_found_under_any_prefix(saved, prefix):
     found = read_released(saved(prefix=prefix, dtype=torch.float32))
     assert found.tensors.keys() == {"ctx"}
     assert torch.equal(found.tensors["ctx"], CONTEXT["ctx"])
-    assert found.classes == 5
+    assert (found.classes, found.start.shape) == (5, (128,))
 
 
-def test_half_precision_is_read_as_float32_of_the_same_values(saved, clip):
-    found = read_released(saved())
-    assert found.tensors["ctx"].dtype == torch.float32
-    assert torch.equal(found.tensors["ctx"], CONTEXT["ctx"].half().float())
-    assert found.start.shape == (128,)
-
-
-def test_larger_model_gives_the_values_of_its_prompt_learner_alone(saved):
-    state = {"prompt_learner.ctx": CONTEXT["ctx"], "image_encoder.proj": torch.ones(3)}
-    assert read_released(saved(state_dict=state)).tensors.keys() == {"ctx"}
-
-
-def test_bare_dictionary_of_tensors_is_read_too(tmp_path):
-    torch.save(dict(CONTEXT), tmp_path / "ctx.pt")
-    assert torch.equal(read_released(tmp_path / "ctx.pt").tensors["ctx"], CONTEXT["ctx"])
-
-
-def test_file_format_before_torch_1_6_is_read_too(saved):
-    path = saved()
-    whole = torch.load(path, weights_only=False)
-    digest = read_released(path).digest
-    torch.save(whole, path, _use_new_zipfile_serialization=False)
+def test_other_forms_of_a_checkpoint_are_read(saved, tmp_path):
+    path, half = saved(), {"ctx": CONTEXT["ctx"].half().float()}
+    safetensors.torch.save_file(half, tmp_path / "half.safetensors")
+    digest = read_released(tmp_path / "half.safetensors").digest
     assert read_released(path).digest == digest
+    torch.save(torch.load(path, weights_only=False), path, _use_new_zipfile_serialization=False)  # before torch 1.6
+    assert read_released(path).digest == digest
+    torch.save(half, tmp_path / "ctx.pt")
+    assert read_released(tmp_path / "ctx.pt").digest == digest
+    larger = {"prompt_learner.ctx": half["ctx"], "image_encoder.proj": torch.ones(3)}
+    assert read_released(saved(state_dict=larger)).digest == digest
+    for other in ({"ctx": half["ctx"] + 1}, {"cty": half["ctx"]}, {"ctx": half["ctx"].reshape(8, 64)}):
+        torch.save(other, path)
+        assert read_released(path).digest != digest
 
 
-def test_digest_is_of_names_and_values_and_not_of_the_file(saved, tmp_path):
-    digest = read_released(saved(prefix="module.", dtype=torch.float32)).digest
-    safetensors.torch.save_file(CONTEXT, tmp_path / "x.safetensors")
-    assert read_released(tmp_path / "x.safetensors").digest == digest
-    for other in ({"ctx": CONTEXT["ctx"] + 1}, {"cty": CONTEXT["ctx"]}, {"ctx": CONTEXT["ctx"].reshape(8, 64)}):
-        safetensors.torch.save_file(other, tmp_path / "y.safetensors")
-        assert read_released(tmp_path / "y.safetensors").digest != digest
-
-
-@pytest.mark.parametrize(
-    ("learned", "options"),
-    [
-        (CONTEXT, {"n_ctx": 4, "class_specific": False}),
-        ({"ctx": torch.ones(5, 16, 128)}, {"n_ctx": 16, "class_specific": True}),
-    ],
-)
-def test_options_follow_from_the_shape_of_the_context_where_a_method_has_them(saved, learned, options):
-    found = read_released(saved(learned))
-    assert found.options(("n_ctx", "class_specific", "ctx_init")) == options
-    assert found.options(("n_ctx",)) == {"n_ctx": options["n_ctx"]}
+@pytest.mark.parametrize("shape, n_ctx, class_specific", [((4, 128), 4, False), ((5, 16, 128), 16, True)])
+def test_options_follow_from_the_shape_of_the_context(saved, shape, n_ctx, class_specific):
+    found = read_released(saved({"ctx": torch.ones(shape)}))
+    known = {"n_ctx": n_ctx, "class_specific": class_specific}
+    assert found.options(("n_ctx", "class_specific", "ctx_init")) == known
+    assert found.options(("n_ctx",)) == {"n_ctx": n_ctx}
 
 
 class Attack:
-    """Pickled, it asks for a command to be run when it is read."""
+    """Its pickle asks for a function to be called on loading."""
 
     def __init__(self, function, *arguments):
-        self.asks = function, arguments
+        self.call = function, arguments
 
     def __reduce__(self):
-        return self.asks
+        return self.call
 
 
 @pytest.mark.parametrize("where", ["state_dict", "optimizer", "scheduler", "epoch"])
 @pytest.mark.parametrize("function", [os.system, eval, exec, print])
-def test_program_in_a_checkpoint_is_named_and_never_run(saved, tmp_path, where, function, capsys):
+def test_program_in_a_checkpoint_is_named_and_never_executed(saved, tmp_path, where, function, capsys):
     ran = tmp_path / "ran"
     order = f"touch {ran}" if function is os.system else f"open({str(ran)!r}, 'w')"
     path = saved(**{where: Attack(function, order)})
-    with pytest.raises(ConfigError, match=rf"is refused, .*{function.__name__}.*nothing of it was run"):
+    with pytest.raises(ConfigError, match=rf"more than tensors .*{function.__name__}.*nothing in it was executed"):
         read_released(path)
     assert not ran.exists()
     assert str(ran) not in capsys.readouterr().out
 
 
-def test_file_that_is_no_checkpoint_is_refused_without_the_advice_to_run_it(tmp_path):
-    (tmp_path / "split.json").write_text('{"train": []}')
-    with pytest.raises(ConfigError, match=r"is no file of torch, or holds more than tensors \(Unsupported operand"):
-        read_released(tmp_path / "split.json")
-
-
-def test_advice_for_a_refused_file_makes_one_that_is_read(saved, tmp_path, monkeypatch):
+def test_advice_for_a_refused_file_makes_a_readable_one(saved, tmp_path, monkeypatch):
     path = saved(scheduler=Attack(os.getenv, "HOME"))
     with pytest.raises(ConfigError) as caught:
         read_released(path)
@@ -117,36 +86,34 @@ def test_advice_for_a_refused_file_makes_one_that_is_read(saved, tmp_path, monke
     assert torch.equal(read_released(tmp_path / "NEW").tensors["ctx"], CONTEXT["ctx"].half().float())
 
 
+PREFIX, SUFFIX = torch.ones(5, 1, 128), torch.ones(6, 72, 128)
+
+
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
         ({"ctx": torch.full((4, 128), float("nan"))}, "'ctx' holds values that are not finite"),
         ({**CONTEXT, "token_prefix": torch.ones(5, 2, 128)}, r"'token_prefix' has shape \(5, 2, 128\)"),
         ({**CONTEXT, "token_suffix": torch.ones(5, 60, 128)}, r"must have \(classes, 72, 128\)"),
-        (
-            {**CONTEXT, "token_prefix": torch.ones(5, 1, 128), "token_suffix": torch.ones(6, 72, 128)},
-            "its tensors are of 5 and 6 classes",
-        ),
-        ({"token_prefix": torch.ones(5, 1, 128)}, "it holds no learned values"),
-        ({**CONTEXT, "note": "hello"}, "note are no tensors"),
+        ({**CONTEXT, "token_prefix": PREFIX, "token_suffix": SUFFIX}, "its tensors are of 5 and 6 classes"),
+        ({"token_prefix": PREFIX}, "it holds no learned values"),
+        ({**CONTEXT, "note": "hello"}, "note are not tensors"),
         ("nothing", "holds no 'state_dict'"),
     ],
     ids=["nan", "prefix", "suffix", "classes", "nothing learned", "text", "no dictionary"],
 )
-def test_checkpoint_whose_tensors_make_no_sense_is_refused_with_what_is_wrong(saved, state, reason):
+def test_checkpoint_with_wrong_tensors_is_refused_with_the_reason(saved, state, reason):
     with pytest.raises(ConfigError, match=reason):
         read_released(saved(state_dict=state))
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut", b"\x10\0\0\0\0\0\0\0{bad json"])
-def test_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b'{"train": []}', b"PK\x03\x04 cut", b"\x10\0\0\0\0\0\0\0{bad json", None])
+def test_damaged_file_is_refused_by_name_and_without_the_advice_to_execute_it(tmp_path, content):
     path = tmp_path / "model.pth.tar-50"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"model\.pth\.tar-50"):
+    if content is None:
+        safetensors.torch.save_file(CONTEXT, path, metadata={"options": "{"})
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"model\.pth\.tar-50") as caught:
         read_released(path)
-
-
-def test_exported_file_whose_options_are_damaged_is_refused(tmp_path):
-    safetensors.torch.save_file(CONTEXT, tmp_path / "x.safetensors", metadata={"options": "{"})
-    with pytest.raises(ConfigError, match="Export it again"):
-        read_released(tmp_path / "x.safetensors")
+    assert "weights_only" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The schedule, the batches and the loop."""
+"""The learning rate, the batches and the order of images."""
 
 import json
 
@@ -18,15 +18,6 @@ def test_learning_rate_equals_authors_schedule(shared):
         assert rates == pytest.approx(golden["lr_per_epoch"], abs=1e-12)
 
 
-def test_learning_rate_warms_up_then_falls_and_never_reaches_zero():
-    training = Training(epochs=50, batch_size=32)
-    rates = [learning_rate(training, epoch) for epoch in range(50)]
-    assert rates[0] == 1e-5
-    assert rates[1] == 0.002
-    assert rates[1:] == sorted(rates[1:], reverse=True)
-    assert 0 < rates[-1] < 2e-5
-
-
 @pytest.mark.parametrize("count, size, steps", [(80, 32, 2), (64, 32, 2), (31, 32, 1), (1, 1, 1), (80, 128, 1)])
 def test_last_incomplete_batch_is_dropped_unless_it_is_the_only_one(count, size, steps):
     assert batches_per_epoch(count, size) == steps
@@ -36,5 +27,4 @@ def test_shuffle_is_a_permutation_that_depends_on_seed_and_epoch_alone():
     first = shuffled(100, 1, 0)
     assert sorted(first) == list(range(100))
     assert first == shuffled(100, 1, 0)
-    assert first != shuffled(100, 1, 1)
-    assert first != shuffled(100, 2, 0)
+    assert first not in (shuffled(100, 1, 1), shuffled(100, 2, 0))
