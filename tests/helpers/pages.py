@@ -26,7 +26,7 @@ import run_all
 import tables.__main__
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("benchmark", "methods", "tables", "tests", "run_all.py", "pytest.ini")  # what a reader's commands need
+COPIED = ("benchmark", "methods", "tables", "tests", "run_all.py", "pyproject.toml")  # what a reader's commands need
 BLOCK = re.compile(r"(?ms)(?:^<!-- (?P<marker>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$")
 SECONDS = 300  # a block that takes longer hangs
 

@@ -63,7 +63,7 @@ def test_files_are_written_where_wanted_under_their_own_names(tmp_path, monkeypa
 def test_written_file_is_formatted_and_without_complaints_of_ruff(tmp_path):
     pytest.importorskip("ruff")
     write_new_method(tmp_path / "held_words")
-    settings = ["--config", str(SKELETON.parents[3] / "ruff.toml"), str(tmp_path / "held_words.py")]
+    settings = ["--config", str(SKELETON.parents[3] / "pyproject.toml"), str(tmp_path / "held_words.py")]
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *command, *settings], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
