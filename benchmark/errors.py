@@ -8,7 +8,7 @@ class BenchmarkError(Exception):
     """Something the user can mend; shown as its message alone, without a traceback."""
 
 
-class ConfigError(BenchmarkError):
+class ConfigError(BenchmarkError, ValueError):
     """A YAML file, a recipe or a command-line option is wrong."""
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from benchmark.clip.backbone import Clip
-from benchmark.common.config import Training, build, read_yaml
+from benchmark.common.config import Training
 from benchmark.common.constants import IMAGENET_TEMPLATES
 from benchmark.common.files import shown
+from benchmark.common.validation import build
+from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError, MethodError, did_you_mean, listed
 from benchmark.method import Method
 from benchmark.plugins.discovery import method_names, source_of

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.common.config import FAILED, SCHEMA, RunSpec, build
+from benchmark.common.config import FAILED, SCHEMA, RunSpec
 from benchmark.common.files import write_whole
+from benchmark.common.validation import build
 from benchmark.errors import ConfigError, RecordError
 from benchmark.records.record import RunRecord
 
