@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from benchmark.common.config import RunSpec, load_suite
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.plugins.discovery import add_plugin
 from benchmark.records.record import RunRecord
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         look = {"words": words, "names": names, "own_scale": options.own_scale}
         drawing = Drawing("attention", caption, lambda: paint(found.pictures, found.weights, **look))
         content = drawing.svg(captioned=True).encode() if out.suffix == ".svg" else drawing.png(captioned=True)
-        write_whole(out, content)
+        write_atomically(out, content)
     except BenchmarkError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

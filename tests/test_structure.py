@@ -126,7 +126,7 @@ def test_files_keep_within_300_lines():
 def test_every_yaml_of_the_project_is_read_by_its_loader():
     from benchmark.common.config import load_suite, read_yaml
     from benchmark.plugins.discovery import repository_names
-    from benchmark.plugins.factory import resolve_recipe
+    from benchmark.plugins.recipes import resolve_recipe
 
     suites = list((ROOT / "benchmark" / "suites").glob("*.yaml"))
     recipes = list((ROOT / "methods").glob("*.yaml"))

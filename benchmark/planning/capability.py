@@ -10,7 +10,7 @@ from benchmark.errors import ConfigError, MethodError
 from benchmark.method import Method, among, cleaned
 from benchmark.plugins.discovery import source_of
 from benchmark.plugins.factory import create_method
-from benchmark.plugins.importer import blamed
+from benchmark.plugins.importer import attribute_errors_to
 from benchmark.protocols.protocol import Scored
 
 
@@ -37,7 +37,7 @@ def probe(clip: Clip, spec: RunSpec, prompts: Sequence[tuple[str, str]]) -> Meth
         return create_method(spec.method, clip=clip, class_names=(name, "b"), template=template, config=options)
 
     method = make(*prompts[0])
-    with blamed(spec.method):
+    with attribute_errors_to(spec.method):
         for template, name in prompts[1:]:
             if method.transfers:
                 method.set_classes((name, "b"), template)

@@ -8,8 +8,8 @@ from benchmark.common.config import Options, RunSpec
 from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError
 from benchmark.planning.request import Request
-from benchmark.plugins.factory import Recipe, resolve_recipe
 from benchmark.plugins.importer import code_of
+from benchmark.plugins.recipes import Recipe, resolve_recipe
 from benchmark.training.loaded import Loader
 from benchmark.training.released import Released
 

@@ -95,7 +95,7 @@ def _events(workers: list, ears: list) -> Iterator[tuple]:
     """
     open_ears, passed_on = dict(zip(ears, range(len(ears)), strict=True)), False
     while open_ears:
-        if shutdown.asked() and not passed_on:
+        if shutdown.requested() and not passed_on:
             passed_on = True
             for worker in workers:
                 worker.terminate()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmark.common import shutdown
 from benchmark.common.config import SCHEMA
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.errors import RecordError
 from benchmark.method import Method
 
@@ -107,14 +107,14 @@ class Checkpoints:
     @property
     def due(self) -> bool:
         """Whether it is time for the next, or the last chance for one."""
-        return time.monotonic() - self._last >= self._seconds or shutdown.asked()
+        return time.monotonic() - self._last >= self._seconds or shutdown.requested()
 
     def save(self, moments: Sequence[Moment]) -> None:
         """Write them, each whole or not at all; a folder that cannot be written is warned of and done without."""
         self._last = time.monotonic()
         try:
             for path, moment in zip(self._paths, moments, strict=True):
-                write_whole(path, _packed(moment))
+                write_atomically(path, _packed(moment))
         except RecordError as error:
             warnings.warn(f"No checkpoint: {error} The training goes on.", stacklevel=2)
 

@@ -248,7 +248,7 @@ class _Loop:
             totals += losses
             finite &= losses.isfinite()  # on the device: a GPU waits at every question
             good += finite
-            if step < self.steps_an_epoch and (shutdown.asked() or (self.checkpoints and self.checkpoints.due)):
+            if step < self.steps_an_epoch and (shutdown.requested() or (self.checkpoints and self.checkpoints.due)):
                 for moment, total in zip(self.moments, totals, strict=True):
                     moment.step, moment.total = step, total.clone()
                 self._rest(sound=bool(finite.all()))

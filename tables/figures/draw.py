@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.records.record import RunRecord
 from tables.aggregate import TRANSFERS, check_alike, check_comparable
 from tables.figures import accuracy_vs_time as seconds
@@ -60,5 +60,5 @@ def write(
         for kind in formats:
             content = drawing.svg(captioned=True).encode() if kind == "svg" else drawing.png(captioned=True)
             paths.append(Path(out) / "figures" / f"{drawing.name}.{kind}")
-            write_whole(paths[-1], content)
+            write_atomically(paths[-1], content)
     return paths

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.common.config import RunSpec
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.errors import BenchmarkError, RecordError
 from benchmark.records.record import RunRecord
 from benchmark.records.store import collect
@@ -193,10 +193,10 @@ def render(content: Content, out: Path) -> list[Path]:
     """Put report.html, report.md and the figures of the latter into a folder, each whole or not at all."""
     page = compose(content)
     for picture in content.pictures:
-        write_whole(out / "figures" / f"{picture.name}.svg", picture.captioned.encode())
+        write_atomically(out / "figures" / f"{picture.name}.svg", picture.captioned.encode())
     files = {out / "report.html": to_html(page), out / "report.md": to_markdown(page)}
     for path, text in files.items():
-        write_whole(path, text.encode(errors="backslashreplace"))  # a path may hold half of a character
+        write_atomically(path, text.encode(errors="backslashreplace"))  # a path may hold half of a character
     return list(files)
 
 

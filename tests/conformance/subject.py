@@ -14,7 +14,7 @@ from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import BenchmarkError
 from benchmark.method import Method
 from benchmark.plugins.factory import create_method
-from benchmark.plugins.importer import broken
+from benchmark.plugins.importer import method_error
 
 NAMES = ("circle", "square", "star", "cross", "triangle")
 OTHERS = ("dots", "stripes")
@@ -133,7 +133,7 @@ def hold(check: Callable[[Subject], None], subject: Subject) -> None:
     except AssertionError as error:
         seen = str(error)
     except Exception as error:  # whatever the method's code raises
-        told = error if isinstance(error, BenchmarkError) else broken(subject.name, error)
+        told = error if isinstance(error, BenchmarkError) else method_error(subject.name, error)
         seen = f"{told}\n\n{traceback.format_exc()}"
     else:
         return

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from benchmark.common.config import Options
 from benchmark.method import Method
-from benchmark.plugins.factory import create_method, resolve_recipe
+from benchmark.plugins.factory import create_method
+from benchmark.plugins.recipes import resolve_recipe
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.training import lockstep
 from tests.conformance.subject import LABELS, NAMES, TEMPLATE, Subject, differ, gradients, images_for, logits_of, train

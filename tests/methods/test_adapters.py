@@ -10,7 +10,8 @@ from benchmark.common.constants import IMAGENET_TEMPLATES, SHOTS
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ConfigError
 from benchmark.method import filled
-from benchmark.plugins.factory import create_method, resolve_recipe
+from benchmark.plugins.factory import create_method
+from benchmark.plugins.recipes import resolve_recipe
 
 NAMES = ["red circle", "square", "large green star"]
 TEMPLATE = "a photo of a {}."

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from benchmark.data.catalog import load_dataset
 from benchmark.data.splits import few_shot, half
 from benchmark.features.store import FeatureStore
-from benchmark.plugins.factory import create_method, resolve_recipe
+from benchmark.plugins.factory import create_method
+from benchmark.plugins.recipes import resolve_recipe
 from benchmark.training.loop import fit
 
 NAMES = ["circle", "square", "star", "cross"]

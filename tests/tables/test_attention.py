@@ -153,7 +153,7 @@ def test_run_with_one_patch_a_picture_is_refused(altered, images):
 
 def altered_options():
     """CoPL's options as its recipe has them."""
-    from benchmark.plugins.factory import resolve_recipe
+    from benchmark.plugins.recipes import resolve_recipe
 
     return resolve_recipe("copl", template="a {}.").options
 

@@ -144,7 +144,7 @@ def test_folder_that_cannot_be_written_ends_no_training(train, undisturbed, tmp_
         raise RecordError("No space left on device.")
 
     wanted, _ = undisturbed("coop")
-    monkeypatch.setattr(module, "write_whole", full)
+    monkeypatch.setattr(module, "write_atomically", full)
     with pytest.warns(UserWarning, match="No space left on device. The training goes on"):
         assert train("coop", checkpoints=Checkpoints(tmp_path, ["a"], minutes=0))[0] == wanted
 
