@@ -12,7 +12,6 @@ import pytest
 from benchmark.common import config
 from benchmark.common.config import Options, RunSpec, Suite, Training, load_suite, suite_names
 from benchmark.common.files import REPOSITORY
-from benchmark.common.validation import build
 from benchmark.errors import ConfigError
 
 SUITE = """\
@@ -29,20 +28,11 @@ note: Not the paper's numbers.
 
 def make_spec(**changes) -> RunSpec:
     values = {
-        "suite": "synthetic",
-        "protocol": "base2new",
-        "method": "coop",
-        "dataset": "dtd",
-        "shots": 16,
-        "seed": 1,
-        "backbone": "embedded",
-        "checkpoint": "0a1b2c3d",
-        "split": "99887766",
-        "template": "{} texture.",
-        "precision": "fp32",
-        "options": {"n_ctx": 4, "ctx_init": "a photo of a", "templates": ("a {}.",)},
+        "suite": "synthetic", "protocol": "base2new", "method": "coop", "dataset": "dtd", "shots": 16, "seed": 1,
+        "backbone": "embedded", "checkpoint": "0a1b2c3d", "split": "99887766", "template": "{} texture.",
+        "precision": "fp32", "options": {"n_ctx": 4, "ctx_init": "a photo of a", "templates": ("a {}.",)},
         "training": Training(epochs=200, batch_size=32),
-    }
+    }  # fmt: skip
     return RunSpec(**(values | changes))
 
 
@@ -61,29 +51,14 @@ def suites(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("epochs", 0),
-        ("batch_size", 1.5),
-        ("learning_rate", 0.0),
-        ("learning_rate", float("nan")),
-        ("momentum", 1.0),
-        ("momentum", -0.1),
-        ("weight_decay", -1e-9),
-        ("warmup_epochs", -1),
-        ("warmup_epochs", 3),
-        ("warmup_learning_rate", 0.0),
-        ("epsilon", 0.0),
-    ],
-)
-def test_training_refuses_value_out_of_range(key, value):
-    with pytest.raises(ConfigError, match=f"'{key}' must be"):
-        Training(**({"epochs": 2, "batch_size": 4} | {key: value}))
-
-
-def test_training_reports_all_values_out_of_range_with_their_file():
-    with pytest.raises(ConfigError, match=r"(?s)^methods/coop\.yaml: 2 problems.*'epochs' must be at least 1, got 0"):
-        build(Training, {"epochs": 0, "batch_size": -1, "warmup_epochs": 0}, "methods/coop.yaml")
+    "change",
+    [{"epochs": 0}, {"batch_size": 1.5}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"momentum": 1.0},
+     {"momentum": -0.1}, {"weight_decay": -1e-9}, {"warmup_epochs": -1}, {"warmup_epochs": 3},
+     {"warmup_learning_rate": 0.0}, {"epsilon": 0.0}, {"optimizer": "SGD"}],
+)  # fmt: skip
+def test_training_refuses_value_out_of_range(change):
+    with pytest.raises(ConfigError, match=f"'{next(iter(change))}' must be"):
+        Training(**({"epochs": 2, "batch_size": 4} | change))
 
 
 def test_spec_survives_pickling_copying_and_replacing():
@@ -93,7 +68,7 @@ def test_spec_survives_pickling_copying_and_replacing():
     assert {spec, make_spec(), make_spec(seed=2)} == {spec, make_spec(seed=2)}
 
 
-def test_spec_hash_is_pinned_because_stored_results_depend_on_it():
+def test_spec_hash_is_pinned_because_stored_results_depend_on_it(monkeypatch):
     assert make_spec().hash == "0c638abd"
     stored = make_spec(
         method="cocoop", dataset="synth_food", checkpoint="04cd38327c3de301", split="4b0d11a1fcb096a4",
@@ -101,21 +76,8 @@ def test_spec_hash_is_pinned_because_stored_results_depend_on_it():
         training=Training(epochs=10, batch_size=1),
     )  # fmt: skip
     assert stored.hash == "3d700feb", "of a record that the version before pydantic wrote"
-
-
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(RunSpec)])
-def test_spec_hash_changes_with_every_field(name):
-    others = {"shots": 8, "seed": 2, "precision": "bf16", "options": {"n_ctx": 8}, "training": None,
-              "targets": {"eurosat": "a {}."}}  # fmt: skip
-    before = make_spec(training=None) if name == "loaded" else make_spec()
-    assert dataclasses.replace(before, **{name: others.get(name, "other")}).hash != before.hash
-
-
-def test_spec_hash_changes_with_schema_and_with_one_training_value(monkeypatch):
-    before = make_spec().hash
-    assert make_spec(training=Training(epochs=200, batch_size=32, momentum=0.0)).hash != before
     monkeypatch.setattr(config, "SCHEMA", config.SCHEMA + 1)
-    assert make_spec().hash != before
+    assert stored.hash != "3d700feb"
 
 
 def test_spec_hash_ignores_order_of_options_and_type_of_lists():
@@ -128,10 +90,8 @@ def test_options_are_an_immutable_mapping():
     spec = make_spec(options=given)
     given["b"].append(3)
     spec.options["b"].append(4)
-    plain = dict(spec.options)
-    plain["b"].append(5)
-    assert dict(spec.options) == {"a": None, "b": [1, 2]}
-    assert spec.options == {"b": [1, 2], "a": None} and spec.options != {"b": [1, 2]}
+    dict(spec.options)["b"].append(5)
+    assert dict(spec.options) == {"a": None, "b": [1, 2]} == spec.options != {"b": [1, 2]}
     assert len(spec.options) == 2 and spec.options.get("c", 7) == 7
     assert Options({"a": 1}) != Options({"a": 1.0})
     with pytest.raises(TypeError):
@@ -171,14 +131,6 @@ def test_spec_made_by_hand_is_checked(change, words):
         make_spec(**change)
 
 
-def test_spec_from_json_refuses_unknown_and_missing_keys():
-    raw = make_spec().to_json()
-    raw["sed"] = raw.pop("seed")
-    with pytest.raises(ConfigError, match=r"(?s)spec: 2 problems.*did you mean 'seed'") as error:
-        RunSpec.from_json(raw)
-    assert "'seed' is missing" in str(error.value)
-
-
 def test_record_path_and_label_name_the_run():
     spec = make_spec()
     expected = Path("out/synthetic/base2new/coop/dtd") / f"shots16-seed1-{spec.hash}.json"
@@ -188,15 +140,8 @@ def test_record_path_and_label_name_the_run():
 
 
 def test_suite_is_read_by_name_and_by_path(suites, tmp_path):
-    expected = Suite(
-        name="small",
-        backbone="embedded",
-        datasets=("dtd", "eurosat"),
-        shots=16,
-        seeds=(1, 2, 3),
-        recipes={"coop": {"epochs": 2}},
-        note="Not the paper's numbers.",
-    )
+    expected = Suite(name="small", backbone="embedded", datasets=("dtd", "eurosat"), shots=16, seeds=(1, 2, 3),
+                     recipes={"coop": {"epochs": 2}}, note="Not the paper's numbers.")  # fmt: skip
     assert suite_names() == ["small"]
     for given in ("small", tmp_path / "small.yaml", str(tmp_path / "small.yaml")):
         assert load_suite(given) == expected

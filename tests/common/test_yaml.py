@@ -36,22 +36,10 @@ def test_scalar_means_the_same_in_a_file_and_on_the_command_line(tmp_path, text,
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [
-        ("[1, 2]", [1, 2]),
-        ("[1e-5, yes, null]", [1e-5, "yes", None]),
-        ("{a: 1}", {"a": 1}),
-        ('"010"', "010"),
-        ("'null'", "null"),
-        ('"{} in a photo."', "{} in a photo."),
-        ("  2 ", 2),
-        ("a: b", "a: b"),
-        ("a photo # 1", "a photo # 1"),
-        ("# x", "# x"),
-        ("- x", "- x"),
-        ("!!int 3", "!!int 3"),
-        ("*a", "*a"),
-    ],
-)
+    [("[1e-5, yes, null]", [1e-5, "yes", None]), ("{a: 1}", {"a": 1}), ('"010"', "010"), ("'null'", "null"),
+     ('"{} in a photo."', "{} in a photo."), ("  2 ", 2)]
+    + [(text, text) for text in ("a: b", "a photo # 1", "# x", "- x", "!!int 3", "*a")],
+)  # fmt: skip
 def test_command_line_value_is_yaml_if_bracketed_and_whole_text_otherwise(text, value):
     assert same(parse_scalar(text), value)
 
@@ -105,7 +93,7 @@ def test_bad_yaml_is_refused_with_file_and_line(tmp_path, text, line, words):
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "null\n"])
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "null\n"])
 def test_empty_file_is_an_empty_mapping(tmp_path, text):
     assert read_yaml(write(tmp_path, text)) == {}
 
@@ -124,21 +112,14 @@ def test_files_are_read_as_they_are_written(tmp_path, text, value):
     assert read_yaml(write(tmp_path, text)) == value
 
 
-@pytest.mark.parametrize(
-    ("content", "words"), [(b"a: \xff\xfe\n", "not UTF-8 text"), (b"a: \x07\n", "does not allow character 4")]
-)
-def test_file_that_is_not_text_is_refused_by_name(tmp_path, content, words):
-    path = tmp_path / "recipe.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"recipe\.yaml.*{words}"):
-        read_yaml(path)
-
-
-def test_missing_file_and_folder_are_refused_by_name(tmp_path):
-    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read \(No such file"):
-        read_yaml(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_yaml(tmp_path)
+def test_unreadable_file_is_refused_by_name(tmp_path):
+    for content, words in ((b"a: \xff\xfe\n", "is not UTF-8 text"), (b"a: \x07\n", "YAML does not allow character 4")):
+        (tmp_path / "recipe.yaml").write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"recipe\.yaml: {words}"):
+            read_yaml(tmp_path / "recipe.yaml")
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(ConfigError, match=rf"{path.name}: cannot be read"):
+            read_yaml(path)
 
 
 def test_path_in_messages_is_relative_inside_the_repository_only(tmp_path):
