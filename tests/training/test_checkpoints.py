@@ -66,7 +66,7 @@ def asked_after(monkeypatch):
     def after(count):
         done.clear()
         monkeypatch.setattr(Stepper, "step", counted)
-        monkeypatch.setattr(shutdown, "_asked", SimpleNamespace(is_set=lambda: len(done) > count))
+        monkeypatch.setattr(shutdown, "_requested", SimpleNamespace(is_set=lambda: len(done) > count))
 
     return after
 
