@@ -1,4 +1,4 @@
-"""Commit, versions, machine and hashes; what is unknown is null and never an exception."""
+"""Commit, versions, machine and hashes; unknown values are null and never an exception."""
 
 import hashlib
 import json
@@ -41,29 +41,24 @@ def checkout(tmp_path, monkeypatch):
 
 
 @needs_git
-def test_git_state_names_commit_and_clean_tree(checkout):
-    commit = git(checkout, "rev-parse", "HEAD")
-    assert git_state() == {"commit": commit[:12], "dirty": False}
-
-
-@needs_git
 @pytest.mark.parametrize(
     ("file", "dirty"),
     [
         ("methods/coop.py", True),
         (".gitignore", True),
         ("methods/mine.py", True),
-        ("run_all.py", True),
         ("notes.txt", False),
         ("results/synthetic/table.md", False),
     ],
 )
 def test_git_state_is_dirty_for_changed_tracked_file_or_new_code_only(checkout, monkeypatch, file, dirty):
+    commit = git(checkout, "rev-parse", "HEAD")[:12]
     monkeypatch.setenv("GIT_DIR", str(checkout / "elsewhere"))  # as inside a hook of another repository
+    assert git_state() == {"commit": commit, "dirty": False}
     path = checkout / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text((path.read_text() if path.exists() else "") + "# more\n")
-    assert git_state()["dirty"] is dirty
+    assert git_state() == {"commit": commit, "dirty": dirty}
 
 
 @needs_git
@@ -110,13 +105,6 @@ def test_versions_and_machine_name_no_host_and_are_json(monkeypatch):
     assert machine()["cores"] == os.cpu_count()
 
 
-def test_file_hash_is_sha256_of_its_content(tmp_path):
-    (tmp_path / "a.bin").write_bytes(b"x" * 1_000_000)
-    assert sha256_file(tmp_path / "a.bin") == hashlib.sha256(b"x" * 1_000_000).hexdigest()
-    with pytest.raises(DataError, match=r"none\.bin: cannot be read"):
-        sha256_file(tmp_path / "none.bin")
-
-
 PATTERNS = ("*.json", "*.safetensors", "sub/*.txt")
 
 
@@ -142,8 +130,10 @@ def test_folder_hash_depends_on_names_and_contents_alone(tmp_path):
     assert len({before, renamed, sha256_folder(second, PATTERNS)}) == 3
 
 
-def test_folder_without_a_match_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"holds no file that matches \*\.json or \*\.txt"):
-        sha256_folder(tmp_path, ["*.json", "*.txt"])
-    with pytest.raises(DataError, match="holds no file"):
-        sha256_folder(tmp_path / "none", ["*"])
+def test_hash_of_a_missing_file_or_of_no_files_is_refused(tmp_path):
+    assert sha256_file(__file__) == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    with pytest.raises(DataError, match=r"none\.bin: cannot be read"):
+        sha256_file(tmp_path / "none.bin")
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(DataError, match=r"holds no file that matches \*\.json or \*\.txt"):
+            sha256_folder(folder, ["*.json", "*.txt"])
