@@ -151,8 +151,7 @@ def test_deleted_record_is_not_logged_and_files_of_trackers_are_not_records(list
     assert (listener.heard, used.messages) == ([], [])
     used.log(save(record_of(), tmp_path))
     (tmp_path / ".tracking" / "wandb" / "summary.json").write_text("{}")
-    found, problems = store.collect(tmp_path)
-    assert (len(found), problems) == (1, [])
+    assert store.collect(tmp_path) == ([record_of()], [])
 
 
 def test_unknown_tracker_and_missing_package_are_refused(tmp_path, monkeypatch):
@@ -201,6 +200,11 @@ def test_command_that_shows_runs_can_be_pasted_and_names_the_users_own_database(
 def test_command_logs_all_runs_to_tensorboard_with_curve_and_settings(tmp_path, capsys):
     arguments = ["--methods", "zero_shot", "kgcoop", "--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "2",
                  "--set", "kgcoop.epochs=3", "--processes", "2", "--out", str(tmp_path)]  # fmt: skip
+    code = (
+        f"import sys, run_all; assert run_all.main({arguments}) == 0; loaded = set(sys.modules); "
+        "from benchmark.records.trackers import tracker_names; assert not {*tracker_names(), 'tensorboardX'} & loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)  # no tracker is imported, no run is logged
     assert run_all.main([*arguments, "--track", "tensorboard"]) == 0
     assert f"Tracker tensorboard: 4 runs. To look at them: tensorboard --logdir {tmp_path}" in capsys.readouterr().out
     for path in (tmp_path / "synthetic" / "base2new").rglob("*.json"):
@@ -215,19 +219,6 @@ def test_command_logs_all_runs_to_tensorboard_with_curve_and_settings(tmp_path, 
             assert curve == [(epoch, pytest.approx(loss)) for epoch, loss in enumerate(losses, start=1)]
         (settings,) = folder.rglob("hparams.yml")
         assert yaml.safe_load(settings.read_text())["hash"] == record.spec.hash
-
-
-@pytest.mark.slow
-def test_no_tracker_is_imported_unless_the_user_names_it(tmp_path):
-    code = (
-        "import sys, run_all\n"
-        "arguments = '--methods zero_shot --datasets synth_actions --seeds 1 --shots 2 --processes 1 --out'.split()\n"
-        f"assert run_all.main([*arguments, {str(tmp_path)!r}]) == 0\n"
-        "loaded = {name.split('.')[0] for name in sys.modules}\n"
-        "from benchmark.records.trackers import tracker_names\n"
-        "assert not {*tracker_names(), 'tensorboardX'} & loaded\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
 
 
 @pytest.mark.slow
