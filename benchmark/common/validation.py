@@ -22,6 +22,7 @@ RULES = {  # added to pydantic's schemas, by their type
 PLAIN = (  # pydantic's words -> those of YAML
     (r"^(Input|Tuple|List|Dictionary) should", "must"),
     (r"a valid (tuple|list)", "a list"),
+    (r"\btuple\b", "list"),
     (r"a (valid )?(dictionary|mapping).*", "a mapping"),
     (r"a valid boolean", "true or false"),
     (r"a valid integer", "an integer"),
@@ -54,6 +55,7 @@ def validated(cls: type) -> type:
     """Make a frozen, keyword-only dataclass whose constructor checks and converts values as `build` does."""
     cls = dataclass(frozen=True, kw_only=True)(cls)
 
+    @functools.wraps(cls.__init__)
     def __init__(self: object, **values: object) -> None:
         try:
             _validator(cls).validate_python(ArgsKwargs((), values), self_instance=self)
