@@ -1,14 +1,14 @@
-"""The errors a user can meet; each message says where, what was got, what is allowed and what to do."""
+"""Define the errors that users can meet. A message says where, what was given, what is allowed and what to do."""
 
 import difflib
 from collections.abc import Iterable, Mapping
 
 
 class BenchmarkError(Exception):
-    """Something the user can mend; shown as its message alone, without a traceback."""
+    """An error that the user can correct; shown as its message alone, without a traceback."""
 
 
-class ConfigError(BenchmarkError):
+class ConfigError(BenchmarkError, ValueError):  # pydantic collects the ValueErrors of a dataclass
     """A YAML file, a recipe or a command-line option is wrong."""
 
 
@@ -17,11 +17,11 @@ class MethodError(ConfigError):
 
 
 class DataError(BenchmarkError):
-    """A dataset is missing, damaged or disagrees with its split file."""
+    """A dataset is missing, damaged or does not match its split file."""
 
 
 class ShapeError(BenchmarkError):
-    """A tensor or a prompt has a size that the backbone cannot take."""
+    """A tensor or a prompt has a size that the backbone does not accept."""
 
 
 class RecordError(BenchmarkError):
@@ -32,8 +32,8 @@ class DivergedError(BenchmarkError):
     """A loss or a trained method's logits became NaN or infinite.
 
     Attributes:
-        about: where it happened, for the record of the failure; empty if it was not in training.
-        last_good: what was learned before, by name; or nothing.
+        about: where it happened, for the record of the failure; empty outside training.
+        last_good: the learned tensors before that step, by name; may be empty.
     """
 
     def __init__(self, message: str, *, about: Mapping[str, object] | None = None, last_good: Mapping | None = None):
@@ -45,20 +45,20 @@ class RunsFailedError(BenchmarkError):
     """Some runs of a grid failed; the others are recorded.
 
     Attributes:
-        frame: what was recorded, as `benchmark.run` returns it.
+        frame: the recorded results, as `benchmark.run` returns them.
     """
 
-    def __init__(self, message: str, frame: object = None):  # a default, so that processes can hand it on
+    def __init__(self, message: str, frame: object = None):  # a default, so that the error can be pickled
         super().__init__(message)
         self.frame = frame
 
 
 class StoreLostError(BenchmarkError):
-    """The process that counts for all processes of a command is gone."""
+    """The process that holds the counter of a command's processes has ended."""
 
 
 def did_you_mean(name: object, allowed: Iterable[str]) -> str:
-    """The sentence that ends every 'unknown name' message: the nearest allowed name, then all of them."""
+    """The end of every 'unknown name' message: the nearest allowed name, then all allowed names."""
     names = sorted(allowed)
     lowered = {each.lower(): each for each in names}
     nearest = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
@@ -67,7 +67,7 @@ def did_you_mean(name: object, allowed: Iterable[str]) -> str:
 
 
 def listed(where: str, problems: list[str], remedy: str = "") -> str:
-    """One message out of many problems, so that a user can mend all of them in one go."""
+    """Join problems into one message, so that a user can correct all of them at once."""
     if len(problems) == 1 and not remedy:
         return f"{where}: {problems[0]}"
     lines = [f"{where}: {len(problems)} problem{'s' if len(problems) != 1 else ''}"]

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.common.config import RunSpec, read_yaml
+from benchmark.common.config import RunSpec
 from benchmark.common.files import REPOSITORY
+from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError, RecordError
 from benchmark.records.metrics import accuracy_percent, mean, sample_std
 from benchmark.records.record import RunRecord, Score

@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from benchmark.common.config import RunSpec
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records.record import RunRecord
 from benchmark.records.store import load
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             "attention", caption, lambda: plot(found.pictures, found.weights, **labels, own_scale=options.own_scale)
         )
         content = drawing.svg(captioned=True).encode() if out.suffix == ".svg" else drawing.png(captioned=True)
-        write_whole(out, content)
+        write_atomically(out, content)
     except BenchmarkError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

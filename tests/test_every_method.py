@@ -1,4 +1,4 @@
-"""The conformance kit: the same named checks on every method, ours and others'; each says which rule it holds and why.
+"""Run the conformance kit: the same named checks on every method. Each check states its rule and the reason.
 
 pytest tests/test_every_method.py [--method NAME] [--plugin FILE]
 """
@@ -18,7 +18,7 @@ CHECKS = [
 
 
 def pytest_generate_tests(metafunc):
-    """Every check of every method chosen; one failure, not many, for a method that cannot be made."""
+    """Every check of every chosen method; a single failure for a method that cannot be created."""
     cases = []
     for chosen in metafunc.config.stash[CHOSEN]:
         if problem := problem_of(chosen):

@@ -118,7 +118,7 @@ def run(
             warnings.warn(note, stacklevel=2)
         if plan.missing:
             store.check_writable(request.out)
-            execute(plan, None, processes=processes, on_record=trackers.tell)
+            execute(plan, None, processes=processes, on_record=trackers.log)
         outcome = outcome_of(plan)
         untold = trackers.finish(outcome.records)
     problems = [outcome.failed] if outcome.failed else []

@@ -4,7 +4,8 @@ import argparse
 from numbers import Integral, Real
 from pathlib import Path
 
-from benchmark.common.config import load_suite, parse_scalar
+from benchmark.common.config import load_suite
+from benchmark.common.yaml import parse_scalar
 from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.planning.request import Request
 from benchmark.plugins.discovery import add_plugin, method_names, repository_names

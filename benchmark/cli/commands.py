@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, *, began: float) -> int:
         store.check_writable(request.out)
     trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
     if plan.missing or world:
-        execute(plan, world, processes=options.processes, on_record=trackers.tell)
+        execute(plan, world, processes=options.processes, on_record=trackers.log)
     if not speaks:
         return 0
     outcome = outcome_of(plan)
@@ -96,7 +96,7 @@ def finish_tracking(request: Request, outcome: Outcome, trackers: Trackers) -> i
     problems = trackers.finish(outcome.records)
     told = f"{len(outcome.records)} run{'s' if len(outcome.records) != 1 else ''}"
     for name in request.track:
-        if name not in trackers.lost:
+        if name not in trackers.failed:
             print(f"Tracker {name}: {told}. {where_to_look(name, request.out)}".rstrip())
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 import safetensors.torch
 from tabulate import tabulate
 
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.errors import ConfigError
 from benchmark.inspection.recorded_run import learned_by
 from benchmark.records.metrics import accuracy_percent, harmonic_mean
@@ -34,9 +34,9 @@ def export(path: Path, folder: Path) -> list[Path]:
     tensors = learned_by(record, path)
     target = folder / f"{name_of(record)}.safetensors"
     about = about_of(record, target.name)
-    write_whole(target, safetensors.torch.save(tensors, metadata=about))
+    write_atomically(target, safetensors.torch.save(tensors, metadata=about))
     card = target.with_suffix(".md")
-    write_whole(card, card_of(record, target.name, {n: tuple(t.shape) for n, t in tensors.items()}).encode())
+    write_atomically(card, card_of(record, target.name, {n: tuple(t.shape) for n, t in tensors.items()}).encode())
     return [target, card]
 
 

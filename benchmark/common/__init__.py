@@ -1,4 +1,4 @@
-"""What every room uses: the run specification, YAML, files, provenance, shutdown.
+"""Run specification, validation, YAML, files, provenance and shutdown, for all rooms.
 
-It imports no other room. Start with config.py: RunSpec decides everything about a run.
+It imports no other room. Start with config.py: a RunSpec decides everything about a run.
 """

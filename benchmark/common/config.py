@@ -1,16 +1,15 @@
-"""What a run is: training settings, the frozen RunSpec, and the suites that list runs.
-
-All of them are read by `build`, as recipes, records and `--set` are; it and the YAML reader live in strict_yaml.
-"""
+"""Define what a run is: Training settings, the frozen RunSpec, and the suites that list runs."""
 
 import dataclasses
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
 
 from benchmark.common.constants import (
     ADAM_EPSILON,
@@ -21,30 +20,14 @@ from benchmark.common.constants import (
     WEIGHT_DECAY,
 )
 from benchmark.common.files import shown
-from benchmark.common.yaml import build, check_fields, parse_scalar, read_yaml
-from benchmark.errors import ConfigError, did_you_mean, listed
-
-__all__ = [  # the strict_yaml functions too, so that who reads a config needs this module alone
-    "FAILED",
-    "SCHEMA",
-    "TRACKING",
-    "Options",
-    "RunSpec",
-    "Suite",
-    "Training",
-    "build",
-    "check_fields",
-    "check_name",
-    "load_suite",
-    "parse_scalar",
-    "read_yaml",
-    "suite_names",
-]
+from benchmark.common.validation import build, validated
+from benchmark.common.yaml import read_yaml
+from benchmark.errors import ConfigError, did_you_mean
 
 SCHEMA = 4  # of the records; part of every RunSpec's hash, so a new schema means new files
 SUITES = Path(__file__).resolve().parents[1] / "suites"
 FAILED = "failed"  # the folder below results/ that holds failures; no part of a record's path may be called so
-TRACKING = ".tracking"  # the folder below results/ where trackers keep what stays on this machine
+TRACKING = ".tracking"  # the folder below results/ where trackers keep their files
 
 
 def check_name(kind: str, name: str) -> None:
@@ -56,47 +39,58 @@ def check_name(kind: str, name: str) -> None:
         )
 
 
+def _check_folder(name: str) -> str:
+    check_name("the name", name)
+    return name
+
+
+def _check_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ConfigError(f"{text!r} holds characters that cannot be recorded; rename it")
+    return text
+
+
+def _check_unique(values: tuple) -> tuple:
+    if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
+        raise ConfigError(f"repeats {', '.join(repeated)}")
+    return values
+
+
+Positive = Field(gt=0)
+NonNegative = Field(ge=0)
+Unique = AfterValidator(_check_unique)
+FolderName = Annotated[str, AfterValidator(_check_folder)]
+
+
 def canonical_json(value: object) -> str:
-    """The one spelling of a value: keys sorted, no blanks, no NaN."""
+    """Encode a value in one way only: keys sorted, no blanks, no NaN."""
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{value!r} cannot be stored as JSON: {error}.") from error
 
 
-@dataclass(frozen=True, kw_only=True)
+@validated
 class Training:
-    """How the harness trains a method; defaults are the field's (METHODS: optimisation common to all)."""
+    """How the harness trains a method; the defaults are those of CoOp and Dassl."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float = LEARNING_RATE
-    momentum: float = MOMENTUM
-    weight_decay: float = WEIGHT_DECAY
-    warmup_epochs: int = WARMUP_EPOCHS
-    warmup_learning_rate: float = WARMUP_LEARNING_RATE
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Positive] = LEARNING_RATE
+    momentum: Annotated[float, Field(ge=0, lt=1)] = MOMENTUM
+    weight_decay: Annotated[float, NonNegative] = WEIGHT_DECAY
+    warmup_epochs: Annotated[int, NonNegative] = WARMUP_EPOCHS
+    warmup_learning_rate: Annotated[float, Positive] = WARMUP_LEARNING_RATE
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # momentum is SGD's alone, epsilon that of the other two
-    epsilon: float = ADAM_EPSILON
+    epsilon: Annotated[float, Positive] = ADAM_EPSILON
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        rules = {
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "momentum": (0 <= self.momentum < 1, "from 0 to below 1"),
-            "weight_decay": (self.weight_decay >= 0, "at least 0"),
-            "warmup_epochs": (0 <= self.warmup_epochs <= self.epochs, f"from 0 to epochs ({self.epochs})"),
-            "warmup_learning_rate": (self.warmup_learning_rate > 0, "above 0"),
-            "epsilon": (self.epsilon > 0, "above 0"),
-        }
-        problems = [f"'{k}' must be {rule}, got {getattr(self, k)}" for k, (fits, rule) in rules.items() if not fits]
-        if problems:
-            raise ConfigError(listed("training", problems))
+        if self.warmup_epochs > self.epochs:
+            raise ConfigError(f"'warmup_epochs' must be from 0 to epochs ({self.epochs}), got {self.warmup_epochs}")
 
 
 class Options(Mapping):
-    """What a spec maps, options above all: immutable, hashable, equal by value; dict(options) is a plain copy."""
+    """An immutable mapping, hashable and equal by value, for the options of a spec; dict(options) is a plain copy."""
 
     def __init__(self, values: Mapping) -> None:
         self._text = canonical_json(dict(values))
@@ -120,43 +114,33 @@ class Options(Mapping):
         return f"Options({json.loads(self._text)})"
 
 
-@dataclass(frozen=True, kw_only=True)
+@validated
 class RunSpec:
-    """All that decides one run's result; its hash ends the record's file name."""
+    """Everything that decides the result of one run; its hash ends the record's file name."""
 
-    suite: str
-    protocol: str
-    method: str
-    dataset: str
-    shots: int
-    seed: int
-    backbone: str  # as the user named it
+    suite: FolderName
+    protocol: FolderName
+    method: FolderName
+    dataset: FolderName
+    shots: Annotated[int, NonNegative]
+    seed: Annotated[int, NonNegative]
+    backbone: Annotated[str, AfterValidator(_check_printable)]  # as the user named it
     checkpoint: str  # short sha256 of its files
-    split: str  # short sha256 of the split file(s); behind a "+" that of the targets' together, where there are any
-    template: str  # the one in force
+    split: str  # short sha256 of the split files; after a "+" that of all targets' split files, if there are targets
+    template: str  # of the prompts, with one {}
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
-    plugin: str = ""  # short sha256 of the method's file where that is no part of this repository
-    options: Mapping[str, object]  # the method's resolved ones; held as Options
-    training: Training | None  # None: nothing is trained here
-    targets: Mapping[str, str] = field(default_factory=dict)  # other datasets scored -> template; held as Options
-    loaded: str = ""  # short sha256 of the learned values, where they were loaded instead of trained
+    plugin: str = ""  # short sha256 of the method's file if it is not in this repository
+    options: Annotated[Mapping[str, object], AfterValidator(Options)]  # of the method, complete
+    training: Training | None  # None: nothing is trained
+    targets: Annotated[Mapping[str, str], AfterValidator(Options)] = Options({})  # other datasets scored -> template
+    loaded: str = ""  # short sha256 of the learned values if they were loaded instead of trained
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for kind in ("suite", "protocol", "method", "dataset"):
-            check_name(kind, getattr(self, kind))
-        if not self.backbone.isprintable():
-            raise ConfigError(f"'backbone' is {self.backbone!r}; rename it, what is not text cannot be recorded")
-        for kind in ("shots", "seed"):
-            if getattr(self, kind) < 0:
-                raise ConfigError(f"'{kind}' must be at least 0, got {getattr(self, kind)}")
         if self.loaded and self.training is not None:
-            raise ConfigError("'loaded' and 'training' exclude each other: what was learned is loaded or trained")
-        object.__setattr__(self, "options", Options(self.options))
-        object.__setattr__(self, "targets", Options(self.targets))
+            raise ConfigError("'loaded' and 'training' exclude each other: values are loaded or trained")
 
     def to_json(self) -> dict:
-        """A plain dictionary that from_json turns back into an equal spec."""
+        """Convert to a plain dictionary, from which from_json makes an equal spec."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         training = None if self.training is None else dataclasses.asdict(self.training)
         return values | {"options": dict(self.options), "training": training, "targets": dict(self.targets)}
@@ -180,39 +164,27 @@ class RunSpec:
         return f"{self.method} on {self.dataset}, {self.protocol}, {shots}, seed {self.seed}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@validated
 class Suite:
     """Which datasets, seeds and backbone a grid covers; one YAML file of benchmark/suites."""
 
-    name: str
+    name: FolderName
     backbone: str
-    datasets: tuple[str, ...]
-    shots: int
-    seeds: tuple[int, ...]
-    recipes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by method; the registry checks keys
+    datasets: Annotated[tuple[str, ...], Field(min_length=1), Unique]
+    shots: Annotated[int, Field(ge=1)]
+    seeds: Annotated[tuple[Annotated[int, NonNegative], ...], Field(min_length=1), Unique]
+    recipes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by method; recipes.py checks the keys
     protocol_recipes: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)  # over `recipes`
-    methods: tuple[str, ...] = ()  # those that run where none is named; none: all of methods/
-    source: str = ""  # that cross_dataset trains on
-    shift_source: str = ""  # that domain_generalization trains on
-    shift_targets: tuple[str, ...] = ()  # shifted versions of it
+    methods: Annotated[tuple[str, ...], Unique] = ()  # run if the user names none; empty: all of methods/
+    source: str = ""  # dataset that cross_dataset trains on
+    shift_source: str = ""  # dataset that domain_generalization trains on
+    shift_targets: Annotated[tuple[str, ...], Unique] = ()  # shifted versions of it
     note: str = ""  # for captions
-    published: bool = False  # show published values beside the measured ones
+    published: bool = False  # show published values next to the measured ones
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        check_name("suite", self.name)
-        problems = []
-        for key in ("datasets", "seeds", "methods", "shift_targets"):
-            values = getattr(self, key)
-            repeated = sorted({str(value) for value in values if values.count(value) > 1})
-            problems += [f"'{key}' is empty; give at least one"] if not values and key in ("datasets", "seeds") else []
-            problems += [f"'{key}' repeats {', '.join(repeated)}"] if repeated else []
         if bool(self.shift_source) != bool(self.shift_targets) or self.shift_source in self.shift_targets:
-            problems.append("'shift_source' and 'shift_targets' belong together, and the source is no target of itself")
-        problems += [f"'seeds' holds {seed}; a seed is 0 or more" for seed in self.seeds if seed < 0]
-        problems += [f"'shots' must be at least 1, got {self.shots}"] if self.shots < 1 else []
-        if problems:
-            raise ConfigError(listed("suite", problems))
+            raise ConfigError("'shift_source' and 'shift_targets' belong together, and no target is the source")
 
 
 def suite_names() -> list[str]:
@@ -220,10 +192,10 @@ def suite_names() -> list[str]:
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
-    """A suite by its name in benchmark/suites, or by the path of a YAML file; the file's stem is its name.
+    """Load a suite by its name in benchmark/suites or by the path of a YAML file, whose stem is the suite's name.
 
     Raises:
-        ConfigError: no such suite (the nearest name is given), or a file that is no valid suite.
+        ConfigError: the suite is unknown (with the nearest name), or the file is not a valid suite.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml") and len(path.parts) == 1:

@@ -1,4 +1,4 @@
-"""Facts of papers and protocols, one a line, with unit and source. Tunables live in the recipes (methods/*.yaml)."""
+"""Define constants of papers and protocols with unit and source. Tunable values are in the recipes (methods/*.yaml)."""
 
 CONTEXT_LENGTH = 77  # tokens, start and end included; openai/CLIP clip.tokenize
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"  # openai/CLIP simple_tokenizer.py
@@ -17,7 +17,7 @@ WARMUP_LEARNING_RATE = 1e-5  # constant over the warm-up; CoOp configs/trainers 
 ADAM_EPSILON = 1e-8  # of Adam and AdamW; torch.optim.Adam
 
 CROP_SCALE = (0.08, 1.0)  # share of the area of a random resized crop; Dassl defaults.py at c61a1b5
-CROP_RATIO = (3 / 4, 4 / 3)  # width over height of it, drawn log-uniformly; torchvision RandomResizedCrop
+CROP_RATIO = (3 / 4, 4 / 3)  # its width over height, sampled log-uniformly; torchvision RandomResizedCrop
 FLIP_PROBABILITY = 0.5  # torchvision RandomHorizontalFlip
 
 # The seven templates that CLIP's authors selected for ImageNet; CoOp trainers/imagenet_templates.py at ff61507

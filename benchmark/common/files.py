@@ -1,4 +1,4 @@
-"""Write whole files, name paths in messages, and know the repository's folder."""
+"""Write files atomically, and name paths in messages."""
 
 import contextlib
 import errno
@@ -12,13 +12,17 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def shown(path: Path | str) -> str:
-    """The path as messages name it: relative to the repository where it lies inside."""
+    """The path in messages: relative to the repository if it is inside."""
     resolved = Path(path).resolve()
     return resolved.relative_to(REPOSITORY).as_posix() if resolved.is_relative_to(REPOSITORY) else str(path)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Put a whole file in place or leave what was there; the temporary name is this process's own."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or leave the previous one unchanged; missing folders are created.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,13 +39,13 @@ def write_whole(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise RecordError(
-            f"{path}: cannot be written ({error.strerror or error}); no part of it was left. "
-            "Free space or rights there, or give another results folder."
+            f"{path}: cannot be written ({error.strerror or error}); no part of it was kept. "
+            "Free disk space or change the permissions there, or give another results folder."
         ) from error
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename survive a power cut, where the file system can."""
+    """Make the rename survive a power failure, if the file system supports it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, library versions, machine, and hashes of files. What is unknown is null."""
+"""Collect the commit, library versions, machine and file hashes of a result. Unknown values are null."""
 
 import functools
 import hashlib
@@ -18,17 +18,17 @@ COMMIT_DIGITS = 12
 
 
 def git_state() -> dict[str, str | bool | None]:
-    """The commit of this checkout, and whether its code differs from it, as they were at the first call.
+    """The commit of this checkout and whether the code differs from it, both as at the first call.
 
-    Dirty means: a tracked file is changed, or a file that git does not ignore was added to the code folders
-    (a new method is exactly that). Both are null outside a checkout, without git, and before the first commit.
+    Dirty means that a tracked file is changed or that the code folders hold an untracked file, such as a new method.
+    Both are null outside a checkout, without git, and before the first commit.
     """
     commit, dirty = _git_state(REPOSITORY)
     return {"commit": commit, "dirty": dirty}
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that decide a result; null for one that is not installed."""
+    """Versions of Python and of the packages that a result depends on; null if not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -49,7 +49,7 @@ def machine() -> dict[str, str | int | None]:
 
 
 def sha256_file(path: Path | str) -> str:
-    """64 hexadecimal digits of a file's content; errors as digest_of."""
+    """SHA-256 of a file's content in hexadecimal; errors as digest_of."""
     return digest_of(path, "sha256")
 
 
@@ -67,7 +67,7 @@ def digest_of(path: Path | str, kind: str) -> str:
 
 
 def sha256_folder(path: Path | str, patterns: Iterable[str]) -> str:
-    """64 hexadecimal digits of the files that match any glob pattern: their names in the folder and their contents.
+    """SHA-256, in hexadecimal, of the names and contents of the files that match any glob pattern.
 
     Raises:
         DataError: no file matches, or one cannot be read.
@@ -85,7 +85,7 @@ def sha256_folder(path: Path | str, patterns: Iterable[str]) -> str:
 @functools.cache
 def _git_state(folder: Path) -> tuple[str | None, bool | None]:
     top = _git(folder, "rev-parse", "--show-toplevel")
-    if top is None or Path(top).resolve() != folder.resolve():  # unpacked inside somebody else's repository
+    if top is None or Path(top).resolve() != folder.resolve():  # unpacked inside another repository
         return None, None
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -96,7 +96,7 @@ def _git_state(folder: Path) -> tuple[str | None, bool | None]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What a git command prints; None if it fails, is missing or hangs. Takes no lock, ignores an outer GIT_DIR."""
+    """Output of a git command; None if it fails, is missing or hangs. Takes no lock and ignores an outer GIT_DIR."""
     environment = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
     environment["GIT_OPTIONAL_LOCKS"] = "0"
     try:

@@ -1,4 +1,4 @@
-"""The shape alphabet of the project, and the one check that speaks it.
+"""Check shapes, written with the letters that all docstrings of the project use.
 
 B  images of a batch          C  classes               D  joint embedding width (512 for ViT-B/16)
 T  text transformer width     L  tokens, at most 77    M  learned context tokens
@@ -10,7 +10,7 @@ from benchmark.errors import ShapeError
 
 
 def check_shape(name: str, shape: tuple[int, ...], letters: str, **sizes: int) -> None:
-    """Refuse a tensor whose shape does not spell `letters`, e.g. check_shape("context", x.shape, "BMT", M=4, T=512).
+    """Refuse a tensor whose shape does not match `letters`, e.g. check_shape("context", x.shape, "BMT", M=4, T=512).
 
     Raises:
         ShapeError: another number of axes, or an axis named in `sizes` of another length.

@@ -1,44 +1,40 @@
-"""A request to end, by SIGTERM: what is under way is brought to a point from which it goes on later, then all ends."""
+"""Handle SIGTERM: work continues to a point from which it can be resumed, then the process ends."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-EXIT_CODE = 128 + 15  # as a shell reports a process that SIGTERM ended
+EXIT_CODE = 128 + 15  # of a process ended by SIGTERM, as shells report it
 
-_asked = threading.Event()
+_requested = threading.Event()
 
 
 class Terminated(BaseException):
-    """Work ended on request. No Exception: nothing that deals with failures takes it for one."""
+    """Work ended on request. Not an Exception, so that code that handles failures does not catch it."""
 
 
-def asked() -> bool:
-    """Whether somebody asked this process to end."""
-    return _asked.is_set()
+def requested() -> bool:
+    """Whether this process received SIGTERM."""
+    return _requested.is_set()
 
 
 def check() -> None:
-    """End here if somebody asked for it; called where nothing is half done.
-
-    Raises:
-        Terminated: somebody did.
-    """
-    if _asked.is_set():
+    """Raise Terminated if the process received SIGTERM; called at points from which work can be resumed."""
+    if _requested.is_set():
         raise Terminated
 
 
 @contextmanager
 def on_sigterm() -> Iterator[None]:
-    """Take SIGTERM as a request for a while, instead of dying of it; only the main thread of a process can."""
+    """Treat SIGTERM as a request within this context; without effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _asked.clear()
-    before = signal.signal(signal.SIGTERM, lambda *_: _asked.set())
+    _requested.clear()
+    before = signal.signal(signal.SIGTERM, lambda *_: _requested.set())
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        _asked.clear()
+        _requested.clear()

@@ -11,7 +11,8 @@ from typing import Literal
 
 from PIL import Image
 
-from benchmark.common.config import build, read_yaml
+from benchmark.common.validation import build
+from benchmark.common.yaml import read_yaml
 from benchmark.data.images import check_image
 from benchmark.data.layouts import READERS, Listing, leaves_folder
 from benchmark.errors import ConfigError, DataError, did_you_mean, listed

@@ -13,8 +13,9 @@ from benchmark.data.images import normalise, open_image, test_view
 from benchmark.errors import ConfigError, RecordError
 from benchmark.inspection.recorded_run import backbone_of, learned_by
 from benchmark.method import Method
-from benchmark.plugins.factory import create_method, method_class, method_names
-from benchmark.plugins.importer import code_of
+from benchmark.plugins.discovery import method_names
+from benchmark.plugins.factory import create_method
+from benchmark.plugins.importer import code_of, method_class
 from benchmark.records.record import RunRecord
 
 # Weights are a function of images and learned values, not of class names: one name makes the method without a dataset.

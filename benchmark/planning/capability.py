@@ -13,7 +13,7 @@ from benchmark.method import Method, class_indices, clean_class_names
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.plugins.discovery import source_of
 from benchmark.plugins.factory import create_method
-from benchmark.plugins.importer import blamed
+from benchmark.plugins.importer import attribute_errors_to
 
 
 class Prober:
@@ -77,7 +77,7 @@ def probe(clip: Clip, spec: RunSpec, prompts: Sequence[tuple[str, str]]) -> Meth
         return create_method(spec.method, clip=clip, class_names=(name, "b"), template=template, config=options)
 
     method = make(*prompts[0])
-    with blamed(spec.method):
+    with attribute_errors_to(spec.method):
         for template, name in prompts[1:]:
             if method.transfers:
                 method.set_classes((name, "b"), template)

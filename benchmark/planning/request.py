@@ -9,10 +9,10 @@ from benchmark.data.catalog import load_catalog
 from benchmark.data.custom.dataset import name_problems
 from benchmark.data.synthetic.suite import DRAWN
 from benchmark.errors import ConfigError, did_you_mean, listed
-from benchmark.plugins.factory import method_names
+from benchmark.plugins.discovery import method_names
 from benchmark.protocols.protocol import Choice, Protocol
 from benchmark.protocols.registry import ALL, PROTOCOLS
-from benchmark.records.trackers import problems_of
+from benchmark.records.trackers import tracker_problems
 from benchmark.training.checkpoints import MINUTES
 from benchmark.training.loaded import pattern_problems
 
@@ -110,7 +110,7 @@ def check_names(request: Request) -> None:
     for kind in ("methods", "datasets", "seeds", "shots", "track"):
         given = getattr(request, kind) or ()
         problems += [f"--{kind} names one twice: {given}"] if len(set(given)) < len(given) else []
-    problems += name_problems(request.own) + problems_of(request.track)
+    problems += name_problems(request.own) + tracker_problems(request.track)
     problems += pattern_problems(
         request.loads, request.methods, {p.name: request.shots_of(p) for p in request.protocols}
     )

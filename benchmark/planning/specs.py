@@ -9,8 +9,8 @@ from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError
 from benchmark.planning.planned_run import Task
 from benchmark.planning.run_settings import Backbone
-from benchmark.plugins.factory import Recipe, resolve_recipe
 from benchmark.plugins.importer import code_of
+from benchmark.plugins.recipes import Recipe, resolve_recipe
 from benchmark.training.loaded import Loader
 from benchmark.training.released import Released
 

@@ -1,6 +1,6 @@
-"""Where methods come from: methods/, files that the user names, installed packages. No code of theirs runs here.
+"""Find methods in methods/, in files that the user names and in installed packages, without running their code.
 
-A method's name is that of its file, or of its entry point; its recipe is the YAML file of the same stem beside it.
+A method's name is the stem of its file or the name of its entry point. Its recipe is the YAML file next to it.
 """
 
 import importlib.util
@@ -13,22 +13,22 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from benchmark.common.config import FAILED
-from benchmark.common.files import shown
+from benchmark.common.files import REPOSITORY, shown
 from benchmark.errors import ConfigError, MethodError, did_you_mean
 
-METHODS = Path(__file__).resolve().parents[2] / "methods"
-GROUP = "copl_benchmark.methods"  # of the entry points that installed packages offer
-PLUGIN_MODULES = "copl_benchmark_plugin_"  # before a plugin's name, its module's
+METHODS = REPOSITORY / "methods"
+GROUP = "copl_benchmark.methods"  # of entry points in installed packages
+PLUGIN_MODULES = "copl_benchmark_plugin_"  # prefix of the modules of plugins
 
 
 @dataclass(frozen=True)
 class Source:
-    """One method's code.
+    """Where the code of one method is.
 
     Attributes:
-        module: its name for import.
-        path: its file; None for an installed one, which is looked for when it is first needed.
-        entry: the entry point of an installed one.
+        module: name for import.
+        path: its file; None for an installed method, whose file is searched when it is first needed.
+        entry: entry point of an installed method.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Source:
 
     @property
     def is_plugin(self) -> bool:
-        """Whether its code is no part of this repository."""
+        """Whether its code is outside this repository."""
         return not self.module.startswith("methods.")
 
     @property
@@ -46,36 +46,36 @@ class Source:
         """The Python file.
 
         Raises:
-            MethodError: the module of an entry point is not there.
+            MethodError: the module of an entry point does not exist.
         """
         if self.path is not None:
             return self.path
         try:
-            found = importlib.util.find_spec(self.module)  # imports the packages around it, not the module
-        except Exception as error:  # whatever those do
-            raise MethodError(f"{self.told}: {type(error).__name__}: {error}") from error
+            found = importlib.util.find_spec(self.module)  # imports its parent packages, not the module
+        except Exception as error:  # raised by the code of those packages
+            raise MethodError(f"{self.label}: {type(error).__name__}: {error}") from error
         if found is None or not found.origin or not found.origin.endswith(".py"):
-            raise MethodError(f"{self.told}: there is no Python file of module '{self.module}'.")
+            raise MethodError(f"{self.label}: there is no Python file of module '{self.module}'.")
         return Path(found.origin)
 
     @property
     def recipe(self) -> Path:
-        """The YAML file beside it.
+        """The YAML file next to it.
 
         Raises:
-            MethodError: there is none.
+            MethodError: there is no such file.
         """
         path = self.file.with_suffix(".yaml")
         if not path.is_file():
             raise MethodError(
-                f"{shown(self.file)}: its recipe {path.name} is not beside it. Write `defaults:` there, with a value "
-                "for every option of the method and, if it learns, epochs and batch_size."
+                f"{shown(self.file)}: its recipe {path.name} is missing next to it. Write `defaults:` there, with a "
+                "value for every option of the method and, if it learns, epochs and batch_size."
             )
         return path
 
     @property
-    def told(self) -> str:
-        """How messages call it."""
+    def label(self) -> str:
+        """Its name in messages."""
         if self.entry is None:
             return shown(self.file)
         package = self.entry.dist.name if self.entry.dist else "an installed package"
@@ -86,55 +86,55 @@ _added: dict[str, Source] = {}
 
 
 def add_plugin(path: Path | str) -> str:
-    """Make the method of a file known under its stem, and return that; its code runs when it is next needed.
+    """Register the method of a file under the file's stem and return the stem; its code runs when it is next needed.
 
     Raises:
         ConfigError: no such file, or its stem cannot be a method's name.
-        MethodError: another method has the name already.
+        MethodError: another method has this name.
     """
     file = Path(path).expanduser().absolute()
     if file.suffix != ".py" or not file.is_file():
-        what = "is no Python file" if file.is_file() else "is not there"
-        raise ConfigError(f"--plugin {path}: {what}. Give the .py file of a method; its recipe lies beside it.")
+        what = "is not a Python file" if file.is_file() else "does not exist"
+        raise ConfigError(f"--plugin {path}: {what}. Give the .py file of a method, with its recipe next to it.")
     name = file.stem
     check_method_name(name, f"--plugin {path}")
     other = _in_repository().get(name) or _added.get(name) or _installed().get(name)
     if other is not None and (other.path is None or not other.path.samefile(file)):
-        raise MethodError(f"{path}: there is a method '{name}' already ({other.told}). Rename the file and its recipe.")
+        raise MethodError(f"{path}: the name '{name}' is taken ({other.label}). Rename the file and its recipe.")
     if name not in _in_repository():
         _added[name] = Source(name, PLUGIN_MODULES + name, file)
-        sys.modules.pop(PLUGIN_MODULES + name, None)  # in a notebook the file may have changed since the last call
+        sys.modules.pop(PLUGIN_MODULES + name, None)  # in a notebook the file may have changed
     return name
 
 
 def check_method_name(name: str, where: str) -> None:
-    """Refuse what cannot be a file of Python, a word on the command line and a folder of results at once.
+    """Refuse a name that cannot be a Python module, a command-line word and a folder of results.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the name is not valid.
     """
     if not _can_name_a_method(name):
         raise ConfigError(
-            f"{where}: '{name}' cannot name a method. Use small letters, digits and '_', a letter first, and no word "
-            f"of Python nor '{FAILED}'."
+            f"{where}: '{name}' cannot name a method. Use lowercase letters, digits and '_', a letter first, and "
+            f"neither a keyword of Python nor '{FAILED}'."
         )
 
 
 def method_names() -> tuple[str, ...]:
-    """Names of all methods, alphabetically: of methods/, of named plugins, of installed packages."""
+    """Names of all methods in alphabetical order: those of methods/, named plugins and installed packages."""
     return tuple(sorted({**_installed(), **_added, **_in_repository()}))
 
 
 def repository_names() -> tuple[str, ...]:
-    """Names of the methods of this repository, alphabetically."""
+    """Names of the methods of this repository, in alphabetical order."""
     return tuple(_in_repository())
 
 
 def source_of(name: str) -> Source:
-    """Where a method comes from.
+    """Look up a method's source.
 
     Raises:
-        ConfigError: an unknown name, with the nearest.
+        ConfigError: the name is unknown; with the nearest.
     """
     known = {**_installed(), **_added, **_in_repository()}
     if name not in known:
@@ -143,7 +143,7 @@ def source_of(name: str) -> Source:
 
 
 def origin_of(name: str) -> dict[str, str] | None:
-    """Where a plugin comes from, as a record tells it: its file's name, its package and version; None for ours."""
+    """A plugin's file name, package and version, for the record; None for a method of this repository."""
     source = source_of(name)
     if not source.is_plugin:
         return None
@@ -153,13 +153,13 @@ def origin_of(name: str) -> dict[str, str] | None:
 
 
 def clashes() -> list[str]:
-    """Entry points that are left out since their names are taken, in words."""
+    """Describe the entry points that are left out because of their names."""
     found = []
     for entry in _entries():
         source = source_of(entry.name) if entry.name in method_names() else None
         if source is None or source.entry is not entry:
             taken = "its name is taken" if source else "its name cannot be a method's"
-            found.append(f"{Source(entry.name, entry.module, entry=entry).told} is left out: {taken}.")
+            found.append(f"{Source(entry.name, entry.module, entry=entry).label} is left out: {taken}.")
     return found
 
 
@@ -171,7 +171,7 @@ def _in_repository() -> dict[str, Source]:
 
 
 def _installed() -> dict[str, Source]:
-    """What packages offer; a name that is taken stays whose it was."""
+    """Methods of installed packages; of equal names the first one counts."""
     found: dict[str, Source] = {}
     for entry in _entries():
         if _can_name_a_method(entry.name):

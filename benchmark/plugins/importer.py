@@ -1,6 +1,6 @@
-"""From a method's name to its class, imported at first use so that one broken method harms no other.
+"""Import methods at first use, so that a broken method does not affect the others.
 
-Whatever a method's own code raises is told in one line, with its file and the line where it arose.
+An error that a method's own code raises is reported in one line, with the file and the line where it was raised.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from benchmark.errors import BenchmarkError, MethodError, listed
 from benchmark.method import Method
 from benchmark.plugins.discovery import Source, source_of
 
-CODE = "__copl_benchmark_sha256__"  # in a plugin's module: of the text that was imported
+CODE = "__copl_benchmark_sha256__"  # attribute of a plugin's module: hash of the text that was imported
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a method: the one subclass of Method that its file defines, or the one its entry point names.
+    """Import a method's class: the only subclass of Method in its file, or the one that its entry point names.
 
     Raises:
         ConfigError: an unknown name, with the nearest.
-        MethodError: the file cannot be imported, or holds no one class with the interface; with file and line.
+        MethodError: the file cannot be imported or does not define one class with the interface; with file and line.
     """
     source = source_of(name)
     module = _module(source)
@@ -50,42 +50,42 @@ def method_class(name: str) -> type[Method]:
     return found[0]
 
 
-def broken(name: str, error: BaseException) -> MethodError:
-    """What to tell of an error that a method's own code raised: its file, and the line where it arose."""
+def method_error(name: str, error: BaseException) -> MethodError:
+    """Convert an error of a method's own code to a MethodError with the file and the line where it was raised."""
     source = source_of(name)
-    told = str(error.msg if isinstance(error, SyntaxError) else error)
+    message = str(error.msg if isinstance(error, SyntaxError) else error)
     line = _failing_line(error, source.file)
-    where = f"{shown(source.file)}:{line}" if line else source.told
-    return MethodError(f"{where}: {type(error).__name__}: {told}")
+    where = f"{shown(source.file)}:{line}" if line else source.label
+    return MethodError(f"{where}: {type(error).__name__}: {message}")
 
 
 @contextmanager
-def blamed(name: str) -> Iterator[None]:
-    """What a method's own code raises in here, other than the errors that users can mend, is told as `broken` does."""
+def attribute_errors_to(name: str) -> Iterator[None]:
+    """Convert errors raised inside to MethodError as `method_error` does, except those that users can correct."""
     try:
         yield
     except BenchmarkError:
         raise
     except (Exception, SystemExit) as error:
-        raise broken(name, error) from error
+        raise method_error(name, error) from error
 
 
 def code_of(name: str) -> str:
-    """16 hexadecimal digits of a plugin's file as it was imported; empty for the methods of this repository.
+    """16 hexadecimal digits of the hash of a plugin's file as it was imported; empty for methods of this repository.
 
-    They are part of its runs: another code, another run. Other files that it imports are not counted in.
+    They are part of the spec: when the file changes, its runs are new runs. Other files that it imports do not count.
     """
     source = source_of(name)
     if not source.is_plugin:
         return ""
     module = _module(source)
-    if CODE not in vars(module):  # of an installed package, which Python imported itself
+    if CODE not in vars(module):  # Python's own loader imported an installed package
         setattr(module, CODE, sha256_file(source.file))
     return getattr(module, CODE)[:16]
 
 
 def _failing_line(error: BaseException, file: Path) -> int | None:
-    """The line of a file where an error arose, the innermost one; None if it arose elsewhere."""
+    """The innermost line of a file in an error's traceback; None if the error was raised elsewhere."""
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == file:
         return error.lineno
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
@@ -93,10 +93,10 @@ def _failing_line(error: BaseException, file: Path) -> int | None:
 
 
 def _module(source: Source) -> ModuleType:
-    """The module of a method, imported once.
+    """Import a method's module once.
 
     Raises:
-        MethodError: whatever its code raises.
+        MethodError: its code raised an error.
     """
     if source.module in sys.modules:
         return sys.modules[source.module]
@@ -113,13 +113,13 @@ def _module(source: Source) -> ModuleType:
             raise
         return module
     except (Exception, SystemExit) as error:
-        raise broken(source.name, error) from error
+        raise method_error(source.name, error) from error
 
 
 class _FreshLoader(importlib.machinery.SourceFileLoader):
-    """Imports the text of a file as it is now, and keeps its hash in the module.
+    """Import the current text of a file and keep its hash in the module.
 
-    A compiled copy is neither read nor kept: Python would take it for that of a file changed within the same second.
+    No compiled copy is read or written: Python would also use it for a file that changed within the same second.
     """
 
     def get_code(self, fullname: str) -> CodeType:
@@ -129,16 +129,16 @@ class _FreshLoader(importlib.machinery.SourceFileLoader):
 
 
 def _check_interface(cls: type[Method], source: Source) -> None:
-    """Refuse a class that the harness could not use, before it does anything.
+    """Refuse a class that the harness cannot use.
 
     Raises:
-        MethodError: all that is missing, with file and line.
+        MethodError: everything that is missing, with file and line.
     """
     problems = []
     if cls.forward is Method.forward:
-        problems.append("it does not define forward(self, images), which gives the logits")
+        problems.append("it does not define forward(self, images), which returns the logits")
     if not (is_dataclass(cls.Options) and cls.Options.__dataclass_params__.frozen):
-        problems.append("its Options is no frozen dataclass; write @dataclass(frozen=True, kw_only=True)")
+        problems.append("its Options is not a frozen dataclass; write @dataclass(frozen=True, kw_only=True)")
     try:
         inspect.signature(cls).bind("clip", "options", "class names", "template")
     except TypeError:

@@ -1,4 +1,4 @@
-"""Results on disk: one JSON record per run, metrics on its counts, experiment trackers.
+"""Results on disk: one JSON record per run, metrics of its counts, experiment trackers.
 
 It imports common. Start with record.py.
 """

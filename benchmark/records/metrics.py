@@ -1,14 +1,14 @@
-"""Percentages, means and spreads, each in one place and never rounded."""
+"""Compute accuracies, means and standard deviations, never rounded."""
 
 import math
 from collections.abc import Sequence
 
 
 def accuracy_percent(correct: int, total: int) -> float:
-    """Correct answers in percent of all.
+    """Correct answers in percent of all answers.
 
     Raises:
-        ValueError: nothing was counted.
+        ValueError: total is 0.
     """
     if total < 1:
         raise ValueError(f"accuracy of {total} images is undefined")
@@ -21,7 +21,7 @@ def harmonic_mean(base: float, new: float) -> float:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean; exact summation, so that the order of the runs cannot matter.
+    """The mean by exact summation, so that the order of the runs does not matter.
 
     Raises:
         ValueError: no values.
@@ -32,8 +32,8 @@ def mean(values: Sequence[float]) -> float:
 
 
 def sample_std(values: Sequence[float]) -> float | None:
-    """The sample standard deviation (n - 1 below the sum); None of fewer than two values."""
+    """The sample standard deviation (denominator n - 1); None for fewer than two values."""
     if len(values) < 2:
         return None
-    centre = mean(values)
-    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+    center = mean(values)
+    return math.sqrt(math.fsum((value - center) ** 2 for value in values) / (len(values) - 1))

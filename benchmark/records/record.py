@@ -1,35 +1,37 @@
-"""RunRecord: the spec of one run, its counts, and what explains them."""
+"""Define RunRecord: the spec of one run, its counts, and what explains them."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import field
+from typing import Annotated, Literal
 
-from benchmark.common.config import RunSpec, check_fields, check_name
+from pydantic import Field
+
+from benchmark.common.config import FolderName, NonNegative, RunSpec
+from benchmark.common.validation import validated
 from benchmark.errors import ConfigError
 
 
-@dataclass(frozen=True, kw_only=True)
+@validated
 class Score:
-    """Counts of one class set; percentages exist only in tables."""
+    """Counts of one class set; only tables hold percentages."""
 
-    correct: int
-    total: int
-    classes: int
+    correct: Annotated[int, NonNegative]
+    total: Annotated[int, Field(ge=1)]
+    classes: Annotated[int, Field(ge=1)]
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        if not 0 <= self.correct <= self.total or self.total < 1 or self.classes < 1:
-            raise ConfigError(f"{self.correct} of {self.total} correct over {self.classes} classes is impossible")
+        if self.correct > self.total:
+            raise ConfigError(f"{self.correct} of {self.total} correct is impossible")
 
 
-@dataclass(frozen=True, kw_only=True)
+@validated
 class RunRecord:
-    """One run: its spec, its counts, and what it takes to explain them. Unknown is null."""
+    """One run: its spec, its counts, and what explains them. Unknown values are null."""
 
     spec: RunSpec
     status: Literal["ok", "failed"]
-    scores: dict[str, Score]  # by class set: "base", "new", "all" or a target dataset's name
+    scores: dict[FolderName, Score]  # by class set: "base", "new", "all" or a target dataset's name
     overrides: dict[str, object] = field(default_factory=dict)  # what --set changed
-    training: dict[str, object] = field(default_factory=dict)  # steps, images, seconds, losses; {}: none here
+    training: dict[str, object] = field(default_factory=dict)  # steps, images, seconds, losses; {}: not trained here
     evaluation_seconds: float
     peak_memory_bytes: int | None = None
     warnings: list[str] = field(default_factory=list)
@@ -37,14 +39,11 @@ class RunRecord:
     error: str | None = None  # the traceback of a failed run
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for class_set in self.scores:
-            check_name("class set", class_set)
         if (self.status == "ok") != (bool(self.scores) and self.error is None):
             needed = "scores and no error" if self.status == "ok" else "no scores, or an error"
             raise ConfigError(f"status '{self.status}' needs {needed}")
 
     @property
     def learns_nothing(self) -> bool:
-        """Whether no training image had a part in it: every seed and number of shots gives the same."""
+        """Whether the result depends on no training image, so that all seeds and shots give the same."""
         return self.spec.training is None and not self.training and not self.spec.loaded

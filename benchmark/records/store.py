@@ -1,4 +1,4 @@
-"""Save, load and collect records: a file that exists is whole, and a stale one is not believed."""
+"""Save, load and collect records; a file that exists is complete, and stale or edited files are refused."""
 
 import io
 import json
@@ -8,31 +8,32 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.common.config import FAILED, SCHEMA, RunSpec, build
-from benchmark.common.files import write_whole
+from benchmark.common.config import FAILED, SCHEMA, RunSpec
+from benchmark.common.files import write_atomically
+from benchmark.common.validation import build
 from benchmark.errors import ConfigError, RecordError
 from benchmark.records.record import RunRecord
 
 
 def save(record: RunRecord, results: Path, *, predictions: Mapping[str, np.ndarray], learned: bytes | None) -> Path:
-    """Write one finished run: predictions and learned tensors first, its JSON last, each of them whole or not at all.
+    """Write a finished run: predictions and learned tensors first, the JSON last, each of them atomically.
 
     Args:
         predictions: class set -> predicted label of every test image, in the order of the test list.
-        learned: the learned tensors as safetensors; None if nothing is learned.
+        learned: learned tensors as safetensors; None if nothing is learned.
     Raises:
-        RecordError: the run is not ok, predictions disagree with its scores, or the folder cannot be written.
+        RecordError: the run failed, predictions do not match its scores, or the folder cannot be written.
     """
     path = record.spec.record_path(Path(results))
     if record.status != "ok":
-        raise RecordError(f"{path}: a run that failed is no record; store it with save_failure.")
+        raise RecordError(f"{path}: a failed run is stored with save_failure, not with save.")
     text, packed = _to_text(record, path), _pack(record, predictions, path)
     for companion, content in ((path.with_suffix(".npz"), packed), (path.with_suffix(".safetensors"), learned)):
         if content is not None:
-            write_whole(companion, content)
+            write_atomically(companion, content)
         else:
             _remove(companion)
-    write_whole(path, text.encode())
+    write_atomically(path, text.encode())
     failure = failure_path(record.spec, results)
     _remove(failure)
     _remove(failure.with_suffix(".safetensors"))
@@ -50,15 +51,15 @@ def save_failure(
     training: Mapping | None = None,
     learned: bytes | None = None,
 ) -> Path:
-    """Write the traceback of a failed run below results/failed; save() of the same spec removes it again.
+    """Write the traceback of a failed run below results/failed; save() of the same spec removes it.
 
     Args:
-        training: of a training that diverged, where it did and the images of that step.
-        learned: what it had learned before, as safetensors; lies beside the JSON.
+        training: where a training diverged, and the images of that step.
+        learned: the learned tensors before that step as safetensors; stored next to the JSON.
     """
     path = failure_path(spec, results)
     if learned is not None:
-        write_whole(path.with_suffix(".safetensors"), learned)
+        write_atomically(path.with_suffix(".safetensors"), learned)
     record = RunRecord(
         spec=spec,
         status="failed",
@@ -70,15 +71,15 @@ def save_failure(
         provenance=dict(provenance or {}),
         error=error_text,
     )
-    write_whole(path, _to_text(record, path).encode())
+    write_atomically(path, _to_text(record, path).encode())
     return path
 
 
 def load(path: Path) -> RunRecord:
-    """The record in a file, believed only if schema, hash, spec and file name all agree.
+    """Load a record; schema, hash, spec and file name must agree.
 
     Raises:
-        RecordError: unreadable, no JSON, another schema, edited, renamed, or incomplete.
+        RecordError: the file is unreadable, not JSON, of another schema, edited, renamed or incomplete.
     """
     path = Path(path)
     try:
@@ -86,13 +87,13 @@ def load(path: Path) -> RunRecord:
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: is not a whole JSON file ({error}); delete it to run this again.") from error
+        raise RecordError(f"{path}: is not a complete JSON file ({error}); delete it to run this again.") from error
     if not isinstance(raw, dict) or "schema" not in raw:
         raise RecordError(f"{path}: is not a record; it has no 'schema'.")
     if raw["schema"] != SCHEMA:
         raise RecordError(f"{path}: has schema {raw['schema']!r}, this version reads {SCHEMA}; run it again.")
-    if lacking := sorted({"hash", *(f.name for f in fields(RunRecord))} - raw.keys()):
-        raise RecordError(f"{path}: lacks {', '.join(lacking)}; delete it to run this again.")
+    if absent := sorted({"hash", *(f.name for f in fields(RunRecord))} - raw.keys()):
+        raise RecordError(f"{path}: {', '.join(absent)} missing; delete it to run this again.")
     try:
         record = build(RunRecord, {k: v for k, v in raw.items() if k not in ("schema", "hash")}, str(path))
     except ConfigError as error:
@@ -105,7 +106,7 @@ def load(path: Path) -> RunRecord:
 
 
 def is_done(spec: RunSpec, results: Path) -> bool:
-    """Whether a whole, ok record of exactly this spec is stored."""
+    """Whether a complete, successful record of exactly this spec is stored."""
     try:
         record = load(spec.record_path(Path(results)))
     except RecordError:
@@ -114,25 +115,25 @@ def is_done(spec: RunSpec, results: Path) -> bool:
 
 
 def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
-    """The specs still to run, in their order."""
+    """The specs that are not done, in their order."""
     return [spec for spec in specs if not is_done(spec, results)]
 
 
 def of_other_code(specs: Iterable[RunSpec], results: Path) -> dict[Path, int]:
-    """Where records of the plugins in some specs lie, and how many of those come from another version of the file."""
+    """Count, by folder, the records of the specs' plugins that another version of the plugin's file made."""
     codes = {Path(results) / s.suite / s.protocol / s.method: s.plugin for s in specs if s.plugin}
     counts = {f: sum(r.spec.plugin != code for r in collect(f)[0]) for f, code in codes.items() if f.is_dir()}
     return {folder: count for folder, count in counts.items() if count}
 
 
 def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:
-    """All ok records below a folder, by path, and what was wrong with the other JSON files, as text.
+    """Load all successful records below a folder in the order of their paths; also returns the problems as text.
 
-    Skips failed/ and what begins with a dot, folders too. Of two files with the same spec the first counts.
+    Skips failed/ and all files and folders whose names begin with a dot. Of two files with one spec the first counts.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        return [], [f"{folder}: no such folder; nothing is recorded there."]
+        return [], [f"{folder}: no such folder, so no records."]
     records: dict[RunSpec, tuple[RunRecord, Path]] = {}
     problems = []
     for path in sorted(folder.rglob("*.json")):
@@ -154,7 +155,7 @@ def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:
 
 
 def failure_path(spec: RunSpec, results: Path) -> Path:
-    """Where the traceback of a failed run lies."""
+    """Path of a failed run's traceback."""
     return spec.record_path(Path(results) / FAILED)
 
 
@@ -170,7 +171,7 @@ def _to_text(record: RunRecord, path: Path) -> str:
     try:
         return json.dumps(head | values, indent=2, allow_nan=False) + "\n"
     except TypeError as error:
-        raise RecordError(f"{path}: {record.spec.label()} holds what JSON cannot: {error}.") from error
+        raise RecordError(f"{path}: {record.spec.label()} holds what JSON does not support: {error}.") from error
     except ValueError as error:
         raise RecordError(f"{path}: {record.spec.label()} diverged: it holds infinite or undefined numbers.") from error
 
@@ -194,13 +195,9 @@ def _pack(record: RunRecord, predictions: Mapping[str, np.ndarray], path: Path) 
 
 
 def check_writable(results: Path) -> None:
-    """Refuse a results folder that cannot be written, before anything is computed for it.
-
-    Raises:
-        RecordError: it cannot.
-    """
+    """Raise RecordError for a results folder that cannot be written, before anything is computed for it."""
     probe = Path(results) / ".writable"
-    write_whole(probe, b"")
+    write_atomically(probe, b"")
     _remove(probe)
 
 
@@ -208,4 +205,4 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise RecordError(f"{path}: is out of date and cannot be removed ({error.strerror}).") from error
+        raise RecordError(f"{path}: is out of date and cannot be removed ({error.strerror}). Remove it.") from error

@@ -1,9 +1,9 @@
-"""Finished runs told to experiment trackers (TensorBoard, Weights & Biases, ...), through Accelerate's classes.
+"""Log finished runs to experiment trackers (TensorBoard, Weights & Biases, ...) through Accelerate's classes.
 
-A run is told when its record is written, from that record and as a run of its own: so a training that went on from a
-checkpoint has one whole curve, seeds trained in one pass are told apart, and what failed or was ended is not there. A
-mark is left for each run told; what has none is told by the next command, so `--track` may come after the runs. No
-tracker's package is imported unless it is asked for, and then by the process that people see, none that computes.
+A run is logged from its record, when the record is written, as a run of its own: a training that was resumed has one
+complete curve, seeds trained together are separate runs, and failed runs are not logged. A mark is stored for each
+logged run; the next command logs the runs without a mark, so `--track` can be given after the runs. A tracker's package
+is imported only if the user names it, and only by the main process.
 """
 
 import os
@@ -13,40 +13,47 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
-
-from accelerate import PartialState
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from typing import TYPE_CHECKING
 
 from benchmark.common.config import TRACKING, RunSpec
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records.metrics import accuracy_percent
 from benchmark.records.record import RunRecord
 from benchmark.records.store import load
 
-NAMES = tuple(LOGGER_TYPE_TO_CLASS)
-TOLD = ".told"  # below the trackers' folder: a mark for each run told
-PACKAGES = {"comet_ml": "comet-ml"}  # where pip's name is another
-MLFLOW_PLACE = "MLFLOW_TRACKING_URI"  # read from the environment: where MLflow keeps runs
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
+MARKS = ".told"  # below the trackers' folder: a mark for each logged run
+PIP_NAMES = {"comet_ml": "comet-ml"}  # where it differs from the module's name
+MLFLOW_URI = "MLFLOW_TRACKING_URI"  # environment variable: where MLflow keeps runs
 
 
-def problems_of(names: Iterable[str]) -> list[str]:
-    """What is wrong with the trackers asked for: no such one, or its package is not installed."""
+def tracker_names() -> tuple[str, ...]:
+    """Names of the trackers that Accelerate supports; imports torch."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    return tuple(LOGGER_TYPE_TO_CLASS)
+
+
+def tracker_problems(names: Iterable[str]) -> list[str]:
+    """Describe the trackers that are unknown or whose package is not installed."""
     problems = []
     for name in names:
-        if name not in NAMES:
-            problems.append(f"--track '{name}' is not a tracker. {did_you_mean(name, NAMES)}")
-        elif (package := find_spec(name)) is None or package.origin is None:  # none, or a folder of that name
-            problems.append(f"--track {name}: its package is not installed; pip install {PACKAGES.get(name, name)}")
+        if name not in (allowed := tracker_names()):
+            problems.append(f"--track '{name}' is not a tracker. {did_you_mean(name, allowed)}")
+        elif (package := find_spec(name)) is None or package.origin is None:  # missing, or a folder of that name
+            problems.append(f"--track {name}: its package is not installed; pip install {PIP_NAMES.get(name, name)}")
     return problems
 
 
 def where_to_look(name: str, results: Path) -> str:
-    """The command that shows what a tracker keeps on this machine; empty for those that say it themselves."""
+    """The command that shows a tracker's runs on this machine; empty for trackers that print it themselves."""
     folder = results / TRACKING / name
     commands = {
         "aim": ("aim", "up", "--repo", folder),
-        "mlflow": ("mlflow", "ui", "--backend-store-uri", os.environ.get(MLFLOW_PLACE, _database(folder))),
+        "mlflow": ("mlflow", "ui", "--backend-store-uri", os.environ.get(MLFLOW_URI, _database(folder))),
         "swanlab": ("swanlab", "watch", folder),
         "tensorboard": ("tensorboard", "--logdir", folder),
     }
@@ -54,70 +61,70 @@ def where_to_look(name: str, results: Path) -> str:
 
 
 class Trackers:
-    """The trackers that one command tells its runs to.
+    """The trackers to which one command logs its runs.
 
-    One that fails is not asked again by this command: its runs stay without a mark, and nothing else is held up.
+    A tracker that fails is not used again by this command: its runs stay without a mark, and the grid continues.
 
     Args:
-        names: of NAMES.
-        results: where records are; what trackers keep on this machine lies below its folder TRACKING.
+        names: of tracker_names().
+        results: folder of the records; files of trackers are below its folder TRACKING.
         say: shows a line to the user.
     Attributes:
-        lost: trackers that failed, with what they said.
+        failed: trackers that failed, with their error messages.
     """
 
     def __init__(self, names: Sequence[str], results: Path, *, say: Callable[[str], None]):
         self._names, self._results, self._say = names, Path(results), say
-        self.lost: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
 
-    def tell(self, path: Path) -> None:
-        """Tell the run in a record to each tracker that was not told it yet."""
+    def log(self, path: Path) -> None:
+        """Log the run of a record to each tracker without a mark for it."""
         if self._names:
-            with suppress(RecordError):  # deleted, or replaced by another version's, a moment ago: no run of this one
-                self._tell(load(path))
+            with suppress(RecordError):  # another process has just deleted or replaced the record
+                self._log(load(path))
 
     def finish(self, recorded: Sequence[RunRecord]) -> list[str]:
-        """Tell whichever of some recorded runs nobody told yet; returns what could not be told, in words."""
+        """Log the runs without a mark; returns a message for each tracker that misses some of them."""
         for record in recorded:
-            self._tell(record)
-        untold = {name: sum(not self._is_told(record, name) for record in recorded) for name in self.lost}
+            self._log(record)
+        missing = {name: sum(not self._is_logged(record, name) for record in recorded) for name in self.failed}
         return [
-            f"{count} of {len(recorded)} runs were not told to {name} ({self.lost[name]}). They are recorded; the same "
-            "command tells them."
-            for name, count in untold.items()
+            f"{count} of {len(recorded)} runs were not logged to {name} ({self.failed[name]}). "
+            "They are recorded; run the same command again to log them."
+            for name, count in missing.items()
             if count
         ]
 
-    def _tell(self, record: RunRecord) -> None:
+    def _log(self, record: RunRecord) -> None:
         for name in self._names:
-            if name in self.lost or self._is_told(record, name):
+            if name in self.failed or self._is_logged(record, name):
                 continue
             try:
                 _send(record, name, self._results / TRACKING / name)
-                write_whole(self._mark(record.spec, name), _version(record).encode())
-            except Exception as error:  # whatever a tracker's package, its server or the disk does, runs go on
-                self.lost[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}"
-                self._say(f"error: {name} failed, and is left alone for now: {self.lost[name]}")
+                write_atomically(self._mark(record.spec, name), _version(record).encode())
+            except Exception as error:  # of the tracker's package, its server or the disk; runs continue
+                self.failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}"
+                self._say(f"error: {name} failed and is not used further by this command: {self.failed[name]}")
 
     def _mark(self, spec: RunSpec, name: str) -> Path:
-        return spec.record_path(self._results / TRACKING / TOLD / name).with_suffix("")
+        return spec.record_path(self._results / TRACKING / MARKS / name).with_suffix("")
 
-    def _is_told(self, record: RunRecord, name: str) -> bool:
+    def _is_logged(self, record: RunRecord, name: str) -> bool:
         try:
             return self._mark(record.spec, name).read_bytes() == _version(record).encode()
-        except OSError:  # there is none, or none that can be read
+        except OSError:  # missing or unreadable
             return False
 
 
 def _version(record: RunRecord) -> str:
-    """What tells a record from another of the same run, which was deleted and done again."""
+    """Distinguishes a record from an earlier, deleted record of the same run."""
     return str(record.provenance.get("finished"))
 
 
 def _send(record: RunRecord, name: str, folder: Path) -> None:
-    """One run: what was asked for, its curve and its final numbers, under the names that they have in the record."""
+    """Log one run: its settings, its loss curve and its final numbers, under the names used in the record."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _place_for_mlflow(folder) if name == "mlflow" else nullcontext():
+    with _mlflow_in(folder) if name == "mlflow" else nullcontext():
         tracker = _open(record.spec, name, folder)
         try:
             tracker.store_init_configuration(settings_of(record))
@@ -128,7 +135,7 @@ def _send(record: RunRecord, name: str, folder: Path) -> None:
 
 
 def settings_of(record: RunRecord) -> dict[str, object]:
-    """What a run was: the fields of its spec and where it ran, flat ("training/epochs"), none of them a container."""
+    """The fields of the spec, the device and the commit, flat ("training/epochs") and without containers."""
     git = record.provenance.get("git") or {}
     where = {"device": record.provenance.get("device"), "commit": git.get("commit"), "dirty": git.get("dirty")}
     flat = _flat(record.spec.to_json()) | {"hash": record.spec.hash} | _flat({"provenance": where})
@@ -136,9 +143,9 @@ def settings_of(record: RunRecord) -> dict[str, object]:
 
 
 def points_of(record: RunRecord) -> list[tuple[int, dict[str, float]]]:
-    """(step, values): `training/losses` at each epoch from 1 on, and with the last of them the final numbers.
+    """Pairs (step, values): `training/losses` at each epoch from 1 on, and the final numbers at the last epoch.
 
-    Of a run that trained nothing there is one point, at step 0. `scores/<class set>/accuracy` is in percent.
+    A run without training has one point, at step 0. `scores/<class set>/accuracy` is in percent.
     """
     training = {key: value for key, value in record.training.items() if key != "losses"}
     scores = {
@@ -160,21 +167,21 @@ def points_of(record: RunRecord) -> list[tuple[int, dict[str, float]]]:
 
 
 def _database(folder: Path) -> str:
-    """Where MLflow keeps its runs if nobody says otherwise."""
+    """Where MLflow keeps its runs unless the user names another place."""
     return f"sqlite:///{folder.absolute() / 'mlflow.db'}"
 
 
 @contextmanager
-def _place_for_mlflow(folder: Path) -> Iterator[None]:
-    """Its database is in a folder for a while, not where the command was started; unless the user named a place."""
-    if MLFLOW_PLACE in os.environ:
+def _mlflow_in(folder: Path) -> Iterator[None]:
+    """Keep MLflow's database in a folder instead of the current one, unless the user named a place."""
+    if MLFLOW_URI in os.environ:
         yield
         return
-    os.environ[MLFLOW_PLACE] = _database(folder)
+    os.environ[MLFLOW_URI] = _database(folder)
     try:
         yield
     finally:
-        os.environ.pop(MLFLOW_PLACE, None)
+        os.environ.pop(MLFLOW_URI, None)
 
 
 def _flat(values: Mapping, before: str = "") -> dict[str, object]:
@@ -184,14 +191,17 @@ def _flat(values: Mapping, before: str = "") -> dict[str, object]:
     return flat
 
 
-def _open(spec: RunSpec, name: str, folder: Path) -> GeneralTracker:
-    """A tracker, started on a run of its own; what it keeps on this machine goes into the folder.
+def _open(spec: RunSpec, name: str, folder: Path) -> "GeneralTracker":
+    """Start a tracker on a new run whose files on this machine are in `folder`.
 
-    The suite is its project, and the run is called as its record's path below that.
+    The project is the suite, and the run is named after its record's path below the suite.
     """
-    if name == "wandb" and getattr(sys.modules.get("wandb"), "run", None) is not None:  # a notebook's, say
-        raise ConfigError("a run of yours is open, which this one would be taken for; call wandb.finish() before")
-    PartialState(cpu=True)  # Accelerate's trackers ask it which process speaks; here there is one
+    from accelerate import PartialState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    if name == "wandb" and getattr(sys.modules.get("wandb"), "run", None) is not None:  # of a notebook, for example
+        raise ConfigError("a run of yours is open, and wandb would log into it; call wandb.finish() before")
+    PartialState(cpu=True)  # Accelerate's trackers need it to know the main process; there is only one here
     project, title = spec.suite, spec.record_path(Path()).relative_to(spec.suite).with_suffix("").as_posix()
     run = folder / project / title
     extra = {
@@ -212,5 +222,5 @@ def _open(spec: RunSpec, name: str, folder: Path) -> GeneralTracker:
     tracker = kind(first, str(folder), **extra) if kind.requires_logging_directory else kind(first, **extra)
     tracker.start()
     if name == "comet_ml":
-        tracker.tracker.set_name(title)  # its start takes a name only as an object of its own
+        tracker.tracker.set_name(title)  # start() accepts a name only inside a settings object
     return tracker

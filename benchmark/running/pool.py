@@ -100,7 +100,7 @@ def _events(workers: list, connections: list) -> Iterator[tuple]:
     """
     slots, passed_on = {connection: slot for slot, connection in enumerate(connections)}, False
     while slots:
-        if shutdown.asked() and not passed_on:
+        if shutdown.requested() and not passed_on:
             passed_on = True
             for worker in workers:
                 worker.terminate()

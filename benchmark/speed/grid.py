@@ -19,7 +19,7 @@ from benchmark.clip.backbone import Clip
 from benchmark.common.config import Training, load_suite
 from benchmark.data.catalog import load_catalog
 from benchmark.data.images import normalise, test_view
-from benchmark.plugins.factory import resolve_recipe
+from benchmark.plugins.recipes import resolve_recipe
 from benchmark.speed.geometry import class_names, random_clip
 from benchmark.speed.measure import gemm_peak, report, seconds
 from benchmark.speed.work import Work

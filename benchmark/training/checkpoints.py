@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmark.common import shutdown
 from benchmark.common.config import SCHEMA
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.errors import RecordError
 from benchmark.method import Method
 
@@ -107,14 +107,14 @@ class Checkpoints:
     @property
     def due(self) -> bool:
         """Whether a checkpoint is to be written now: the time is up, or the process is asked to end."""
-        return time.monotonic() - self._last >= self._seconds or shutdown.asked()
+        return time.monotonic() - self._last >= self._seconds or shutdown.requested()
 
     def save(self, states: Sequence[TrainingState]) -> None:
         """Write the states, each completely or not at all; warn if the folder cannot be written."""
         self._last = time.monotonic()
         try:
             for path, state in zip(self._paths, states, strict=True):
-                write_whole(path, _pack(state))
+                write_atomically(path, _pack(state))
         except RecordError as error:
             warnings.warn(f"No checkpoint: {error} The training goes on.", stacklevel=2)
 

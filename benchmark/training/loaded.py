@@ -13,7 +13,8 @@ from benchmark.clip.backbone import outline
 from benchmark.common.config import RunSpec
 from benchmark.errors import ConfigError, ShapeError, did_you_mean
 from benchmark.method import Method
-from benchmark.plugins.factory import create_method, method_class
+from benchmark.plugins.factory import create_method
+from benchmark.plugins.importer import method_class
 from benchmark.training.released import Released, read_released
 
 PLACES = ("dataset", "seed", "shots")  # placeholders that a path may contain

@@ -209,7 +209,7 @@ class Trainer:
             totals += losses
             finite &= losses.isfinite()  # stays on the device: reading a value makes a GPU wait
             good += finite
-            if step < self.steps_per_epoch and (shutdown.asked() or (self.checkpoints and self.checkpoints.due)):
+            if step < self.steps_per_epoch and (shutdown.requested() or (self.checkpoints and self.checkpoints.due)):
                 for state, total in zip(self.states, totals, strict=True):
                     state.step, state.total = step, total.clone()
                 self._pause(finite=bool(finite.all()))

@@ -13,7 +13,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from benchmark.common.config import RunSpec, build
+from benchmark.common.config import RunSpec
+from benchmark.common.validation import build
 from benchmark.errors import ConfigError, RecordError
 from benchmark.method import Method
 from benchmark.protocols.registry import PROTOCOLS

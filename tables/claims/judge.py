@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.common.config import load_suite
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.records.metrics import accuracy_percent, mean
 from benchmark.records.record import RunRecord
 from tables.aggregate import check_comparable, headline, method_title, method_titles, untrained_methods
@@ -273,5 +273,5 @@ def grid(verdicts: Sequence[Verdict], records: Sequence[RunRecord], *, note: str
 def write(records: Sequence[RunRecord], out: Path, *, note: str = "") -> Path:
     """Judge the claims and write `out`/claims.md atomically."""
     path = Path(out) / "claims.md"
-    write_whole(path, to_markdown(grid(judge(records), records, note=note)).encode())
+    write_atomically(path, to_markdown(grid(judge(records), records, note=note)).encode())
     return path

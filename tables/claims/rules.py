@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmark.common.config import build, check_fields, read_yaml
 from benchmark.common.files import shown
+from benchmark.common.validation import build, validated
+from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError, did_you_mean, listed
 
 DATA = Path(__file__).resolve().parents[2] / "benchmark" / "data"
@@ -27,7 +28,7 @@ FIELDS_OF_KIND = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@validated
 class Claim:
     """A claim, its source, and the rule that judges it: `kind`, with the fields that kind and protocol need.
 
@@ -52,7 +53,6 @@ class Claim:
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self)
         needed = FIELDS_OF_PROTOCOL[self.protocol] | FIELDS_OF_KIND[self.kind]
         conditional = set.union(*FIELDS_OF_PROTOCOL.values(), *FIELDS_OF_KIND.values())
         given = {name for name in conditional if getattr(self, name) is not None}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.records.record import RunRecord
 from tables.aggregate import TRANSFERS, check_comparable, check_same_setup
 from tables.figures import accuracy_vs_time, curves, gains, targets
@@ -57,5 +57,5 @@ def write(
         for kind in formats:
             content = drawing.svg(captioned=True).encode() if kind == "svg" else drawing.png(captioned=True)
             paths.append(Path(out) / "figures" / f"{drawing.name}.{kind}")
-            write_whole(paths[-1], content)
+            write_atomically(paths[-1], content)
     return paths

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.common.config import RunSpec
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records.record import RunRecord
 from tables.protocols import base2new, cross_dataset, domain_generalization, few_shot
@@ -73,5 +73,5 @@ def write(
             suffix, render = FORMATS[name]
             contents[Path(out) / f"{protocol}{suffix}"] = render(found)
     for path, text in contents.items():
-        write_whole(path, text.encode())
+        write_atomically(path, text.encode())
     return list(contents)

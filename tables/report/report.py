@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.common.config import RunSpec
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.errors import BenchmarkError, RecordError
 from benchmark.records.record import RunRecord
 from benchmark.records.store import collect
@@ -187,10 +187,10 @@ def render(content: Content, out: Path) -> list[Path]:
     """Write report.html, report.md and the figures of the latter, each atomically."""
     page = compose(content)
     for figure in content.figures:
-        write_whole(out / "figures" / f"{figure.name}.svg", figure.captioned_svg.encode())
+        write_atomically(out / "figures" / f"{figure.name}.svg", figure.captioned_svg.encode())
     files = {out / "report.html": to_html(page), out / "report.md": to_markdown(page)}
     for path, text in files.items():
-        write_whole(path, text.encode(errors="backslashreplace"))  # a path may hold lone surrogates
+        write_atomically(path, text.encode(errors="backslashreplace"))  # a path may hold lone surrogates
     return list(files)
 
 

@@ -181,7 +181,7 @@ def test_request_of_which_nothing_is_left_is_refused(call, capsys):
         (["--device", "abacus"], "not a device"),
         (["--set", "coop.epoch=2"], "'epoch' is not an option. Did you mean 'epochs'?"),
         (["--set", "coop.epochs=0"], "at least 1"),
-        (["--set", "coop.epochs=two"], "'epochs' must be int"),
+        (["--set", "coop.epochs=two"], "'epochs' must be an integer"),
         (["--set", "cop.epochs=2"], "'cop' is not a method"),
         (["--set", "epochs=2"], "write METHOD.KEY=VALUE"),
         (["--set", "coop.epochs=2", "--set", "coop.epochs=3"], "is given twice"),

@@ -19,7 +19,10 @@ from benchmark.costs.operations import Tower, image_operations, plain_text_opera
 from benchmark.data.catalog import load_dataset
 from benchmark.data.images import normalise, test_view
 from benchmark.data.synthetic.suite import CHECKPOINT
-from benchmark.plugins.factory import create_method, method_class, method_names, resolve_recipe
+from benchmark.plugins.discovery import method_names
+from benchmark.plugins.factory import create_method
+from benchmark.plugins.importer import method_class
+from benchmark.plugins.recipes import resolve_recipe
 from benchmark.prompts import PromptMethod
 from benchmark.records import store
 from tables.rendering.markup import latex

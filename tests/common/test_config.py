@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 import pickle
 import subprocess
 import sys
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.common import config
-from benchmark.common.config import Options, RunSpec, Suite, Training, build, load_suite, suite_names
+from benchmark.common.config import Options, RunSpec, Suite, Training, load_suite, suite_names
+from benchmark.common.files import REPOSITORY
 from benchmark.errors import ConfigError
 
 SUITE = """\
@@ -28,20 +28,11 @@ note: Not the paper's numbers.
 
 def make_spec(**changes) -> RunSpec:
     values = {
-        "suite": "synthetic",
-        "protocol": "base2new",
-        "method": "coop",
-        "dataset": "dtd",
-        "shots": 16,
-        "seed": 1,
-        "backbone": "embedded",
-        "checkpoint": "0a1b2c3d",
-        "split": "99887766",
-        "template": "{} texture.",
-        "precision": "fp32",
-        "options": {"n_ctx": 4, "ctx_init": "a photo of a", "templates": ("a {}.",)},
+        "suite": "synthetic", "protocol": "base2new", "method": "coop", "dataset": "dtd", "shots": 16, "seed": 1,
+        "backbone": "embedded", "checkpoint": "0a1b2c3d", "split": "99887766", "template": "{} texture.",
+        "precision": "fp32", "options": {"n_ctx": 4, "ctx_init": "a photo of a", "templates": ("a {}.",)},
         "training": Training(epochs=200, batch_size=32),
-    }
+    }  # fmt: skip
     return RunSpec(**(values | changes))
 
 
@@ -59,54 +50,15 @@ def suites(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_training_defaults_are_the_fields_and_ints_become_floats():
-    training = Training(epochs=2, batch_size=1, learning_rate=1)
-    assert dataclasses.asdict(training) == {
-        "epochs": 2,
-        "batch_size": 1,
-        "learning_rate": 1.0,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "warmup_epochs": 1,
-        "warmup_learning_rate": 1e-5,
-        "optimizer": "sgd",
-        "epsilon": 1e-8,
-    }
-    assert type(training.learning_rate) is float
-
-
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("epochs", 0),
-        ("batch_size", 0),
-        ("batch_size", 1.5),
-        ("learning_rate", 0.0),
-        ("learning_rate", -1.0),
-        ("learning_rate", float("nan")),
-        ("momentum", 1.0),
-        ("momentum", -0.1),
-        ("weight_decay", -1e-9),
-        ("warmup_epochs", -1),
-        ("warmup_epochs", 3),
-        ("warmup_learning_rate", 0.0),
-    ],
-)
-def test_training_refuses_value_out_of_range(key, value):
-    with pytest.raises(ConfigError, match=f"'{key}' must be"):
-        Training(**({"epochs": 2, "batch_size": 4} | {key: value}))
-
-
-def test_training_reports_all_values_out_of_range_with_their_file():
-    with pytest.raises(ConfigError, match=r"(?s)^methods/coop\.yaml: training: 2 problems.*'epochs'.*'batch_size'"):
-        build(Training, {"epochs": 0, "batch_size": -1, "warmup_epochs": 0}, "methods/coop.yaml")
-
-
-@pytest.mark.parametrize("training", [None, Training(epochs=3, batch_size=1, learning_rate=0.1)])
-def test_spec_survives_json_with_equal_hash(training):
-    spec = make_spec(training=training)
-    again = RunSpec.from_json(json.loads(json.dumps(spec.to_json())))
-    assert again == spec and hash(again) == hash(spec) and again.hash == spec.hash
+    "change",
+    [{"epochs": 0}, {"batch_size": 1.5}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"momentum": 1.0},
+     {"momentum": -0.1}, {"weight_decay": -1e-9}, {"warmup_epochs": -1}, {"warmup_epochs": 3},
+     {"warmup_learning_rate": 0.0}, {"epsilon": 0.0}, {"optimizer": "SGD"}],
+)  # fmt: skip
+def test_training_refuses_value_out_of_range(change):
+    with pytest.raises(ConfigError, match=f"'{next(iter(change))}' must be"):
+        Training(**({"epochs": 2, "batch_size": 4} | change))
 
 
 def test_spec_survives_pickling_copying_and_replacing():
@@ -116,48 +68,30 @@ def test_spec_survives_pickling_copying_and_replacing():
     assert {spec, make_spec(), make_spec(seed=2)} == {spec, make_spec(seed=2)}
 
 
-def test_spec_hash_is_pinned_because_stored_results_depend_on_it():
+def test_spec_hash_is_pinned_because_stored_results_depend_on_it(monkeypatch):
     assert make_spec().hash == "0c638abd"
-
-
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(RunSpec)])
-def test_spec_hash_changes_with_every_field(name):
-    others = {"shots": 8, "seed": 2, "precision": "bf16", "options": {"n_ctx": 8}, "training": None,
-              "targets": {"eurosat": "a {}."}}  # fmt: skip
-    before = make_spec(training=None) if name == "loaded" else make_spec()
-    assert dataclasses.replace(before, **{name: others.get(name, "other")}).hash != before.hash
-
-
-def test_spec_refuses_values_that_are_both_trained_and_loaded():
-    with pytest.raises(ConfigError, match="'loaded' and 'training' exclude each other"):
-        make_spec(loaded="0a1b2c3d")
-
-
-def test_spec_hash_changes_with_schema_and_with_one_training_value(monkeypatch):
-    before = make_spec().hash
-    assert make_spec(training=Training(epochs=200, batch_size=32, momentum=0.0)).hash != before
+    stored = make_spec(
+        method="cocoop", dataset="synth_food", checkpoint="04cd38327c3de301", split="4b0d11a1fcb096a4",
+        template="a photo of {}, a type of food.", options={"ctx_init": "a photo of a", "n_ctx": 4},
+        training=Training(epochs=10, batch_size=1),
+    )  # fmt: skip
+    assert stored.hash == "3d700feb", "of a record that the version before pydantic wrote"
     monkeypatch.setattr(config, "SCHEMA", config.SCHEMA + 1)
-    assert make_spec().hash != before
+    assert stored.hash != "3d700feb"
 
 
-def test_spec_hash_ignores_order_of_options_and_spelling_of_lists_and_is_stable_between_processes():
+def test_spec_hash_ignores_order_of_options_and_type_of_lists():
     options = {"templates": ["a {}."], "ctx_init": "a photo of a", "n_ctx": 4}
     assert make_spec(options=options).hash == make_spec().hash
-    code = f"from benchmark.common.config import RunSpec; print(RunSpec.from_json({make_spec().to_json()!r}).hash)"
-    root = Path(config.__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == make_spec().hash
 
 
-def test_options_are_a_mapping_that_nobody_can_change():
+def test_options_are_an_immutable_mapping():
     given = {"b": [1, 2], "a": None}
     spec = make_spec(options=given)
     given["b"].append(3)
     spec.options["b"].append(4)
-    plain = dict(spec.options)
-    plain["b"].append(5)
-    assert dict(spec.options) == {"a": None, "b": [1, 2]}
-    assert spec.options == {"b": [1, 2], "a": None} and spec.options != {"b": [1, 2]}
+    dict(spec.options)["b"].append(5)
+    assert dict(spec.options) == {"a": None, "b": [1, 2]} == spec.options != {"b": [1, 2]}
     assert len(spec.options) == 2 and spec.options.get("c", 7) == 7
     assert Options({"a": 1}) != Options({"a": 1.0})
     with pytest.raises(TypeError):
@@ -173,35 +107,28 @@ def test_options_that_json_cannot_hold_are_refused(value):
 @pytest.mark.parametrize(
     "name", ["", "a/b", "..", ".hidden", "a b", "a\\b", "a\n", "é", "-x", "x" * 101, "failed", "Failed"]
 )
-@pytest.mark.parametrize("kind", ["suite", "protocol", "method", "dataset"])
-def test_spec_refuses_name_that_cannot_be_a_folder(kind, name):
-    with pytest.raises(ConfigError, match=f"{kind} .* cannot name a folder"):
-        make_spec(**{kind: name})
+def test_spec_refuses_name_that_cannot_be_a_folder(name):
+    for kind in ("suite", "protocol", "method", "dataset"):
+        with pytest.raises(ConfigError, match=f"'{kind}': the name .* cannot name a folder"):
+            make_spec(**{kind: name})
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"shots": -1}, "'shots' must be at least 0"),
-        ({"seed": -1}, "'seed' must be at least 0"),
-        ({"shots": "16"}, "'shots' must be int"),
-        ({"seed": True}, "'seed' must be int"),
-        ({"precision": "fp8"}, "'precision' must be one of 'fp32', 'tf32', 'bf16', 'fp16'"),
-        ({"options": None}, "'options' must be a mapping"),
-        ({"options": {1: 2}}, "key 1"),
-        ({"training": 5}, "'training' must be a mapping or null"),
+        ({"shots": -1}, "RunSpec: 'shots' must be at least 0, got -1"),
+        ({"seed": True}, "'seed' must be an integer, got True"),
+        ({"precision": "fp8"}, "'precision' must be 'fp32', 'tf32', 'bf16' or 'fp16'"),
+        ({"backbone": "a\x1b"}, "'backbone': .* cannot be recorded"),
+        ({"options": None}, "'options' must be a mapping, got null"),
+        ({"options": {1: 2}}, "a key of 'options' must be a string, got 1"),
+        ({"training": 5}, "'training' must be a mapping"),
+        ({"loaded": "0a1b2c3d"}, "'loaded' and 'training' exclude each other"),
     ],
 )
 def test_spec_made_by_hand_is_checked(change, words):
     with pytest.raises(ConfigError, match=words):
         make_spec(**change)
-
-
-def test_spec_from_json_refuses_unknown_and_missing_keys():
-    raw = make_spec().to_json()
-    raw["sed"] = raw.pop("seed")
-    with pytest.raises(ConfigError, match=r"(?s)spec: 2 problems.*did you mean 'seed'.*'seed' is missing"):
-        RunSpec.from_json(raw)
 
 
 def test_record_path_and_label_name_the_run():
@@ -213,55 +140,40 @@ def test_record_path_and_label_name_the_run():
 
 
 def test_suite_is_read_by_name_and_by_path(suites, tmp_path):
-    expected = Suite(
-        name="small",
-        backbone="embedded",
-        datasets=("dtd", "eurosat"),
-        shots=16,
-        seeds=(1, 2, 3),
-        recipes={"coop": {"epochs": 2}},
-        note="Not the paper's numbers.",
-        published=False,
-    )
+    expected = Suite(name="small", backbone="embedded", datasets=("dtd", "eurosat"), shots=16, seeds=(1, 2, 3),
+                     recipes={"coop": {"epochs": 2}}, note="Not the paper's numbers.")  # fmt: skip
     assert suite_names() == ["small"]
     for given in ("small", tmp_path / "small.yaml", str(tmp_path / "small.yaml")):
         assert load_suite(given) == expected
+    write_suite(tmp_path, SUITE + "name: small\n")
+    assert load_suite("small") == expected
 
 
 @pytest.mark.parametrize("name", ["smal", "smal.yaml", "elsewhere/smal.yaml"])
-def test_unknown_suite_is_refused_with_nearest_name_that_then_loads(suites, name):
-    with pytest.raises(ConfigError, match=r"Did you mean 'small'\? Allowed: small\.") as error:
+def test_unknown_suite_is_refused_with_nearest_name(suites, name):
+    with pytest.raises(ConfigError, match=r"Did you mean 'small'\? Allowed: small\."):
         load_suite(name)
-    assert load_suite(str(error.value).split("Did you mean '")[1].split("'")[0]).name == "small"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("[dtd, eurosat]", "[]", "'datasets' is empty"),
-        ("[dtd, eurosat]", "[dtd, dtd]", "'datasets' repeats dtd"),
-        ("[dtd, eurosat]", "dtd", "'datasets' must be a list of str"),
-        ("[1, 2, 3]", "[]", "'seeds' is empty"),
-        ("[1, 2, 3]", "[1, 2, 1]", "'seeds' repeats 1"),
-        ("[1, 2, 3]", "[0, -1]", "'seeds' holds -1"),
-        ("[1, 2, 3]", "3", "'seeds' must be a list of int"),
+        ("[dtd, eurosat]", "[]", "'datasets' must have at least 1 item"),
+        ("[dtd, eurosat]", "[dtd, dtd]", "'datasets': repeats dtd"),
+        ("[1, 2, 3]", "[]", "'seeds' must have at least 1 item"),
+        ("[1, 2, 3]", "[1, 2, 1]", "'seeds': repeats 1"),
+        ("[1, 2, 3]", "[0, -1]", "'seeds[1]' must be at least 0, got -1"),
+        ("[1, 2, 3]", "3", "'seeds' must be a list"),
         ("shots: 16", "shots: 0", "'shots' must be at least 1"),
-        ("shots: 16", "shots: [16]", "'shots' must be int"),
         ("shots: 16", "shot: 16", "did you mean 'shots'"),
         ("backbone: embedded\n", "", "'backbone' is missing"),
         ("{epochs: 2}", "null", "'recipes.coop' must be a mapping"),
-        ("note:", "published: no\nnote:", "write true or false"),
+        ("note:", "published: no\nnote:", "must be true or false"),
         ("note:", "shift_source: dtd\nnote:", "'shift_source' and 'shift_targets' belong together"),
         ("note:", "shift_targets: [dtd]\nnote:", "'shift_source' and 'shift_targets' belong together"),
-        ("note:", "shift_source: dtd\nshift_targets: [dtd]\nnote:", "the source is no target of itself"),
-        ("note:", "shift_source: dtd\nshift_targets: [a, a]\nnote:", "'shift_targets' repeats a"),
-        (
-            "note:",
-            "protocol_recipes: {few_shot: {coop: 2}}\nnote:",
-            "'protocol_recipes.few_shot.coop' must be a mapping",
-        ),
+        ("note:", "shift_source: dtd\nshift_targets: [dtd]\nnote:", "no target is the source"),
+        ("note:", "protocol_recipes: {few_shot: {coop: 2}}\nnote:", "few_shot.coop' must be a mapping"),
         ("note:", "name: other\nnote:", "'name' is 'other', but the file is 'small.yaml'; leave 'name' out"),
-        ("note:", "shots: 8\nnote:", "'shots' stands twice, on lines 4 and 8"),
     ],
 )
 def test_bad_suite_is_refused_by_file_and_key(tmp_path, old, new, words):
@@ -272,26 +184,21 @@ def test_bad_suite_is_refused_by_file_and_key(tmp_path, old, new, words):
     assert str(path) in str(error.value) and words in str(error.value)
 
 
-def test_suite_reports_all_problems_together(tmp_path):
-    text = SUITE.replace("[1, 2, 3]", "[1, 1, -2]").replace("shots: 16", "shots: -4").replace("[dtd, eurosat]", "[]")
-    with pytest.raises(ConfigError, match="4 problems"):
-        load_suite(write_suite(tmp_path, text))
-
-
-def test_suite_name_may_be_repeated_in_the_file_and_must_be_a_folder_name(tmp_path):
-    assert load_suite(write_suite(tmp_path, SUITE + "name: small\n")).name == "small"
-    with pytest.raises(ConfigError, match="suite 'my suite' cannot name a folder"):
-        load_suite(write_suite(tmp_path, name="my suite"))
+def test_suite_reports_all_problems_together_and_needs_a_folder_name(tmp_path):
+    text = SUITE.replace("[1, 2, 3]", "[1, -2]").replace("shots: 16", "shots: -4").replace("[dtd, eurosat]", "[]")
+    with pytest.raises(ConfigError, match="4 problems") as error:
+        load_suite(write_suite(tmp_path, text, name="my suite"))
+    assert "'name': the name 'my suite' cannot name a folder" in str(error.value)
 
 
 def test_every_shipped_suite_loads():
-    paths = sorted(config.SUITES.rglob("*.yaml"))
-    assert paths and [path.stem for path in paths] == suite_names()
-    for path in paths:
-        assert load_suite(path.stem).name == path.stem
+    names = suite_names()
+    assert names and [load_suite(name).name for name in names] == names
 
 
 def test_config_records_and_provenance_import_without_torch():
-    code = "import sys, benchmark.records.record, benchmark.common.provenance; sys.exit('torch' in sys.modules)"
-    root = Path(config.__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+    code = (
+        "import sys, benchmark.common.config, benchmark.common.provenance; assert 'numpy' not in sys.modules; "
+        "import benchmark.records.record, benchmark.plugins.discovery; sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

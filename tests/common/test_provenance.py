@@ -1,4 +1,4 @@
-"""Commit, versions, machine and hashes; what is unknown is null and never an exception."""
+"""Commit, versions, machine and hashes; unknown values are null and never an exception."""
 
 import hashlib
 import json
@@ -41,73 +41,51 @@ def checkout(tmp_path, monkeypatch):
 
 
 @needs_git
-def test_git_state_names_commit_and_clean_tree(checkout):
-    commit = git(checkout, "rev-parse", "HEAD")
-    assert git_state() == {"commit": commit[:12], "dirty": False}
-
-
-@needs_git
 @pytest.mark.parametrize(
     ("file", "dirty"),
     [
         ("methods/coop.py", True),
         (".gitignore", True),
         ("methods/mine.py", True),
-        ("run_all.py", True),
         ("notes.txt", False),
         ("results/synthetic/table.md", False),
-        ("methods/__pycache__/coop.pyc", False),
     ],
 )
-def test_git_state_is_dirty_for_changed_tracked_file_or_new_code_only(checkout, file, dirty):
+def test_git_state_is_dirty_for_changed_tracked_file_or_new_code_only(checkout, monkeypatch, file, dirty):
+    commit = git(checkout, "rev-parse", "HEAD")[:12]
+    monkeypatch.setenv("GIT_DIR", str(checkout / "elsewhere"))  # as inside a hook of another repository
+    assert git_state() == {"commit": commit, "dirty": False}
     path = checkout / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text((path.read_text() if path.exists() else "") + "# more\n")
-    assert git_state()["dirty"] is dirty
+    assert git_state() == {"commit": commit, "dirty": dirty}
 
 
 @needs_git
-def test_git_state_ignores_the_repository_of_a_surrounding_hook(checkout, tmp_path, monkeypatch):
-    before = git_state()
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
-    assert git_state() == before
-
-
-@needs_git
-def test_git_state_is_unknown_inside_somebody_elses_repository(checkout, monkeypatch):
+def test_git_state_is_unknown_in_a_folder_of_another_repository_and_before_the_first_commit(checkout, monkeypatch):
     monkeypatch.setattr(provenance, "REPOSITORY", checkout / "methods")
     assert git_state() == UNKNOWN
-
-
-@needs_git
-def test_git_state_is_unknown_before_the_first_commit(checkout, tmp_path, monkeypatch):
-    (tmp_path / "fresh").mkdir()
-    git(tmp_path / "fresh", "init", "--quiet")
-    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path / "fresh")
+    git(checkout / "methods", "init", "--quiet")
     assert git_state() == UNKNOWN
 
 
-def test_git_state_is_unknown_outside_a_checkout_and_without_git(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "_git_state", provenance._git_state.__wrapped__)
-    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert git_state() == UNKNOWN
-    monkeypatch.undo()
-    monkeypatch.setattr(provenance, "_git_state", provenance._git_state.__wrapped__)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state() == UNKNOWN
-
-
-def test_git_state_that_hangs_is_unknown(monkeypatch):
+@pytest.mark.parametrize("cause", ["no checkout", "no git", "git hangs"])
+def test_git_state_is_unknown_without_a_checkout_and_without_a_working_git(tmp_path, monkeypatch, cause):
     def hang(*_, **__):
         raise subprocess.TimeoutExpired("git", 30)
 
     monkeypatch.setattr(provenance, "_git_state", provenance._git_state.__wrapped__)
-    monkeypatch.setattr(subprocess, "run", hang)
+    if cause == "no checkout":
+        monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
+        monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    elif cause == "no git":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    else:
+        monkeypatch.setattr(subprocess, "run", hang)
     assert git_state() == UNKNOWN
 
 
-def test_git_state_is_asked_once_and_cannot_be_changed_by_its_reader(monkeypatch):
+def test_git_state_is_computed_once_and_cannot_be_changed_by_its_reader(monkeypatch):
     first = git_state()
     expected = dict(first)
     first["commit"] = "changed"
@@ -115,28 +93,19 @@ def test_git_state_is_asked_once_and_cannot_be_changed_by_its_reader(monkeypatch
     assert git_state() == expected
 
 
-def test_versions_name_python_and_every_package(monkeypatch):
+def test_versions_and_machine_name_no_host_and_are_json(monkeypatch):
     found = versions()
     assert list(found) == ["python", "torch", "transformers", "accelerate", "numpy", "pillow"]
     assert found["python"].startswith("3.") and found["numpy"] == __import__("numpy").__version__
     monkeypatch.setattr(provenance, "PACKAGES", ("no-such-package-here",))
     assert versions()["no-such-package-here"] is None
-
-
-def test_machine_names_system_processor_and_cores_but_no_host(monkeypatch):
-    found = machine()
-    assert list(found) == ["platform", "processor", "cores"]
-    assert found["platform"] and found["cores"] >= 1
-    assert json.loads(json.dumps({"machine": found, "versions": versions(), "git": git_state()}))
+    assert list(machine()) == ["platform", "processor", "cores"]
+    assert json.loads(json.dumps({"machine": machine(), "versions": versions(), "git": git_state()}))
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert machine()["cores"] == os.cpu_count()
 
 
-def test_file_hash_is_sha256_of_its_content(tmp_path):
-    (tmp_path / "a.bin").write_bytes(b"x" * 1_000_000)
-    assert sha256_file(tmp_path / "a.bin") == hashlib.sha256(b"x" * 1_000_000).hexdigest()
-    with pytest.raises(DataError, match=r"none\.bin: cannot be read"):
-        sha256_file(tmp_path / "none.bin")
+PATTERNS = ("*.json", "*.safetensors", "sub/*.txt")
 
 
 def make_folder(folder: Path) -> Path:
@@ -147,34 +116,24 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-PATTERNS = ("*.json", "*.safetensors", "sub/*.txt")
-
-
-def test_folder_hash_is_the_same_wherever_and_in_whatever_order(tmp_path):
+def test_folder_hash_depends_on_names_and_contents_alone(tmp_path):
     first, second = make_folder(tmp_path / "a"), make_folder(tmp_path / "b")
     (second / "README.md").write_text("not matched")
-    assert sha256_folder(first, PATTERNS) == sha256_folder(str(second), [*reversed(PATTERNS), "config.*"])
-    assert len(sha256_folder(first, PATTERNS)) == 64
+    before = sha256_folder(first, PATTERNS)
+    assert before == sha256_folder(str(second), [*reversed(PATTERNS), "config.*"]) and len(before) == 64
+    (first / "config.json").write_text("")
+    (first / "sub" / "merges.txt").write_text("a b{}")
+    assert sha256_folder(first, PATTERNS) != before
+    (second / "config.json").rename(second / "other.json")
+    renamed = sha256_folder(second, PATTERNS)
+    (second / "empty.json").write_text("")
+    assert len({before, renamed, sha256_folder(second, PATTERNS)}) == 3
 
 
-@pytest.mark.parametrize("change", ["content", "name", "added", "moved text"])
-def test_folder_hash_changes_with_content_names_and_files(tmp_path, change):
-    folder = make_folder(tmp_path / "a")
-    before = sha256_folder(folder, PATTERNS)
-    if change == "content":
-        (folder / "config.json").write_text("{ }")
-    elif change == "name":
-        (folder / "config.json").rename(folder / "other.json")
-    elif change == "added":
-        (folder / "empty.json").write_text("")
-    else:
-        (folder / "config.json").write_text("")
-        (folder / "sub" / "merges.txt").write_text("a b{}")
-    assert sha256_folder(folder, PATTERNS) != before
-
-
-def test_folder_without_a_match_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"holds no file that matches \*\.json or \*\.txt"):
-        sha256_folder(tmp_path, ["*.json", "*.txt"])
-    with pytest.raises(DataError, match="holds no file"):
-        sha256_folder(tmp_path / "none", ["*"])
+def test_hash_of_a_missing_file_or_of_no_files_is_refused(tmp_path):
+    assert sha256_file(__file__) == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    with pytest.raises(DataError, match=r"none\.bin: cannot be read"):
+        sha256_file(tmp_path / "none.bin")
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(DataError, match=r"holds no file that matches \*\.json or \*\.txt"):
+            sha256_folder(folder, ["*.json", "*.txt"])

@@ -1,4 +1,4 @@
-"""Which methods the kit checks, of what the command line says; and why one cannot be checked."""
+"""Choose the methods that the kit checks, and say why one cannot be checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,40 +14,40 @@ class Chosen:
     """A method to check.
 
     Attributes:
-        problem: of a file whose method cannot be had under its name, why.
+        problem: why the method of a file cannot be used; empty if it can.
     """
 
     name: str
     problem: str = ""
 
 
-CHOSEN = pytest.StashKey[list[Chosen]]()  # where the configuration of a pytest run holds them
+CHOSEN = pytest.StashKey[list[Chosen]]()  # in the configuration of a pytest run
 
 
 def choose(methods: Sequence[str], plugins: Sequence[str]) -> list[Chosen]:
-    """The methods named; where none is, the plugins; where there are none either, all of the registry.
+    """The named methods; without names, the plugins; without plugins, all methods.
 
     Raises:
-        ConfigError: an unknown name, with the nearest, or a file that is not there.
+        ConfigError: an unknown name, with the nearest, or a missing file.
     """
-    found, lost = [], []
+    found, unusable = [], []
     for path in plugins:
         try:
             found.append(add_plugin(path))
         except MethodError as error:
-            lost.append(Chosen(path, str(error)))
+            unusable.append(Chosen(path, str(error)))
     for name in methods:
         if name not in method_names():
             raise ConfigError(f"--method {name}: there is no such method. {did_you_mean(name, method_names())}")
     names = methods or found or ([] if plugins else method_names())
-    return [*lost, *(Chosen(name) for name in dict.fromkeys(names))]
+    return [*unusable, *(Chosen(name) for name in dict.fromkeys(names))]
 
 
 def problem_of(chosen: Chosen) -> str:
-    """Why a method cannot be made at all; empty where it can."""
+    """Why a method cannot be created; empty if it can."""
     if chosen.problem:
         return chosen.problem
-    from tests.conformance.subject import Subject  # late: only who collects the kit needs torch and a checkpoint
+    from tests.conformance.subject import Subject  # imports torch
 
     try:
         Subject(chosen.name).make(with_sample=False)

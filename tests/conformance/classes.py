@@ -1,4 +1,4 @@
-"""The rules of classes: names are data, taken whole or refused, in any order."""
+"""Check class names: they are data, accepted or refused as a whole, in any order."""
 
 import torch
 
@@ -10,7 +10,7 @@ ORDER = [3, 1, 4, 0, 2]
 
 
 def check_set_classes_there_and_back_changes_nothing(subject: Subject) -> None:
-    """Class names are data: scoring other classes in between leaves no trace, for one training scores several sets."""
+    """Scoring other classes in between changes nothing, because one training scores several class sets."""
     method = train(subject.make())
     before, names = logits_of(method), OTHERS if method.transfers else NAMES[::-2]
     method.set_classes(names, "a {}.")
@@ -21,9 +21,9 @@ def check_set_classes_there_and_back_changes_nothing(subject: Subject) -> None:
 
 
 def check_other_classes_are_taken_or_refused_as_declared(subject: Subject) -> None:
-    """Where `transfers` is True any classes can be scored; where it is False, trained ones alone.
+    """With `transfers` True any classes can be scored; with False, only trained ones.
 
-    The harness plans by it: a method that scored strangers by values learned for others would stand in a table.
+    The harness plans by it: otherwise a table would hold scores of classes for which nothing was learned.
     """
     method = train(subject.make())
     before = logits_of(method)
@@ -35,40 +35,40 @@ def check_other_classes_are_taken_or_refused_as_declared(subject: Subject) -> No
             assert found == wanted, f"for {len(names)} other classes the logits have shape {found}, not {wanted}."
         else:
             assert isinstance(refused, ConfigError), (
-                f"transfers is False, but set_classes took {', '.join(names)}, of which 'dots' was not trained."
+                f"transfers is False, but set_classes accepted {', '.join(names)}, of which 'dots' was not trained."
             )
             _assert_as_before(method, before, f"after {', '.join(names)} were refused")
 
 
 def check_refused_classes_leave_the_method_as_it_was(subject: Subject) -> None:
-    """A class set is taken whole or not at all, because half of two would be scored without a word.
+    """A class set is accepted or refused as a whole, because a mix of two would be scored silently.
 
-    No class, what is no list of texts, and a template without exactly one {} are refused by a BenchmarkError.
+    No classes, names that are not strings and a template without exactly one {} are refused with a BenchmarkError.
     """
     method = train(subject.make())
     before = logits_of(method)
     wrong = ([], TEMPLATE), ("dog", TEMPLATE), ([3], TEMPLATE), (NAMES, "a photo."), (NAMES, "{} or {}.")
     for names, template in wrong:
         refused = refusal(lambda pair=(names, template): method.set_classes(*pair))
-        assert refused, f"set_classes took the classes {names!r} with the template {template!r}."
+        assert refused, f"set_classes accepted the classes {names!r} with the template {template!r}."
         _assert_as_before(method, before, f"after the classes {names!r} with the template {template!r} were refused")
-    too_long = (["very " * 80], TEMPLATE), (NAMES, "a photo of " + "very " * 80 + "{}.")  # not all methods read both
+    too_long = (["very " * 80], TEMPLATE), (NAMES, "a photo of " + "very " * 80 + "{}.")  # not all methods use both
     for names, template in too_long:
         if refusal(lambda pair=(names, template): method.set_classes(*pair)):
-            _assert_as_before(method, before, "after a text that is too long for the tower was refused")
+            _assert_as_before(method, before, "after a text that is too long for the text encoder was refused")
         else:
             method.set_classes(NAMES, TEMPLATE)
 
 
 def check_braces_in_a_template_are_text(subject: Subject) -> None:
-    """Only {} is where the name goes; names and templates are never read as format strings, for datasets hold both."""
+    """Only {} is replaced by the name; names and templates are not format strings, because datasets contain braces."""
     names = ("{x}", "a {0} b")
     logits = logits_of(subject.make(names=names, template="a {y} of {}."))
     assert logits.shape[1] == len(names), f"for the classes {names} the logits have {logits.shape[1]} columns."
 
 
 def check_class_order_permutes_logits(subject: Subject) -> None:
-    """The order of the classes carries no information: other order, same logits in that order."""
+    """The order of the classes carries no information, so another order gives the same logits in that order."""
     method = train(subject.make())
     before = logits_of(method)
     method.set_classes([NAMES[c] for c in ORDER], TEMPLATE)

@@ -1,4 +1,4 @@
-"""The rules of precision: what is learned stays float32, whatever the towers compute in."""
+"""Check precision: learned values stay float32, whatever the precision of the backbone."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from tests.conformance.subject import LABELS, Subject, embedded_clip, images_for
 
 
 def check_learnables_stay_float32_under_autocast(subject: Subject) -> None:
-    """Parameters, gradients and logits are float32 under autocast; in half precision the last small steps are lost."""
+    """Parameters, gradients and logits are float32 under autocast, because half precision loses small steps."""
     method = subject.make()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = method.loss(images_for(method), LABELS)
@@ -22,7 +22,7 @@ def check_learnables_stay_float32_under_autocast(subject: Subject) -> None:
 
 
 def check_towers_in_half_precision_leave_learnables_in_float32(subject: Subject) -> None:
-    """A backbone may be loaded in half precision; what is learned is float32 all the same (clip.learnable_dtype)."""
+    """Parameters are float32 on a half-precision backbone too (clip.learnable_dtype), because small steps are lost."""
     method = subject.make(clip=embedded_clip(torch.bfloat16))
     losses = method.loss(images_for(method), LABELS)
     _assert_float32([("the logits", method(images_for(method)))])
@@ -32,7 +32,7 @@ def check_towers_in_half_precision_leave_learnables_in_float32(subject: Subject)
 
 
 def check_logits_follow_the_precision_in_force(subject: Subject) -> None:
-    """What is remembered under one autocast is another number under the next, or one run would score with both."""
+    """Values cached under one precision are not used under another, or one run would be scored in two precisions."""
     method = subject.make()
     for dtype in (torch.bfloat16, torch.float16):
         found, wanted = _logits_under(dtype, method), _logits_under(dtype, subject.make())

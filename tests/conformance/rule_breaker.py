@@ -1,6 +1,6 @@
-"""A plugin that breaks the rule it is told to: CoOp, with one thing done as it should not be.
+"""A plugin that breaks a rule of choice: CoOp with one defect.
 
-A breaker is named after the check that must catch it; behind two underscores, which of several ways it is.
+A breaker is named after the check that must catch it; the part after two underscores tells several of them apart.
 """
 
 import random
@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from benchmark.clip.text import unit
-from benchmark.errors import ConfigError
 from benchmark.method import Losses, Method
 from benchmark.prompts import PromptMethod, check_context_keys
 
-BREAKERS: dict[str, Callable[[PromptMethod], None]] = {}
+Breaker = Callable[[PromptMethod], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,257 +43,129 @@ class RuleBreaker(PromptMethod):
             self.set_classes(class_names, template)
 
 
-def breaker(function: Callable[[PromptMethod], None]) -> Callable[[PromptMethod], None]:
-    BREAKERS[function.__name__] = function
-    return function
+def replaces(name: str, change: Callable) -> Breaker:
+    """A breaker that replaces a method of the instance by change(instance, replaced method, *arguments)."""
+
+    def break_rule(method: Method) -> None:
+        replaced = getattr(method, name)
+        setattr(method, name, lambda *arguments: change(method, replaced, *arguments))
+
+    return break_rule
 
 
-def change_logits(method: Method, change: Callable) -> None:
-    """Put change(images, logits) for the logits."""
-    score = method.forward
-    method.forward = lambda images: change(images, score(images))
+def sets(name: str, value: Callable) -> Breaker:
+    """A breaker that sets an attribute to value(instance)."""
+    return lambda method: setattr(method, name, value(method))
 
 
-def change_loss(method: Method, change: Callable) -> None:
-    """Put change(losses) for the losses."""
-    loss = method.loss
-    method.loss = lambda images, labels: change(loss(images, labels))
+def logits(change: Callable) -> Breaker:
+    """A breaker that returns change(images, logits) as logits."""
+    return replaces("forward", lambda method, score, images: change(images, score(images)))
 
 
-def remember_text(method: PromptMethod, key: Callable) -> None:
-    """Keep the text features of the first call without gradients for as long as key() stays the same."""
-    encode, kept = method.text_features, {}
+def remember_text(key: Callable) -> Breaker:
+    """A breaker that keeps the first text features without gradients for as long as key(instance) stays the same."""
+    kept = {}
 
-    def text_features(images):
+    def text_features(method, encode, images):
         if torch.is_grad_enabled():
             return encode(images)
-        now = (method.class_names, key())
+        now = (id(method), method.class_names, key(method))
         if now not in kept:
             kept[now] = encode(images)
         return kept[now]
 
-    method.text_features = text_features
+    return replaces("text_features", text_features)
 
 
-@breaker
-def logits_are_finite_and_of_shape_batch_by_classes__one_is_missing(method):
-    change_logits(method, lambda images, logits: logits[:, 1:])
-
-
-@breaker
-def logits_are_finite_and_of_shape_batch_by_classes__some_are_infinite(method):
-    change_logits(method, lambda images, logits: logits.masked_fill(logits < 0, -torch.inf))
-
-
-@breaker
-def batch_equals_its_images_one_by_one(method):
-    change_logits(method, lambda images, logits: logits - logits.mean(dim=0))
-
-
-@breaker
-def patches_are_read_only_when_declared__read(method):
-    change_logits(method, lambda images, logits: logits + (0 if images.patches is None else images.patches.mean()))
-
-
-@breaker
-def patches_are_read_only_when_declared__needed(method):
-    change_logits(method, lambda images, logits: logits + images.patches.mean())
-
-
-@breaker
-def patches_are_read_only_when_declared__declared_wrongly(method):
-    method.needs_patches = "all"
-
-
-@breaker
-def learned_state_loads_to_the_same_logits__no_buffer(method):
+def add_random_offset(method):
     offset = torch.rand(())
-    change_logits(method, lambda images, logits: logits + offset)
+    logits(lambda images, logits: logits + offset)(method)
 
 
-@breaker
-def learned_state_loads_to_the_same_logits__cannot_be_stored(method):
-    method.ctx = nn.Parameter(method.ctx.T.contiguous().T)
+def count_calls_of_set_classes(method):
+    calls = []
+    replaces("set_classes", lambda method, take, *given: (take(*given), calls.append(1)))(method)
+    logits(lambda images, logits: logits * (1 + len(calls) / 100))(method)
 
 
-@breaker
-def learned_state_is_loaded_strictly__too_many(method):
-    load = method.load_learned_state
-    method.load_learned_state = lambda state: load({name: state[name] for name in method.learned_state()})
+def take_all_classes_but_declare_that_only_trained_ones_are_taken(method):
+    method.transfers = False
+    replaces("set_classes", lambda method, take, *given: (setattr(method, "trained", ()), take(*given)))(method)
 
 
-@breaker
-def learned_state_is_loaded_strictly__too_few(method):
-    load = method.load_learned_state
-    method.load_learned_state = lambda state: load(method.learned_state() | state)
-
-
-@breaker
-def logits_follow_any_change_of_the_parameters(method):
-    remember_text(method, lambda: method.ctx._version)  # a write to .data moves no counter
-
-
-@breaker
-def set_classes_there_and_back_changes_nothing(method):
-    take, calls = method.set_classes, []
-    method.set_classes = lambda names, template: (take(names, template), calls.append(1))
-    change_logits(method, lambda images, logits: logits * (1 + len(calls) / 100))
-
-
-@breaker
-def other_classes_are_taken_or_refused_as_declared__refused(method):
-    take, own = method.set_classes, method.class_names
-
-    def set_classes(names, template):
-        if not set(names) <= set(own):
-            raise ConfigError("these were not trained")
-        take(names, template)
-
-    method.set_classes = set_classes
-
-
-@breaker
-def other_classes_are_taken_or_refused_as_declared__taken(method):
-    method.transfers, take = False, method.set_classes
-
-    def set_classes(names, template):
-        method.trained = ()
-        take(names, template)
-
-    method.set_classes = set_classes
-
-
-@breaker
-def refused_classes_leave_the_method_as_it_was__half_taken(method):
-    take = method.set_classes
-
-    def set_classes(names, template):
-        method.class_names = tuple(names)
-        take(names, template)
-
-    method.set_classes = set_classes
-
-
-@breaker
-def refused_classes_leave_the_method_as_it_was__all_taken(method):
-    take = method.set_classes
-    method.set_classes = lambda names, template: take(list(names), template if template.count("{}") == 1 else "{}")
-
-
-@breaker
-def braces_in_a_template_are_text(method):
-    take = method.set_classes
-    method.set_classes = lambda names, template: take(names, template.format(*names) and template)
-
-
-@breaker
-def class_order_permutes_logits(method):
-    change_logits(method, lambda images, logits: logits + torch.arange(logits.shape[1]) / 10)
-
-
-@breaker
-def only_declared_parameters_move__hidden(method):
-    method.offset = torch.zeros((), requires_grad=True)
-
-
-@breaker
-def only_declared_parameters_move__unused(method):
-    method.unused = nn.Parameter(torch.zeros(()))
-
-
-@breaker
-def only_declared_parameters_move__frozen(method):
+def learn_a_frozen_parameter(method):
     method.fixed = nn.Parameter(torch.zeros(()), requires_grad=False)
-    change_loss(method, lambda losses: (method.fixed.add_(1), losses)[1])
+    replaces("loss", lambda method, loss, *given: (method.fixed.add_(1), loss(*given))[1])(method)
 
 
-@breaker
-def only_declared_parameters_move__clip(method):
-    change_loss(method, lambda losses: (method.clip.logit_scale.mul_(1.01), losses)[1])
-
-
-@breaker
-def only_declared_parameters_move__gradients_of_clip(method):
-    method.clip.model.requires_grad_(True)
-
-
-@breaker
-def recipe_trains_what_learns_under_every_protocol(method):
-    method.ctx.requires_grad_(False)
-
-
-@breaker
-def same_seed_gives_same_weights_and_leaves_global_generators__dropout(method):
-    change_logits(method, lambda images, logits: nn.functional.dropout(logits, training=method.training))
-
-
-@breaker
-def same_seed_gives_same_weights_and_leaves_global_generators__seeds(method):
-    random.seed(1)
-
-
-@breaker
-def same_seed_gives_same_weights_and_leaves_global_generators__start(method):
-    generator = torch.Generator()
-    generator.seed()
-    method.ctx.data += torch.rand(method.ctx.shape, generator=generator)
-
-
-@breaker
-def loss_terms_sum_to_total__other_sum(method):
+def double_the_total(method, loss, *given):
     class Doubled(Losses):
         total = property(lambda self: 2 * Losses.total.fget(self))
 
-    change_loss(method, lambda losses: Doubled(losses.terms))
+    return Doubled(loss(*given).terms)
 
 
-@breaker
-def loss_terms_sum_to_total__no_scalar(method):
-    change_loss(method, lambda losses: Losses({name: term[None] for name, term in losses.terms.items()}))
-
-
-@breaker
-def scaled_losses_give_scaled_gradients(method):
-    def backward(losses):
-        losses.total.backward()
-        method.ctx.grad.clamp_(-1e-3, 1e-3)
-
-    method.backward = backward
-
-
-@breaker
-def seeds_in_one_pass_learn_what_each_learns_alone(method):
-    encode = method.encode_classes
-    method.encode_classes = lambda context: unit(encode(context) + 0.1)
-
-
-@breaker
-def memory_does_not_grow_over_steps__losses(method):
+def keep_all_losses(method):
     method.history = []
-    change_loss(method, lambda losses: (method.history.append(losses.total), losses)[1])
+    replaces("loss", lambda method, loss, *given: (method.history.append(loss(*given).total), loss(*given))[1])(method)
 
 
-@breaker
-def memory_does_not_grow_over_steps__one_tensor(method):
-    method.seen = torch.zeros(1)
-
-    def change(images, logits):
-        method.seen = torch.cat([method.seen, logits.detach().flatten()])
-        return logits
-
-    change_logits(method, change)
-
-
-@breaker
-def learnables_stay_float32_under_autocast(method):
-    change_logits(method, lambda images, logits: logits.bfloat16() if torch.is_autocast_enabled("cpu") else logits)
-
-
-@breaker
-def towers_in_half_precision_leave_learnables_in_float32(method):
-    method.ctx = nn.Parameter(method.ctx.to(method.clip.dtype))
-
-
-@breaker
-def logits_follow_the_precision_in_force(method):
-    remember_text(method, lambda: method.ctx.sum().item())
+BREAKERS: dict[str, Breaker] = {
+    "logits_are_finite_and_of_shape_batch_by_classes__one_is_missing": logits(lambda images, logits: logits[:, 1:]),
+    "logits_are_finite_and_of_shape_batch_by_classes__some_are_infinite": logits(
+        lambda images, logits: logits.masked_fill(logits < 0, -torch.inf)
+    ),
+    "batch_equals_its_images_one_by_one": logits(lambda images, logits: logits - logits.mean(dim=0)),
+    "patches_are_read_only_when_declared__read": logits(
+        lambda images, logits: logits + (0 if images.patches is None else images.patches.mean())
+    ),
+    "patches_are_read_only_when_declared__needed": logits(lambda images, logits: logits + images.patches.mean()),
+    "learned_state_loads_to_the_same_logits": add_random_offset,
+    "learned_state_is_loaded_strictly__too_many": replaces(
+        "load_learned_state", lambda method, load, state: load({name: state[name] for name in method.learned_state()})
+    ),
+    "learned_state_is_loaded_strictly__too_few": replaces(
+        "load_learned_state", lambda method, load, state: load(method.learned_state() | state)
+    ),
+    "logits_follow_any_change_of_the_parameters": remember_text(
+        lambda method: method.ctx._version  # a write to .data does not change the counter
+    ),
+    "set_classes_there_and_back_changes_nothing": count_calls_of_set_classes,
+    "other_classes_are_taken_or_refused_as_declared": take_all_classes_but_declare_that_only_trained_ones_are_taken,
+    "refused_classes_leave_the_method_as_it_was": replaces(
+        "set_classes",
+        lambda method, take, names, template: (setattr(method, "class_names", tuple(names)), take(names, template)),
+    ),
+    "braces_in_a_template_are_text": replaces(
+        "set_classes", lambda method, take, names, template: take(names, template.format(*names) and template)
+    ),
+    "class_order_permutes_logits": logits(lambda images, logits: logits + torch.arange(logits.shape[1]) / 10),
+    "only_declared_parameters_move__hidden": sets("offset", lambda method: torch.zeros((), requires_grad=True)),
+    "only_declared_parameters_move__unused": sets("unused", lambda method: nn.Parameter(torch.zeros(()))),
+    "only_declared_parameters_move__frozen": learn_a_frozen_parameter,
+    "only_declared_parameters_move__clip": replaces(
+        "loss", lambda method, loss, *given: (method.clip.logit_scale.mul_(1.01), loss(*given))[1]
+    ),
+    "only_declared_parameters_move__gradients_of_clip": lambda method: method.clip.model.requires_grad_(True),
+    "recipe_trains_what_learns_under_every_protocol": lambda method: method.ctx.requires_grad_(False),
+    "same_seed_gives_same_weights_and_leaves_global_generators__seeds": lambda method: random.seed(1),
+    "same_seed_gives_same_weights_and_leaves_global_generators__start": lambda method: method.ctx.data.add_(
+        random.SystemRandom().random()
+    ),
+    "loss_terms_sum_to_total": replaces("loss", double_the_total),
+    "scaled_losses_give_scaled_gradients": replaces(
+        "backward", lambda method, backward, losses: (backward(losses), method.ctx.grad.clamp_(-1e-3, 1e-3))
+    ),
+    "seeds_in_one_pass_learn_what_each_learns_alone": replaces(
+        "encode_classes", lambda method, encode, context: unit(encode(context) + 0.1)
+    ),
+    "memory_does_not_grow_over_steps": keep_all_losses,
+    "learnables_stay_float32_under_autocast": logits(
+        lambda images, logits: logits.bfloat16() if torch.is_autocast_enabled("cpu") else logits
+    ),
+    "towers_in_half_precision_leave_learnables_in_float32": sets(
+        "ctx", lambda method: nn.Parameter(method.ctx.to(method.clip.dtype))
+    ),
+    "logits_follow_the_precision_in_force": remember_text(lambda method: method.ctx.sum().item()),
+}

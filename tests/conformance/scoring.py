@@ -1,4 +1,4 @@
-"""The rules of scoring: what logits are, and what they may depend on."""
+"""Check logits: their shape, and what they may depend on."""
 
 import safetensors.torch
 import torch
@@ -8,7 +8,7 @@ from tests.conformance.subject import NAMES, Subject, differ, features_of, image
 
 
 def check_logits_are_finite_and_of_shape_batch_by_classes(subject: Subject) -> None:
-    """Logits are finite and have the shape (images, classes), because anything else cannot be counted."""
+    """Logits are finite and have the shape (images, classes), because other values cannot be counted."""
     method = subject.make()
     logits, wanted = logits_of(method), (len(images_for(method)), len(NAMES))
     assert tuple(logits.shape) == wanted, f"logits of shape {tuple(logits.shape)}, not {wanted}."
@@ -30,7 +30,7 @@ def check_batch_equals_its_images_one_by_one(subject: Subject) -> None:
 
 
 def check_patches_are_read_only_when_declared(subject: Subject) -> None:
-    """A method reads patch features only if needs_patches says so, because the harness computes them for no other."""
+    """A method reads patch features only if needs_patches says so, because the harness computes them only then."""
     method = subject.make()
     kinds = (None, "projected", "raw")
     assert method.needs_patches in kinds, f"needs_patches is {method.needs_patches!r}; it may be one of {kinds}."
@@ -39,39 +39,39 @@ def check_patches_are_read_only_when_declared(subject: Subject) -> None:
     with_patches = features_of(method.clip, len(images_for(method)), "projected", 0)
     with torch.no_grad():
         there, absent = method(with_patches), method(ImageFeatures(with_patches.pooled))
-    assert torch.equal(there, absent), "needs_patches is None, but the logits change where patches are there."
+    assert torch.equal(there, absent), "needs_patches is None, but the logits change when patches are given."
 
 
 def check_learned_state_loads_to_the_same_logits(subject: Subject) -> None:
-    """A record's tensors hold all that was learned, so that a method made anew and given them scores as it did.
+    """A record's tensors hold everything that was learned, so that a new instance with them gives the same logits.
 
-    What is kept of the training images is a buffer, which begins with no rows where it has a row for each image.
+    Values kept from training images are a buffer; one with a row for each image starts with no rows.
     """
     method = train(subject.make())
     state = safetensors.torch.load(safetensors.torch.save(method.learned_state()))
     other = subject.make(seed=5, with_sample=False)
     other.load_learned_state(state)
     assert torch.equal(logits_of(method), logits_of(other)), (
-        f"after load_learned_state ({', '.join(state) or 'nothing'}) another instance has other logits. Make what is "
-        "learned an nn.Parameter and what is kept a buffer (register_buffer)."
+        f"after load_learned_state ({', '.join(state) or 'nothing'}) another instance has other logits. Make "
+        "learned values nn.Parameters and other values buffers (register_buffer)."
     )
 
 
 def check_learned_state_is_loaded_strictly(subject: Subject) -> None:
-    """A learned state fits whole or is refused, because a tensor too many or too few is another method's."""
+    """A learned state with a tensor too many or too few is refused, because it belongs to another method."""
     method = subject.make()
     state = method.learned_state()
-    refused = refusal(lambda: method.load_learned_state(state | {"stranger": torch.zeros(1)}))
-    assert refused, "load_learned_state took a tensor 'stranger' that the method does not have."
+    refused = refusal(lambda: method.load_learned_state(state | {"unknown": torch.zeros(1)}))
+    assert refused, "load_learned_state accepted a tensor 'unknown' that the method does not have."
     if state:
         refused = refusal(lambda: method.load_learned_state({}))
-        assert refused, f"load_learned_state took a state without {', '.join(state)}."
+        assert refused, f"load_learned_state accepted a state without {', '.join(state)}."
 
 
 def check_logits_follow_any_change_of_the_parameters(subject: Subject) -> None:
-    """Logits reflect the parameters as they are, so what is remembered must not outlive the values it came from.
+    """Logits follow the current parameters, so cached values must not be used after a parameter changes.
 
-    An optimiser, a loaded state and a plain write to `.data` change them in different ways; all of them count.
+    An optimizer, a loaded state and a write to `.data` change parameters in different ways.
     """
     method = train(subject.make())
     for change in (
@@ -80,7 +80,7 @@ def check_logits_follow_any_change_of_the_parameters(subject: Subject) -> None:
         lambda p: setattr(p, "data", p.data + 0.05),
     ):
         for name, parameter in method.named_parameters():
-            logits_of(method)  # what may be remembered is remembered now
+            logits_of(method)  # fills a cache
             change(parameter)
             fresh = subject.make(seed=5)
             fresh.load_learned_state(method.learned_state())

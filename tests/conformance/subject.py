@@ -1,4 +1,4 @@
-"""What the kit's checks are given: a method, made as the harness makes it, and features of random images."""
+"""Create methods as the harness does, and features of random images, for the checks of the kit."""
 
 import functools
 import traceback
@@ -14,19 +14,19 @@ from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import BenchmarkError
 from benchmark.method import Method
 from benchmark.plugins.factory import create_method
-from benchmark.plugins.importer import broken
+from benchmark.plugins.importer import method_error
 
 NAMES = ("circle", "square", "star", "cross", "triangle")
 OTHERS = ("dots", "stripes")
 TEMPLATE = "a photo of a {}."
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
-RATE = 0.05  # of the kit's own few steps: high enough to move things
-SAMPLED = 2  # images of each class in the sample of a method that reads its training images
+RATE = 0.05  # learning rate of the kit's few steps; high enough to change logits
+SAMPLED = 2  # images per class for a method that reads its training images
 
 
 @functools.cache
 def embedded_clip(dtype: torch.dtype = torch.float32) -> Clip:
-    """The CLIP of this repository, which the checks run on."""
+    """The CLIP of this repository."""
     return load_clip(CHECKPOINT, dtype=dtype)
 
 
@@ -39,11 +39,11 @@ def features_of(clip: Clip, count: int, patches: Patches | None, seed: int) -> I
 
 @dataclass(frozen=True)
 class Subject:
-    """A method that is checked.
+    """A method to check.
 
     Attributes:
         config: options other than its recipe's.
-        clip: the frozen CLIP that it is made on.
+        clip: the frozen CLIP.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Subject:
         clip: Clip | None = None,
         with_sample: bool = True,
     ) -> Method:
-        """A fresh method in evaluation mode; one that reads its training images has read some."""
+        """A new method in evaluation mode, after take_sample if it reads its training images."""
         method = create_method(
             self.name,
             clip=clip or self.clip,
@@ -70,32 +70,32 @@ class Subject:
         )
         if with_sample and method.sample_views:
             labels = torch.arange(len(names)).repeat(SAMPLED)
-            seeds = range(1000 * (1 + seed), 1000 * (1 + seed) + method.sample_views)  # a seed has its own sample
+            seeds = range(1000 * (1 + seed), 1000 * (1 + seed) + method.sample_views)  # each seed has another sample
             with torch.no_grad():
                 method.take_sample([images_for(method, count=len(labels), seed=s) for s in seeds], labels)
         return method.eval()
 
 
 def images_for(method: Method, *, count: int = len(LABELS), seed: int = 0) -> ImageFeatures:
-    """Features of random images from the method's own CLIP, with the patches that it declares."""
+    """Features of random images from the method's CLIP, with the patches that it declares."""
     return features_of(method.clip, count, method.needs_patches, seed)
 
 
 @torch.no_grad()
 def logits_of(method: Method) -> Tensor:
-    """Of the kit's images, as evaluation computes them."""
+    """Logits of the kit's images, as evaluation computes them."""
     return method(images_for(method))
 
 
 def gradients(method: Method, factor: float = 1.0) -> list[Tensor | None]:
-    """Of the loss of the kit's images, scaled, in the order of `learnable`."""
+    """Gradients of the scaled loss, in the order of `learnable`."""
     method.zero_grad()
     method.backward(method.loss(images_for(method), LABELS).scaled(factor))
     return [parameter.grad for parameter in method.learnable()]
 
 
 def train(method: Method, steps: int = 3) -> Method:
-    """A few steps of plain SGD, where there is anything to learn."""
+    """Take a few steps of SGD if the method learns."""
     if not method.learnable():
         return method
     method.train()
@@ -108,12 +108,12 @@ def train(method: Method, steps: int = 3) -> Method:
 
 
 def differ(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors differ by more than rounding in another order does."""
+    """Whether two tensors differ by more than rounding errors."""
     return one.shape != other.shape or bool((one - other).abs().max() > 1e-5 * max(10.0, one.abs().max().item()))
 
 
 def refusal(call: Callable[[], object]) -> BenchmarkError | None:
-    """The error with which a call is refused; None where it is not."""
+    """The error that a call raises; None if it raises none."""
     try:
         call()
     except BenchmarkError as error:
@@ -122,19 +122,19 @@ def refusal(call: Callable[[], object]) -> BenchmarkError | None:
 
 
 def rule_of(check: Callable[[Subject], None]) -> str:
-    """The rule that a check holds up, and why it exists: its docstring."""
+    """The docstring of a check: the rule and its reason."""
     return " ".join(check.__doc__.split())
 
 
 def hold(check: Callable[[Subject], None], subject: Subject) -> None:
-    """Run a check; a failure says the rule and why it exists, then what was seen."""
+    """Run a check; a failure states the rule, its reason and what was seen."""
     try:
         check(subject)
     except AssertionError as error:
         seen = str(error)
-    except Exception as error:  # whatever the method's code raises
-        told = error if isinstance(error, BenchmarkError) else broken(subject.name, error)
-        seen = f"{told}\n\n{traceback.format_exc()}"
+    except Exception as error:  # raised by the method's code
+        message = error if isinstance(error, BenchmarkError) else method_error(subject.name, error)
+        seen = f"{message}\n\n{traceback.format_exc()}"
     else:
         return
     pytest.fail(f"{rule_of(check)}\nSeen in {subject.name}: {seen}", pytrace=False)

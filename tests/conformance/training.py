@@ -1,4 +1,4 @@
-"""The rules of training: what may move, what is minimised, and that a run can be repeated."""
+"""Check training: what may change, what is minimized, and that a run can be repeated."""
 
 import gc
 import math
@@ -10,21 +10,22 @@ from torch import Tensor
 
 from benchmark.common.config import Options
 from benchmark.method import Method
-from benchmark.plugins.factory import create_method, resolve_recipe
+from benchmark.plugins.factory import create_method
+from benchmark.plugins.recipes import resolve_recipe
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.training import lockstep
 from tests.conformance.subject import LABELS, NAMES, TEMPLATE, Subject, differ, gradients, images_for, logits_of, train
 
-STEPS = 50  # after which memory is what it was
-WARM_UP = 5  # steps in which things are made that are kept
+STEPS = 50  # after which memory must not have grown
+WARM_UP = 5  # steps that fill caches
 
 
 def check_only_declared_parameters_move(subject: Subject) -> None:
-    """Training moves every nn.Parameter of the method and nothing else: CLIP is frozen in every row of the table."""
+    """Training changes every nn.Parameter of the method and nothing else, because CLIP is frozen for all methods."""
     method = subject.make()
     frozen, start = _frozen(method), {name: p.detach().clone() for name, p in method.named_parameters()}
     hidden = sorted(name for module in method.modules() for name, value in vars(module).items() if _is_hidden(value))
-    assert not hidden, f"{', '.join(hidden)}: a tensor that wants gradients, but no nn.Parameter; it would never move."
+    assert not hidden, f"{', '.join(hidden)}: requires gradients, but is not an nn.Parameter; it is never trained."
     train(method)
     moved = [name for name, value in _frozen(method).items() if not torch.equal(value, frozen[name])]
     assert not moved, f"training changed frozen CLIP: {', '.join(moved[:3])}."
@@ -32,11 +33,11 @@ def check_only_declared_parameters_move(subject: Subject) -> None:
     assert not left, f"training left gradients on frozen CLIP: {', '.join(left[:3])}."
     for name, parameter in method.named_parameters():
         same = torch.equal(start[name], parameter)
-        assert same != parameter.requires_grad, f"'{name}' {'never moves' if same else 'moves, though it is frozen'}."
+        assert same != parameter.requires_grad, f"'{name}' {'never changes' if same else 'changes though frozen'}."
 
 
 def check_recipe_trains_what_learns_under_every_protocol(subject: Subject) -> None:
-    """The recipe is whole under every protocol, and trains a method if and only if it learns.
+    """The recipe is complete under every protocol and has epochs if and only if the method learns.
 
     A method that learns and has no epochs would be scored untrained.
     """
@@ -59,10 +60,10 @@ def check_recipe_trains_what_learns_under_every_protocol(subject: Subject) -> No
 
 
 def check_same_seed_gives_same_weights_and_leaves_global_generators(subject: Subject) -> None:
-    """The same seed gives the same weights, before training and after it, and no global generator is drawn from.
+    """The same seed gives the same weights before and after training, and no global generator is used.
 
-    A run must be repeatable whatever ran before it. A method that draws in training keeps a generator of its own,
-    seeded in __init__, where torch's is seeded for it.
+    A run must be repeatable whatever ran before it. A method that needs random numbers in training keeps a generator
+    of its own and seeds it in __init__, where torch's generator is seeded for it.
     """
     outcomes = []
     for outside in (7, 8):
@@ -74,7 +75,7 @@ def check_same_seed_gives_same_weights_and_leaves_global_generators(subject: Sub
         start = method.learned_state()
         logits_of(train(method))
         used = [name for name, state in _generators().items() if state != before[name]]
-        assert not used, f"the global generator of {' and of '.join(used)} was drawn from or seeded."
+        assert not used, f"the global generator of {' and of '.join(used)} was used or seeded."
         outcomes.append((start, method.learned_state()))
     for when, one, other in zip(("before training", "after training"), *outcomes, strict=True):
         changed = [name for name in one if not torch.equal(one[name], other[name])]
@@ -82,7 +83,7 @@ def check_same_seed_gives_same_weights_and_leaves_global_generators(subject: Sub
 
 
 def check_loss_terms_sum_to_total(subject: Subject) -> None:
-    """What is minimised is what is reported: the total is the sum of the named terms, each a finite scalar."""
+    """The total is the sum of the named terms, each a finite scalar, so that the record reports what is minimized."""
     method = subject.make()
     losses = method.loss(images_for(method), LABELS)
     for name, term in {**losses.terms, **losses.steering}.items():
@@ -93,20 +94,20 @@ def check_loss_terms_sum_to_total(subject: Subject) -> None:
 
 
 def check_scaled_losses_give_scaled_gradients(subject: Subject) -> None:
-    """Losses times a factor give gradients times that factor, because float16 is trained so; edited ones too."""
+    """Losses times a factor give gradients times it, edited ones too, because float16 training scales losses."""
     factor = 8.0
     if not subject.make().learnable():
         return
     pairs = zip(gradients(subject.make()), gradients(subject.make(), factor), strict=True)
     for name, (one, scaled) in zip(_learnable_names(subject.make()), pairs, strict=True):
         assert one is not None, f"'{name}' has no gradient: the loss does not depend on it."
-        assert not _far(factor * one, scaled), f"of losses times {factor}, the gradient of '{name}' is another."
+        assert not _far(factor * one, scaled), f"with losses times {factor}, the gradient of '{name}' does not scale."
 
 
 def check_seeds_in_one_pass_learn_what_each_learns_alone(subject: Subject) -> None:
-    """Seeds trained side by side get the gradients of each alone, or a setting of speed would change the results.
+    """Seeds trained together get the gradients of each alone, because speed must not change results.
 
-    They share encode_classes of PromptMethod; one that encodes otherwise says so: stands_in_front = False.
+    They share encode_classes of PromptMethod; a method that encodes otherwise sets stands_in_front = False.
     """
     methods = [subject.make(seed=0), subject.make(seed=1)]
     if not lockstep.can_share(methods):
@@ -124,7 +125,7 @@ def check_seeds_in_one_pass_learn_what_each_learns_alone(subject: Subject) -> No
 
 
 def check_memory_does_not_grow_over_steps(subject: Subject) -> None:
-    """50 steps hold no more tensors than a few do, because a training of thousands would run out of memory."""
+    """50 steps keep no more tensors than a few steps, because thousands of steps would run out of memory."""
     method = subject.make()
     images, labels = images_for(method)[:2], LABELS[:2]
     optimizer = torch.optim.SGD(method.learnable(), lr=1e-4) if method.learnable() else None
@@ -140,7 +141,7 @@ def check_memory_does_not_grow_over_steps(subject: Subject) -> None:
 
     run(WARM_UP)
     gc.collect()
-    gc.freeze()  # from here on the collector knows only what is new, which also makes it quick
+    gc.freeze()  # the collector then sees new objects only, which is also faster
     try:
         run(STEPS // 2)
         middle = _held()
@@ -149,8 +150,8 @@ def check_memory_does_not_grow_over_steps(subject: Subject) -> None:
     finally:
         gc.unfreeze()
     for what, index in (("tensors", 0), ("bytes of tensors", 1)):
-        assert not 0 < middle[index] < last[index], (  # what grows once is no leak
-            f"{last[index]} more {what} after {STEPS} steps. Something is kept of each: detach it, or keep its .item()."
+        assert not 0 < middle[index] < last[index], (  # a single increase is no leak
+            f"{last[index]} more {what} after {STEPS} steps. Each step keeps something: detach it, or keep its .item()."
         )
 
 
@@ -160,7 +161,7 @@ def _frozen(method: Method) -> dict[str, Tensor]:
 
 
 def _is_hidden(value: object) -> bool:
-    """Whether it is a leaf that wants gradients and that no optimiser will see; a module keeps parameters elsewhere."""
+    """Whether it is a leaf tensor that requires gradients; parameters are not in a module's __dict__."""
     return isinstance(value, Tensor) and value.requires_grad and value.is_leaf
 
 
@@ -178,13 +179,13 @@ def _learnable_names(method: Method) -> list[str]:
 
 
 def _far(one: Tensor, other: Tensor) -> bool:
-    """Whether two gradients differ by more than rounding, in units of the largest entry."""
+    """Whether two gradients differ by more than rounding, relative to the largest entry."""
     scale = one.abs().max().clamp(min=1e-12)
     return differ(10 * one / scale, 10 * other / scale)
 
 
 def _held() -> tuple[int, int]:
-    """Tensors that the collector knows, and their bytes, shared ones counted once."""
+    """Number of live tensors, and their bytes with shared storage counted once."""
     gc.collect()
     alive = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
     storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in alive}

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("benchmark", "methods", "tables", "tests", "run_all.py", "pyproject.toml", "pytest.ini")  # what commands need
+COPIED = ("benchmark", "methods", "tables", "tests", "run_all.py", "pyproject.toml")  # what commands need
 BLOCK = re.compile(r"(?ms)(?:^<!-- (?P<marker>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$")
 
 

@@ -1,4 +1,4 @@
-"""The few numbers that everything is made of."""
+"""Accuracy, means and standard deviation."""
 
 import pytest
 
@@ -7,9 +7,6 @@ from benchmark.records.metrics import accuracy_percent, harmonic_mean, mean, sam
 
 def test_accuracy_is_in_percent_and_unrounded():
     assert accuracy_percent(1, 3) == pytest.approx(33.333333333333336, abs=0)
-
-
-def test_accuracy_of_nothing_is_refused():
     with pytest.raises(ValueError, match="undefined"):
         accuracy_percent(0, 0)
 

@@ -56,7 +56,7 @@ def end_after(monkeypatch):
 
     def after(count):
         done.clear()
-        monkeypatch.setattr(shutdown, "_asked", SimpleNamespace(is_set=lambda: len(done) > count))
+        monkeypatch.setattr(shutdown, "_requested", SimpleNamespace(is_set=lambda: len(done) > count))
 
     return after
 
@@ -120,6 +120,6 @@ def test_training_continues_if_the_folder_cannot_be_written(train, undisturbed, 
     def full(*_):
         raise RecordError("No space left on device.")
 
-    monkeypatch.setattr(module, "write_whole", full)
+    monkeypatch.setattr(module, "write_atomically", full)
     with pytest.warns(UserWarning, match="No space left on device. The training goes on"):
         assert train("coop", checkpoints=Checkpoints(tmp_path, ["a"], minutes=0)) == undisturbed("coop")

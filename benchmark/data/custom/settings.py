@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.common.config import build, check_fields, read_yaml
 from benchmark.common.files import shown
+from benchmark.common.validation import build, validated
+from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError, DataError
 
 GUIDE = "docs/your-own-data.md"
 SUFFIXES = (".yaml", ".yml")
 
 
-@dataclass(frozen=True, kw_only=True)
+@validated
 class OwnSplit:
     """How one tree is cut: shares of each class, the rest to test. Part of the dataset, not of a run."""
 
@@ -22,7 +23,6 @@ class OwnSplit:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        check_fields(self)
         problems = [f"'train' must be above 0, got {self.train}"] if self.train <= 0 else []
         problems += [f"'val' must be at least 0, got {self.val}"] if self.val < 0 else []
         problems += [f"'seed' must be at least 0, got {self.seed}"] if self.seed < 0 else []
@@ -32,7 +32,7 @@ class OwnSplit:
             raise ConfigError("; ".join(problems))
 
 
-@dataclass(frozen=True, kw_only=True)
+@validated
 class OwnSettings:
     """What a dataset's YAML may say.
 
@@ -51,7 +51,6 @@ class OwnSettings:
     split: OwnSplit | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self)
         problems = []
         if self.template.count("{}") != 1:
             problems.append(f"'template' must hold {{}} once, where the class name goes; got {self.template!r}")

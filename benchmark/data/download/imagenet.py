@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.data.catalog import load_catalog
 from benchmark.data.layouts import CLASS_NAMES, folders_in
 from benchmark.errors import ConfigError, DataError
@@ -79,7 +79,7 @@ def write_class_names(data: Path) -> Path:
         content = path.read_bytes() if path.is_file() else b""
         synsets = {line.split(b" ", 1)[0].decode(errors="replace") for line in content.splitlines() if b" " in line}
         if sum(bool(SYNSET.fullmatch(synset)) for synset in synsets) == CLASSES:
-            write_whole(target, content)
+            write_atomically(target, content)
             return path
     raise DataError(
         f"{target}: the 1000 names are not part of this program, and no dataset in {data} holds them. {NAMES_FROM}; or "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmark.common.files import write_whole
+from benchmark.common.files import write_atomically
 from benchmark.common.provenance import digest_of
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download.archives import ArchiveError
@@ -179,6 +179,6 @@ def write_record(name: str, offer: Offer, file: Path, *, data: Path) -> None:
     }
     content = json.dumps(read_record(data) | {name: entry}, indent=2, sort_keys=True) + "\n"
     try:
-        write_whole(data / RECORD, content.encode())
+        write_atomically(data / RECORD, content.encode())
     except RecordError as error:
         raise DataError(f"{name} is in place, but where it is from could not be noted. {error}") from error
