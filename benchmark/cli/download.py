@@ -24,7 +24,7 @@ from benchmark.data.download.install import (
     why_incomplete,
     write_record,
 )
-from benchmark.data.download.offers import AUTHORS, Offer, fall_back, find_offers
+from benchmark.data.download.sources import AUTHORS, Offer, fall_back, find_offers
 from benchmark.data.download.transfer import Archive, SourceError, fetch, size_of
 from benchmark.errors import BenchmarkError, ConfigError, DataError, listed
 

@@ -12,7 +12,7 @@ from benchmark.common.files import write_whole
 from benchmark.common.provenance import digest_of
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download.archives import ArchiveError
-from benchmark.data.download.offers import AUTHORS, Offer
+from benchmark.data.download.sources import AUTHORS, Offer
 from benchmark.data.download.transfer import Archive, size_of
 from benchmark.data.download.unpack import unpack
 from benchmark.errors import ConfigError, DataError, RecordError, did_you_mean

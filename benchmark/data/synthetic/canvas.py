@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from benchmark.data.synthetic.figures import Figure
-from benchmark.data.synthetic.paint import COLOURS, pattern_fill
+from benchmark.data.synthetic.patterns import COLOURS, pattern_fill
+from benchmark.data.synthetic.shapes import Figure
 
 SIZE = 48  # pixels a side, the embedded checkpoint's
 _FINE = 2 * SIZE  # drawn at twice that, then averaged

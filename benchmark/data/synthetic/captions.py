@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.data.synthetic.figures import FIGURES
-from benchmark.data.synthetic.paint import COLOURS, LANDS, PATTERNS, SCENES
+from benchmark.data.synthetic.patterns import COLOURS, LANDS, PATTERNS, SCENES
 from benchmark.data.synthetic.renderer import (
     ALL_FIGURES,
     ARRANGEMENTS,
@@ -22,6 +21,7 @@ from benchmark.data.synthetic.renderer import (
     PLACES,
     WINGS,
 )
+from benchmark.data.synthetic.shapes import FIGURES
 
 FLOWER_COLOURS = ("red", "orange", "pink", "purple", "white")
 FOOD_COLOURS = ("red", "green", "purple", "orange")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from benchmark.data.synthetic.canvas import Canvas, Look
-from benchmark.data.synthetic.figures import FIGURES, THINGS, Figure, box, disc, flower
-from benchmark.data.synthetic.paint import COLOURS, LANDS, SCENES, pattern_fill
+from benchmark.data.synthetic.patterns import COLOURS, LANDS, SCENES, pattern_fill
+from benchmark.data.synthetic.shapes import FIGURES, THINGS, Figure, box, disc, flower
 
 ALL_FIGURES: dict[str, Figure] = FIGURES | THINGS
 SIZES = {"small": 0.3, "large": 0.62}

@@ -21,10 +21,10 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenize
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.data.synthetic.canvas import SIZE, Look
 from benchmark.data.synthetic.captions import WEIGHTS, describe, draw_attributes, facts_of
-from benchmark.data.synthetic.judge import accuracy
 from benchmark.data.synthetic.renderer import render
 from benchmark.data.synthetic.suite import SYNTHETIC
-from benchmark.data.synthetic.vocabulary import make_tokenizer
+from benchmark.data.synthetic.tokenizer import make_tokenizer
+from benchmark.data.synthetic.zero_shot import accuracy
 
 EASY_SHARE = 0.15  # of the training: plain, large, centred pictures first
 LOG_EVERY = 250  # steps

@@ -1,6 +1,6 @@
 """Zero-shot accuracy of a checkpoint on the suite, and whether the suite is neither hopeless nor solved.
 
-python -m benchmark.data.synthetic.judge
+python -m benchmark.data.synthetic.zero_shot
 """
 
 import sys

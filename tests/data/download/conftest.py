@@ -14,7 +14,7 @@ import run_all
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download import transfer as client
 from benchmark.data.download.install import WORK
-from tests.data.hub import Hub, serve, tar_folder, zip_folder
+from tests.data.download.hub import Hub, serve, tar_folder, zip_folder
 
 PARTS = ("train", "val", "test")
 SPLIT = load_catalog()["dtd"].split
@@ -120,20 +120,3 @@ def in_place(pictures, data, tmp_path):
         return address
 
     return publish
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """tree("train/dog/0.png", ...): a folder with these pictures in it; a name that is no picture's is a text."""
-
-    def make(*paths, below="pets"):
-        for path in paths:
-            file = tmp_path / below / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if file.suffix.lower() in (".png", ".jpg", ".bmp"):
-                Image.new("RGB", (8, 8)).save(file)
-            else:
-                file.write_text("no picture")
-        return tmp_path / below
-
-    return make

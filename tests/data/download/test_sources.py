@@ -6,12 +6,12 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from benchmark.data.catalog import load_catalog
-from benchmark.data.download import install, offers
+from benchmark.data.download import install, sources
 from benchmark.data.download.hub import REPOSITORY, Source
 from benchmark.data.download.install import choose
-from benchmark.data.download.offers import match
+from benchmark.data.download.sources import match
 from benchmark.data.download.transfer import Archive
-from tests.data.hub import REVISION
+from tests.data.download.hub import REVISION
 
 
 def test_archives_are_known_by_folder_name_or_alias_whatever_their_spelling():
@@ -33,7 +33,8 @@ def test_archives_are_known_by_folder_name_or_alias_whatever_their_spelling():
 
 def test_names_and_aliases_of_the_catalogue_are_no_two_datasets():
     plain = [
-        {offers._plain(each) for each in (name, entry.folder, *entry.aliases)} for name, entry in load_catalog().items()
+        {sources._plain(each) for each in (name, entry.folder, *entry.aliases)}
+        for name, entry in load_catalog().items()
     ]
     assert sum(map(len, plain)) == len(set().union(*plain))
 

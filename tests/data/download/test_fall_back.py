@@ -11,8 +11,8 @@ import run_all
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download import install
 from benchmark.data.download.install import is_absent, why_incomplete
-from tests.data.conftest import SPLIT, left_behind, make_dataset
-from tests.data.hub import tar_folder, zip_folder
+from tests.data.download.conftest import SPLIT, left_behind, make_dataset
+from tests.data.download.hub import tar_folder, zip_folder
 
 
 def test_list_alone_is_an_absent_dataset_and_anything_beside_it_is_not(data):

@@ -16,10 +16,10 @@ from benchmark.data.download.hub import REPOSITORY
 from benchmark.data.download.install import choose, why_incomplete
 from benchmark.data.download.transfer import Archive
 from benchmark.errors import ConfigError
-from tests.data.conftest import left_behind, make_dataset
-from tests.data.hub import REVISION, zip_folder
+from tests.data.download.conftest import left_behind, make_dataset
+from tests.data.download.hub import REVISION, zip_folder
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_datasets_are_fetched_unpacked_and_recorded_with_the_revision_seen(hub, archive, fetch, data, capsys):

@@ -9,8 +9,8 @@ import pytest
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download import install
 from benchmark.data.download.install import is_absent, why_incomplete
-from tests.data.conftest import SPLIT
-from tests.data.hub import zip_folder
+from tests.data.download.conftest import SPLIT
+from tests.data.download.hub import zip_folder
 
 
 @pytest.mark.parametrize("inside", ["", "dtd"])

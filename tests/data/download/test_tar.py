@@ -11,7 +11,7 @@ from benchmark.data.catalog import load_catalog
 from benchmark.data.download import archives
 from benchmark.data.download.archives import ArchiveError
 from benchmark.data.download.unpack import unpack
-from tests.data.hub import zip_folder
+from tests.data.download.hub import zip_folder
 
 DTD = load_catalog()["dtd"]
 NOISE = os.urandom(20_000)

@@ -7,7 +7,7 @@ from benchmark.common import shutdown
 from benchmark.data.download import install
 from benchmark.data.download.install import why_incomplete
 from benchmark.data.download.transfer import Archive
-from tests.data.conftest import left_behind
+from tests.data.download.conftest import left_behind
 from tests.helpers.faults import full_disk
 
 

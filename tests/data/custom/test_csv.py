@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.data.custom.dataset import load_own
-from tests.data.test_own import PARTS, problems_of, relative
+from tests.data.custom.test_dataset import PARTS, problems_of, relative
 
 HEADER = "path,label,class_name,split"
 

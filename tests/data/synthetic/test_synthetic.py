@@ -13,9 +13,9 @@ from transformers import CLIPModel, CLIPTokenizer
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.synthetic.canvas import SIZE, Look
 from benchmark.data.synthetic.captions import CHOICES, describe, draw_attributes, facts_of, vocabulary
-from benchmark.data.synthetic.judge import MEAN_RANGE, MOST, TIMES_CHANCE, accuracy, judge
 from benchmark.data.synthetic.renderer import KINDS, render
 from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, PER_CLASS, SHIFTED, SYNTHETIC, draw, materialise
+from benchmark.data.synthetic.zero_shot import MEAN_RANGE, MOST, TIMES_CHANCE, accuracy, judge
 from benchmark.errors import DataError
 
 MOST_BYTES = 12 * 10**6
