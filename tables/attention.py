@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         caption = _caption(record, own_scale=options.own_scale)
         words = token_words(record.spec, found.weights.shape[-1])
         look = {"words": words, "names": names, "own_scale": options.own_scale}
-        drawing = Drawing("attention", caption, lambda: paint(found.pictures, found.weights, **look))
+        drawing = Drawing("attention", caption, lambda: paint(found.views, found.weights, **look))
         content = drawing.svg(captioned=True).encode() if out.suffix == ".svg" else drawing.png(captioned=True)
         write_whole(out, content)
     except BenchmarkError as error:

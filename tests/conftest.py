@@ -18,7 +18,7 @@ from transformers.utils import logging
 from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.splits import few_shot
-from benchmark.data.synthetic.suite import CHECKPOINT, materialise, suite_version
+from benchmark.data.synthetic.suite import CHECKPOINT, generate_datasets, suite_version
 from benchmark.errors import ConfigError
 from benchmark.features.cache import cache_folder
 from benchmark.plugins import discovery
@@ -65,7 +65,7 @@ def embedded(own_cache) -> Callable[..., Path]:
 
     def drawn(*names: str) -> Path:
         root = cache_folder() / f"synthetic-{suite_version()}"
-        materialise(root, names)
+        generate_datasets(root, names)
         return root
 
     return drawn

@@ -7,7 +7,7 @@ from benchmark.clip.backbone import Patches, outline
 from benchmark.clip.locate import checkpoint_hash
 from benchmark.common.config import RunSpec
 from benchmark.data.catalog import Dataset, count_by_label
-from benchmark.data.synthetic.suite import CHECKPOINT
+from benchmark.data.synthetic.names import CHECKPOINT
 from benchmark.errors import ConfigError, MethodError, ShapeError, listed
 from benchmark.planning.capability import longest_name, probe, scores_strangers
 from benchmark.planning.inputs import backbone_folder, load_datasets

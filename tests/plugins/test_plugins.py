@@ -208,7 +208,7 @@ def test_attention_of_a_plugins_run_needs_its_file(call, plugin, tmp_path, capsy
     arguments, code = ["--run", str(path), "--images", str(picture)], file.read_text()
     discovery._added.clear()
     assert tables.attention.main(arguments) == 2
-    assert "'mine' is no method of this repository. Give its file: --plugin mine.py" in capsys.readouterr().err
+    assert "'mine' is not a method of this repository. Give its file: --plugin mine.py" in capsys.readouterr().err
     file.write_text(code + "\n# changed\n")
     assert tables.attention.main([*arguments, "--plugin", str(file)]) == 2
     assert "is not what this run had" in capsys.readouterr().err

@@ -133,7 +133,7 @@ def test_full_disk_under_the_embedded_suite_is_one_message(tmp_path, monkeypatch
     monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path / "cache"))
     with full_disk(1000):
         assert run(tmp_path / "out", "--methods", "zero_shot", "--seeds", "1") == 2
-    assert "pictures cannot be written there (File too large)" in capsys.readouterr().err
+    assert "images cannot be written there (File too large)" in capsys.readouterr().err
     assert contents(tmp_path) == {}
     assert run(tmp_path / "out", "--methods", "zero_shot", "--seeds", "1") == 0
 

@@ -82,7 +82,7 @@ def test_weights_are_those_of_the_trained_method_on_the_test_view(copl, images, 
     method = create_method(
         "copl", clip=clip, class_names=["left", "right"], template="a {}.", config=dict(record.spec.options)
     )
-    start = weights_of(method, clip, found.pictures)
+    start = weights_of(method, clip, found.views)
     method.load_learned_state(load_file(copl.with_suffix(".safetensors")))
     pixels = normalise(torch.from_numpy(np.stack([np.asarray(Image.open(path).convert("RGB")) for path in images])))
     with torch.no_grad():
@@ -94,7 +94,7 @@ def test_weights_are_those_of_the_trained_method_on_the_test_view(copl, images, 
 
 def test_a_panel_for_the_picture_and_each_token_shows_its_weights_on_one_scale(copl, images):
     found = alignment_of(load(copl), copl, images)
-    figure = paint(found.pictures, found.weights, words=["a", "photo", "of", "a"], names=["one", "two"])
+    figure = paint(found.views, found.weights, words=["a", "photo", "of", "a"], names=["one", "two"])
     panels = panels_of(figure)
     assert len(panels) == 10
     side = grid_side(found.weights.shape[1])

@@ -1,16 +1,16 @@
-"""Own datasets that a CSV lists: how it is read, and all that is wrong with it in one message."""
+"""Custom datasets in a CSV file."""
 
 import pytest
 
-from benchmark.data.custom.dataset import load_own
-from tests.data.custom.test_dataset import PARTS, problems_of, relative
+from benchmark.data.custom.dataset import load_custom
+from tests.data.custom.conftest import PARTS, problems_of, relative
 
 HEADER = "path,label,class_name,split"
 
 
 @pytest.fixture
 def table(tree):
-    """table("a/0.png,0,cat,train", ...): a CSV of these lines, in a folder that holds the pictures of a sound one."""
+    """table("a/0.png,0,cat,train", ...): a CSV of these lines, next to the images of a valid one."""
 
     def make(*lines, header=HEADER, encoding="utf-8", newline="\n"):
         folder = tree("a/0.png", "a/1.png", "b/0.png", "b/1.png")
@@ -21,11 +21,11 @@ def table(tree):
     return make
 
 
-SOUND = ("a/0.png,0,cat,train", "b/0.png,1,dog,train", "a/1.png,0,cat,test", "b/1.png,1,dog,test")
+VALID = ("a/0.png,0,cat,train", "b/0.png,1,dog,train", "a/1.png,0,cat,test", "b/1.png,1,dog,test")
 
 
 def test_csv_is_read_in_its_order(table):
-    dataset = load_own("pets", table(*SOUND), check_files=True)
+    dataset = load_custom("pets", table(*VALID), check_files=True)
     assert dataset.class_names == ("cat", "dog")
     assert relative(dataset.train, dataset.image_root) == ["a/0.png", "b/0.png"]
     assert [len(getattr(dataset, part)) for part in PARTS] == [2, 0, 2]
@@ -40,7 +40,7 @@ def test_columns_of_a_csv_come_in_any_order_from_any_system(table):
         'test,b/1.png,"dog, hot",1',
     ]
     path = table(*lines, header="split,path,class_name,label", encoding="utf-8-sig", newline="\r\n")
-    dataset = load_own("pets", path, check_files=True)
+    dataset = load_custom("pets", path, check_files=True)
     assert dataset.class_names == ("cat", "dog, hot")
     assert dataset.train[0].path.endswith("/a/0.png")
 
@@ -48,7 +48,7 @@ def test_columns_of_a_csv_come_in_any_order_from_any_system(table):
 def test_all_problems_of_a_csv_come_with_their_lines(table):
     message = problems_of(
         table(
-            *SOUND,
+            *VALID,
             "a/2.png,0,cat",
             "a/2.png,0,hot, dog,test",
             "a/2.png,zero,cat,test",
@@ -62,10 +62,10 @@ def test_all_problems_of_a_csv_come_with_their_lines(table):
     )
     for part in (
         "line 6: 3 values, not 4",
-        "line 7: 5 values, not 4; put a value that holds a comma into double quotes",
+        "line 7: 5 values, not 4; put a value with a comma in double quotes",
         "line 8: the label is 'zero', not a whole number from 0",
         "line 9: the class_name is empty; the split is 'Test', not train, val or test",
-        "line 10: the path '../a/2.png' leaves the image folder; 'images' of the YAML names another",
+        "line 10: the path '../a/2.png' leaves the image folder; set 'images' in the YAML for another folder",
         "line 11: the label is '-1', not a whole number from 0; the path '/etc/a.png' leaves the image folder",
         "line 12: label 0 is called 'two\\nlines', and 'cat' elsewhere",
         "line 14: 'a/0.png' is listed in train already",
@@ -84,18 +84,18 @@ def test_all_problems_of_a_csv_come_with_their_lines(table):
         (b"path,label,class_name\n", "it must name the columns"),
         (b"path,label,class_name,split,note\n", "it must name the columns"),
         (HEADER.encode() + b"\n", "the list 'test' is empty"),
-        (HEADER.encode() + b'\na/0.png,0,"cat,train\n', "line 2: is no line of a CSV"),
+        (HEADER.encode() + b'\na/0.png,0,"cat,train\n', "line 2: is not valid CSV"),
         (HEADER.encode() + b"\na/0.png,0,caf\xe9,train\n", "is not UTF-8 text (byte 41). Save it as UTF-8."),
     ],
 )
-def test_file_that_is_no_such_csv_is_refused(table, content, message):
+def test_invalid_csv_is_refused(table, content, message):
     path = table()
     path.write_bytes(content)
     assert message in problems_of(path)
 
 
-def test_corrections_unite_two_spellings_of_a_class(table):
-    path = table(SOUND[0].replace("cat", "Cat"), *SOUND[1:])
+def test_names_of_the_yaml_unite_two_spellings_of_a_class(table):
+    path = table(VALID[0].replace("cat", "Cat"), *VALID[1:])
     assert "label 0 is called 'cat', and 'Cat' elsewhere" in problems_of(path)
     path.with_suffix(".yaml").write_text("classes: {Cat: cat}")
-    assert load_own("pets", path).class_names == ("cat", "dog")
+    assert load_custom("pets", path).class_names == ("cat", "dog")

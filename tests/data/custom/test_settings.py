@@ -1,14 +1,14 @@
-"""Where own datasets are found, and what their YAML may say."""
+"""Finding custom datasets and reading their YAML."""
 
 import pytest
 
-from benchmark.data.custom.settings import OwnSplit, find_source
+from benchmark.data.custom.settings import CustomSplit, find_source
 from benchmark.errors import ConfigError, DataError
 
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder `photos`, and beside it `list.csv`."""
+    """A folder `photos` and a file `list.csv`."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "list.csv").write_text("")
     return tmp_path
@@ -20,7 +20,7 @@ def refused(error, path):
     return str(caught.value)
 
 
-def test_data_without_a_yaml_take_the_defaults(place):
+def test_data_without_a_yaml_use_the_defaults(place):
     source = find_source("mine", place / "photos")
     assert (source.data, source.images) == (place / "photos", place / "photos")
     assert source.settings.template == "a photo of a {}."
@@ -29,7 +29,7 @@ def test_data_without_a_yaml_take_the_defaults(place):
 
 @pytest.mark.parametrize("suffix", [".yaml", ".yml"])
 @pytest.mark.parametrize(("data", "yaml"), [("photos", "photos/dataset"), ("list.csv", "list")])
-def test_yaml_beside_the_data_is_found(place, data, yaml, suffix):
+def test_yaml_next_to_the_data_is_found(place, data, yaml, suffix):
     (place / f"{yaml}{suffix}").write_text("template: '{}.'")
     assert find_source("mine", place / data).settings.template == "{}."
 
@@ -42,8 +42,8 @@ def test_yaml_elsewhere_names_its_data_and_images_relative_to_itself(place):
     assert (source.data, source.images) == (place / "list.csv", place / "photos")
 
 
-def test_yaml_elsewhere_is_taken_instead_of_the_one_beside_the_data(place):
-    (place / "photos" / "dataset.yaml").write_text("template: 'beside {}.'")
+def test_yaml_elsewhere_replaces_the_one_next_to_the_data(place):
+    (place / "photos" / "dataset.yaml").write_text("template: 'next to {}.'")
     (place / "other.yaml").write_text("data: photos\ntemplate: 'other {}.'")
     assert find_source("mine", place / "other.yaml").settings.template == "other {}."
 
@@ -52,7 +52,7 @@ def test_data_of_a_yaml_beside_them_must_be_those(place):
     (place / "list.yaml").write_text("data: list.csv")
     assert find_source("mine", place / "list.csv").data == find_source("mine", place / "list.yaml").data
     (place / "list.yaml").write_text("data: photos")
-    assert "'data' names something else than" in refused(ConfigError, place / "list.csv")
+    assert "'data' is not" in refused(ConfigError, place / "list.csv")
 
 
 def test_home_and_relative_paths_are_followed(place, monkeypatch):
@@ -64,8 +64,8 @@ def test_home_and_relative_paths_are_followed(place, monkeypatch):
     assert find_source("mine", "../mine.yaml").data == place / "photos"
 
 
-def test_what_is_not_there_is_named(place):
-    assert f"mine: there is no file or folder {place / 'photo'}. What may be given" in refused(
+def test_missing_paths_are_named(place):
+    assert f"mine: there is no file or folder {place / 'photo'}. docs/your-own-data.md" in refused(
         DataError, place / "photo"
     )
     (place / "mine.yaml").write_text("data: photo")
@@ -74,7 +74,7 @@ def test_what_is_not_there_is_named(place):
     assert f"there is no folder {place / 'nowhere'}, which 'images'" in refused(DataError, place / "list.csv")
 
 
-def test_yaml_that_is_named_itself_must_say_what_it_is_about(place):
+def test_yaml_given_as_the_dataset_must_name_its_data(place):
     (place / "mine.yaml").write_text("template: '{}.'")
     assert "'data' is missing" in refused(ConfigError, place / "mine.yaml")
 
@@ -89,10 +89,10 @@ def test_unknown_key_names_the_nearest(place):
     [
         ({"train": 0.0}, "'train' must be above 0"),
         ({"val": -0.1}, "'val' must be at least 0"),
-        ({"train": 0.8}, "must leave something to test, got 0.8 and 0.2"),
+        ({"train": 0.8}, "must leave something for test, got 0.8 and 0.2"),
         ({"seed": -1}, "'seed' must be at least 0"),
     ],
 )
-def test_shares_that_cannot_be_are_refused(values, message):
+def test_impossible_shares_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
-        OwnSplit(**values)
+        CustomSplit(**values)

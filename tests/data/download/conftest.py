@@ -1,4 +1,4 @@
-"""Fixtures of the data tests: a hub on the loopback address, small datasets as its archives, folders of pictures."""
+"""Fixtures of the download tests: a hub on localhost, and small datasets as archives on it."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from PIL import Image
 
 import run_all
 from benchmark.data.catalog import load_catalog
-from benchmark.data.download import transfer as client
+from benchmark.data.download import transfer
 from benchmark.data.download.install import WORK
 from tests.data.download.hub import Hub, serve, tar_folder, zip_folder
 
@@ -21,36 +21,41 @@ SPLIT = load_catalog()["dtd"].split
 
 
 def make_dataset(folder: Path, name: str) -> Path:
-    """A small dataset in a folder, laid out as the catalogue says; three classes where it is listed in a split file."""
+    """A small dataset with a split file, of three classes."""
     entry = load_catalog()[name]
     split = {part: [[f"{c}/{part}_{i}.jpg", c, f"class {c}"] for c in range(3) for i in range(2)] for part in PARTS}
     for path, _, _ in (each for part in split.values() for each in part):
         (folder / entry.images / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.effect_noise((16, 16), 50).save(folder / entry.images / path)  # noise: it does not shrink in a zip
+        Image.effect_noise((16, 16), 50).save(folder / entry.images / path)  # noise does not compress
     (folder / entry.split).write_text(json.dumps(split))
     return folder
 
 
 @pytest.fixture
 def data(tmp_path):
-    """The data folder, not there yet."""
+    """The data folder, which does not exist yet."""
     return tmp_path / "data"
 
 
 @pytest.fixture
 def fetch(data):
-    """fetch("dtd", "--from", folder): the command line with the data folder; the exit code."""
+    """fetch("dtd", "--from", folder): run the command line with the data folder; returns the exit code."""
     return lambda *words: run_all.main(["--data", str(data), "--download", *map(str, words)])
 
 
-def left_behind(data):
-    """What lies in the work folder beside its lock."""
+def leftovers(data):
+    """What is in the work folder besides its lock."""
     return sorted(path.name for path in (data / WORK).iterdir() if path.name != "lock")
+
+
+def record_of(data, name="dtd"):
+    """The recorded origin of a dataset."""
+    return json.loads((data / ".downloads.json").read_text())[name]
 
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """hub: an empty repository that huggingface_hub takes for the hub; nobody waits for it longer than a moment."""
+    """An empty repository that huggingface_hub uses as the hub; waits take no time."""
     repository = Hub()
     server = serve(repository)
     monkeypatch.setattr(constants, "ENDPOINT", repository.url)
@@ -58,12 +63,20 @@ def hub(monkeypatch, tmp_path):
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", repository.url + "/{repo_id}/resolve/{revision}/{filename}"
     )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(client, "CHUNK", 1000)
+    monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(transfer, "CHUNK", 1000)
     yield repository
     close_session()
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """The seconds of each wait."""
+    seconds = []
+    monkeypatch.setattr(transfer.time, "sleep", seconds.append)
+    return seconds
 
 
 @pytest.fixture
@@ -80,7 +93,7 @@ def archive(tmp_path):
 
 @pytest.fixture
 def authors(hub, monkeypatch):
-    """authors("dtd", "dtd-r1.tar.gz", content): the fall-back that the catalogue knows of a dataset; its address."""
+    """authors("dtd", "dtd-r1.tar.gz", content): publish the authors' archive of a dataset; returns its address."""
 
     def publish(name: str, file: str, content: bytes, *, md5: str = "", at: str = "") -> str:
         elsewhere = load_catalog()[name].elsewhere
@@ -95,26 +108,24 @@ def authors(hub, monkeypatch):
 
 
 @pytest.fixture
-def pictures(authors, tmp_path):
-    """pictures(): the authors' archive of textures is on their server, without CoOp's list; its address."""
+def published(authors, tmp_path):
+    """published(): publish the authors' archive of dtd, without CoOp's split file; returns its address."""
 
     def publish(file="dtd-r1.0.1.tar.gz", **more):
         folder = make_dataset(tmp_path / "made" / "dtd", "dtd")
         (tmp_path / SPLIT).write_bytes((folder / SPLIT).read_bytes())
         (folder / SPLIT).unlink()
-        (folder / "imdb").mkdir()
-        (folder / "imdb" / "imdb.mat").write_bytes(b"of no use here")
         return authors("dtd", file, tar_folder(folder, tmp_path / "theirs" / file, top="dtd/"), **more)
 
     return publish
 
 
 @pytest.fixture
-def in_place(pictures, data, tmp_path):
-    """in_place(): the same, and the list lies alone where the dataset belongs."""
+def with_list(published, data, tmp_path):
+    """with_list(): the same, with the split file in the dataset's folder."""
 
     def publish(**more):
-        address = pictures(**more)
+        address = published(**more)
         (data / "dtd").mkdir(parents=True)
         shutil.copy(tmp_path / SPLIT, data / "dtd" / SPLIT)
         return address

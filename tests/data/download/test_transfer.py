@@ -1,58 +1,73 @@
-"""Archives over a line that fails: cut off, held back, refused, damaged, or on a disk that fills."""
+"""Transfers that are interrupted, refused, rate-limited or damaged, from the hub and from the datasets' authors."""
 
 import pytest
 from huggingface_hub import constants
 
 from benchmark.common import shutdown
-from benchmark.data.download import install
+from benchmark.data.download import install, transfer
 from benchmark.data.download.install import why_incomplete
 from benchmark.data.download.transfer import Archive
-from tests.data.download.conftest import left_behind
+from tests.data.download.conftest import leftovers
 from tests.helpers.faults import full_disk
 
 
-def test_line_that_goes_dead_is_taken_up_where_it_ended(hub, archive, data, fetch):
-    hub.files = {"dtd.zip": archive("dtd")}
-    hub.cut_after = {"dtd.zip": 3000}
+@pytest.fixture(params=["hub", "authors"])
+def name(request, hub):
+    """The file that is downloaded: the hub's zip, or the authors' tar where the hub has none."""
+    if request.param == "hub":
+        hub.files = {"dtd.zip": request.getfixturevalue("archive")("dtd")}
+        return "dtd.zip"
+    request.getfixturevalue("with_list")()
+    return "dtd-r1.0.1.tar.gz"
+
+
+@pytest.mark.parametrize("no_ranges", [False, True])
+def test_broken_connection_is_resumed(hub, name, data, fetch, no_ranges):
+    hub.cut_after, hub.no_ranges = {name: 3000}, no_ranges
     assert fetch("dtd") == 0
-    assert hub.fetched() == [("dtd.zip", None), ("dtd.zip", "bytes=3000-")]
+    assert hub.fetched()[-1] == (name, "bytes=3000-")
+    assert why_incomplete("dtd", data) is None
 
 
-def test_fetching_goes_on_from_what_an_ended_call_left(hub, archive, data, fetch, monkeypatch, capsys):
-    hub.files = {"dtd.zip": archive("dtd")}
-    hub.cut_after = {"dtd.zip": 3000}
+def test_download_is_resumed_by_the_next_command(hub, name, data, fetch, monkeypatch, capsys):
+    hub.cut_after = {name: 3000}
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.data.download.transfer.TRIES", 1)
+        patch.setattr(transfer, "TRIES", 1)
         assert fetch("dtd") == 2
-    assert "goes on from what is there" in capsys.readouterr().err
-    assert not (data / "dtd").exists()
-    [partial] = (data / install.WORK).glob("*/dtd.zip")
+    assert "The same command resumes the download." in capsys.readouterr().err
+    [partial] = (data / install.WORK).glob(f"*/{name}")
     assert partial.stat().st_size == 3000
     assert fetch("dtd") == 0
-    assert hub.fetched()[-1] == ("dtd.zip", "bytes=3000-")
-    assert left_behind(data) == []
+    assert hub.fetched()[-1] == (name, "bytes=3000-")
+    assert leftovers(data) == []
 
 
-def test_request_to_end_keeps_what_came(hub, archive, data, fetch, monkeypatch, capsys):
+@pytest.mark.parametrize("fault", ["stopped", "full disk"])
+def test_partial_file_is_kept_when_stopped_or_when_the_disk_is_full(
+    hub, archive, data, fetch, monkeypatch, capsys, fault
+):
     hub.files = {"dtd.zip": archive("dtd")}
-    looks = iter([False, True])
+    checks = iter([False] * 4 + [True])
 
     def check():
-        if next(looks, True):
+        if next(checks):
             raise shutdown.Terminated
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutdown, "check", check)
-        assert fetch("dtd") == shutdown.EXIT_CODE
-    assert "what was fetched is kept" in capsys.readouterr().err
-    assert len(left_behind(data)) == 1
+        if fault == "stopped":
+            patch.setattr(shutdown, "check", check)
+            assert fetch("dtd") == shutdown.EXIT_CODE
+        else:
+            with full_disk(4000):
+                assert fetch("dtd") == 2
+    assert ("is kept" if fault == "stopped" else "cannot be written") in capsys.readouterr().err
     assert fetch("dtd") == 0
-    assert hub.fetched()[-1] == ("dtd.zip", "bytes=1000-")
+    assert hub.fetched()[-1] == ("dtd.zip", "bytes=4000-")
 
 
-def test_part_of_an_older_content_is_thrown_away(hub, archive, data, fetch):
+def test_part_of_an_older_content_is_deleted(hub, archive, data, fetch):
     hub.files = {"dtd.zip": archive("dtd")}
-    old = Archive(name="dtd.zip", size=20, content="0123456789abcdef").growing(data / install.WORK)
+    old = Archive(name="dtd.zip", size=20, content="0123456789abcdef").partial(data / install.WORK)
     old.parent.mkdir(parents=True)
     old.write_bytes(b"something else")
     assert fetch("dtd") == 0
@@ -60,13 +75,7 @@ def test_part_of_an_older_content_is_thrown_away(hub, archive, data, fetch):
     assert not old.exists()
 
 
-def test_server_that_knows_no_ranges_sends_all_again(hub, archive, data, fetch):
-    hub.files = {"dtd.zip": archive("dtd")}
-    hub.cut_after, hub.no_ranges = {"dtd.zip": 3000}, True
-    assert fetch("dtd") == 0
-
-
-def test_line_that_never_gets_further_is_given_up(hub, archive, data, fetch, monkeypatch, capsys):
+def test_connection_without_progress_is_given_up(hub, archive, fetch, capsys):
     class Always(dict):
         def pop(self, name, default=None):
             return self[name]
@@ -75,90 +84,66 @@ def test_line_that_never_gets_further_is_given_up(hub, archive, data, fetch, mon
     hub.cut_after, hub.no_ranges = Always({"dtd.zip": 3000}), True
     assert fetch("dtd") == 2
     assert len(hub.fetched()) < 10
-    assert "goes on from what is there" in capsys.readouterr().err
 
 
-def test_damaged_archive_is_deleted_named_and_fetched_anew(hub, archive, data, fetch, capsys):
+def test_damaged_archive_is_deleted_and_the_others_are_downloaded(hub, archive, data, fetch, capsys):
     hub.files = {"dtd.zip": archive("dtd"), "oxford_pets.zip": archive("oxford_pets")}
     hub.damaged = {"dtd.zip"}
     assert fetch("dtd", "oxford_pets") == 1
-    assert "dtd.zip is damaged or another file: sha256" in capsys.readouterr().err
+    assert "dtd.zip is damaged or a different file: its sha256 is" in capsys.readouterr().err
     assert not (data / "dtd").exists()
-    assert left_behind(data) == []
-    hub.damaged = set()
-    assert fetch("dtd", "oxford_pets") == 0
+    assert leftovers(data) == []
+    assert why_incomplete("oxford_pets", data) is None
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
-    [(404, "is not there"), (401, "HF_TOKEN"), (403, "is refused"), (500, "is answered with an error")],
+    ("status", "message"),
+    [(404, "is not found"), (401, "HF_TOKEN"), (403, "is refused"), (500, "fails with a server error")],
 )
 @pytest.mark.parametrize("what", ["", "dtd.zip"])
-def test_refusals_are_one_message_each(hub, archive, data, fetch, capsys, status, told, what):
+def test_refusals_are_one_message(hub, archive, fetch, capsys, status, message, what):
     hub.files = {"dtd.zip": archive("dtd")}
     hub.broken = {what: status}
     assert fetch("dtd") == 2
     notes, _, error = capsys.readouterr().err.partition("error: ")
     assert all(line.startswith("note: ") for line in notes.splitlines())
     assert "error: " not in error
-    assert told in error
+    assert message in error
     assert str(status) in error
 
 
-def test_other_datasets_go_on_after_one_that_is_not_there(hub, archive, data, fetch):
-    hub.files = {"dtd.zip": archive("dtd"), "oxford_pets.zip": archive("oxford_pets")}
-    hub.broken = {"dtd.zip": 404}
-    assert fetch("dtd", "oxford_pets") == 1
-    assert why_incomplete("oxford_pets", data) is None
-
-
-@pytest.mark.parametrize("headers", [{"Retry-After": "7"}, {"RateLimit": '"api";r=0;t=7'}])
-@pytest.mark.parametrize("what", ["", "dtd.zip"])
-def test_too_many_requests_are_waited_for_as_told(hub, archive, data, fetch, capsys, monkeypatch, headers, what):
-    slept = []
-    monkeypatch.setattr("benchmark.data.download.transfer.time.sleep", slept.append)
-    hub.files = {"dtd.zip": archive("dtd")}
-    hub.broken, hub.headers, hub.patience = {what: 429}, headers, 1
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(429, {"Retry-After": "7"}), (429, {"RateLimit": '"api";r=0;t=7'}), (503, {"Retry-After": "7"})],
+)
+def test_waits_are_as_the_server_asks(hub, name, fetch, capsys, slept, status, headers):
+    hub.broken, hub.headers, hub.patience = {name: status}, headers, 1
     assert fetch("dtd") == 0
     assert sum(slept) == 7
-    assert "too many requests (429); trying again in 7 s" in capsys.readouterr().err
+    assert f"({status}); trying again in 7 s" in capsys.readouterr().err
 
 
-def test_wait_of_an_hour_is_told_not_waited(hub, archive, data, fetch, capsys, monkeypatch):
-    monkeypatch.setattr("benchmark.data.download.transfer.time.sleep", lambda seconds: pytest.fail("waited"))
+def test_wait_of_an_hour_is_an_error(hub, archive, fetch, capsys, slept):
     hub.files = {"dtd.zip": archive("dtd")}
     hub.broken, hub.headers = {"": 429}, {"Retry-After": "3600"}
     assert fetch("dtd") == 2
-    assert "3600 s are to be waited: come back then" in capsys.readouterr().err
+    assert "Try again in 3600 s" in capsys.readouterr().err
+    assert slept == []
 
 
-def test_hub_that_cannot_be_reached_is_one_message(data, fetch, capsys, monkeypatch):
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("benchmark.data.download.transfer.time.sleep", lambda seconds: None)
-    assert fetch("dtd") == 2
-    said = capsys.readouterr().err
-    assert said.count("trying again") == 1, "a server that was never heard of is soon given up"
-    assert "set HF_ENDPOINT to a mirror" in said
-    assert said.count("error: ") == 1
-
-
-def test_answer_that_is_no_list_is_one_message(hub, data, fetch, capsys):
+def test_unreachable_hub_and_invalid_answers_are_one_message(hub, fetch, capsys, monkeypatch):
     hub.broken = {"": 200}
     assert fetch("dtd") == 2
-    assert "Is it a hub?" in capsys.readouterr().err
+    assert "does not answer with a list" in capsys.readouterr().err
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert fetch("dtd") == 2
+    error = capsys.readouterr().err
+    assert error.count("trying again") == 1, "a server that never answered is given up soon"
+    assert "set HF_ENDPOINT to a mirror" in error
+    assert error.count("error: ") == 1
 
 
-def test_token_is_shown_to_the_hub(hub, archive, data, fetch, monkeypatch):
+def test_token_is_sent_to_the_hub_only(hub, name, fetch, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_x")
-    hub.files = {"dtd.zip": archive("dtd")}
     assert fetch("dtd") == 0
-    assert hub.tokens == ["Bearer hf_x"] * 2
-
-
-def test_disk_that_fills_while_fetching_keeps_what_came(hub, archive, data, fetch, capsys):
-    hub.files = {"dtd.zip": archive("dtd")}
-    with full_disk(4000):
-        assert fetch("dtd") == 2
-    assert "cannot be written" in capsys.readouterr().err
-    assert fetch("dtd") == 0
-    assert hub.fetched()[-1] == ("dtd.zip", "bytes=4000-")
+    assert hub.tokens == (["Bearer hf_x"] * 2 if name == "dtd.zip" else ["Bearer hf_x", None, None])
