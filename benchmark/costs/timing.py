@@ -22,8 +22,8 @@ from benchmark.common.config import RunSpec, Training
 from benchmark.costs.forecast import Part, Portion, Work
 from benchmark.data.catalog import Dataset
 from benchmark.data.images import open_image
-from benchmark.features.counting_store import SIZES, CountingStore, Picture, StandInStore
-from benchmark.features.store import ENCODE_BATCH, STORE_BYTES, TEST_VIEW, View
+from benchmark.features.counting_store import SIZES, CountingStore, StandInStore
+from benchmark.features.encoder import ENCODE_BATCH, STORE_BYTES, TEST_VIEW, ImageView, View
 from benchmark.method import Method
 from benchmark.planning.plan import Plan, steps_of
 from benchmark.plugins.factory import create_method
@@ -223,7 +223,7 @@ class Bench:
         return sum(self._encode(dataset, view, kinds, pictures) for _ in range(rounds)) / (rounds * size)
 
     def _encode(
-        self, dataset: Dataset, view: str, kinds: tuple[Patches | None, ...], pictures: Sequence[Picture]
+        self, dataset: Dataset, view: str, kinds: tuple[Patches | None, ...], pictures: Sequence[ImageView]
     ) -> float:
         """Seconds that some pictures take."""
         store = CountingStore(self.store)
@@ -250,7 +250,7 @@ class Bench:
         return time.perf_counter()
 
 
-def _pictures(dataset: Dataset, view: str, count: int) -> list[Picture]:
+def _pictures(dataset: Dataset, view: str, count: int) -> list[ImageView]:
     """So many pictures of a dataset, of several epochs where it holds fewer."""
     items = dataset.test if view == "test" else dataset.train
     return [(items[i % len(items)], TEST_VIEW if view == "test" else View(0, i // len(items))) for i in range(count)]

@@ -18,8 +18,8 @@ def trainings(choice: Choice) -> dict[str, tuple[str, ...]]:
         raise ConfigError(f"cross_dataset: suite '{choice.suite.name}' has no 'source'; give --source NAME.")
     if choice.source is None and source in choice.missing_datasets:
         raise ConfigError(
-            f"cross_dataset: the source of suite '{choice.suite.name}' is '{source}', which needs --data FOLDER. "
-            f"Give it, or train on another dataset with --source NAME: {', '.join(choice.names)}."
+            f"cross_dataset: the source of suite '{choice.suite.name}' is '{source}', which is not available. "
+            f"Give --data FOLDER, or train on another with --source NAME: {', '.join(choice.names)}."
         )
     targets = tuple(name for name in choice.names if name != source)
     if not targets:

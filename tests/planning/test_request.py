@@ -125,7 +125,7 @@ def test_suite_that_names_an_own_dataset_decides_what_runs(tmp_path):
 
 def test_source_without_pictures_is_answered_with_those_that_could_be_it(tmp_path):
     request = asked(tmp_path, "cross_dataset", own=OWN, suite=load_suite("paper"))
-    with pytest.raises(ConfigError, match=r"is 'caltech101', which needs --data .* --source NAME: mine, yours"):
+    with pytest.raises(ConfigError, match=r"is 'caltech101', which is not available.* --source NAME: mine, yours"):
         choose_trainings(request)
     chosen, left_out = choose_trainings(dataclasses.replace(request, protocol="all"))
     assert list(chosen) == ["base2new", "few_shot"]

@@ -42,7 +42,7 @@ def test_trainings_follow_the_suite_and_the_choice(protocol, choice, wanted):
     ("protocol", "choice", "message"),
     [
         ("cross_dataset", {"datasets": ("a",), "source": "a"}, "the source 'a' is also the only target"),
-        ("cross_dataset", {"missing_datasets": frozenset("b")}, "'b', which needs --data FOLDER.*NAME: a, b, c"),
+        ("cross_dataset", {"missing_datasets": frozenset("b")}, "'b', which is not available.*NAME: a, b, c"),
         ("cross_dataset", {"suite": dataclasses.replace(SUITE, source="")}, "has no 'source'; give --source NAME"),
         ("domain_generalization", {"datasets": ("a", "b")}, "its targets in suite 'small' are a_v2, a_sketch"),
         (
