@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.costs.operations import Tower, image_operations, plain_text_operations, text_operations
 from benchmark.plugins.factory import create_method
-from benchmark.speed.plain import restate
+from benchmark.speed.plain import make_plain
 
 NAMES = ("red circle", "red square", "blue square", "star")
 PRODUCTS = ("mm", "addmm", "bmm", "convolution")
@@ -32,7 +32,7 @@ def test_text_operations_are_those_of_the_products(clip):
 
 
 def test_plain_operations_are_those_of_the_plain_tower(clip):
-    method = restate(create_method("coop", clip=clip, class_names=NAMES, template="a photo of a {}."))
+    method = make_plain(create_method("coop", clip=clip, class_names=NAMES, template="a photo of a {}."))
     with torch.no_grad():
         found = counted(lambda: method.encode_classes(method.ctx[None]))
     assert sum(found.values()) == plain_text_operations(Tower.text(clip.model.config), len(NAMES))

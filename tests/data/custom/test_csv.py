@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.data.custom.dataset import load_custom
-from tests.data.custom.conftest import PARTS, problems_of, relative
+from tests.data.custom.conftest import problems_of
 
 HEADER = "path,label,class_name,split"
 
@@ -22,13 +22,6 @@ def table(tree):
 
 
 VALID = ("a/0.png,0,cat,train", "b/0.png,1,dog,train", "a/1.png,0,cat,test", "b/1.png,1,dog,test")
-
-
-def test_csv_is_read_in_its_order(table):
-    dataset = load_custom("pets", table(*VALID), check_files=True)
-    assert dataset.class_names == ("cat", "dog")
-    assert relative(dataset.train, dataset.image_root) == ["a/0.png", "b/0.png"]
-    assert [len(getattr(dataset, part)) for part in PARTS] == [2, 0, 2]
 
 
 def test_columns_of_a_csv_come_in_any_order_from_any_system(table):
@@ -92,10 +85,3 @@ def test_invalid_csv_is_refused(table, content, message):
     path = table()
     path.write_bytes(content)
     assert message in problems_of(path)
-
-
-def test_names_of_the_yaml_unite_two_spellings_of_a_class(table):
-    path = table(VALID[0].replace("cat", "Cat"), *VALID[1:])
-    assert "label 0 is called 'cat', and 'Cat' elsewhere" in problems_of(path)
-    path.with_suffix(".yaml").write_text("classes: {Cat: cat}")
-    assert load_custom("pets", path).class_names == ("cat", "dog")

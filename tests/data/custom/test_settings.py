@@ -37,15 +37,11 @@ def test_yaml_next_to_the_data_is_found(place, data, yaml, suffix):
 def test_yaml_elsewhere_names_its_data_and_images_relative_to_itself(place):
     (place / "settings").mkdir()
     yaml = place / "settings" / "mine.yaml"
+    yaml.write_text("template: '{}.'")
+    assert "'data' is missing" in refused(ConfigError, yaml)
     yaml.write_text("data: ../list.csv\nimages: ../photos")
     source = find_source("mine", yaml)
     assert (source.data, source.images) == (place / "list.csv", place / "photos")
-
-
-def test_yaml_elsewhere_replaces_the_one_next_to_the_data(place):
-    (place / "photos" / "dataset.yaml").write_text("template: 'next to {}.'")
-    (place / "other.yaml").write_text("data: photos\ntemplate: 'other {}.'")
-    assert find_source("mine", place / "other.yaml").settings.template == "other {}."
 
 
 def test_data_of_a_yaml_beside_them_must_be_those(place):
@@ -53,15 +49,6 @@ def test_data_of_a_yaml_beside_them_must_be_those(place):
     assert find_source("mine", place / "list.csv").data == find_source("mine", place / "list.yaml").data
     (place / "list.yaml").write_text("data: photos")
     assert "'data' is not" in refused(ConfigError, place / "list.csv")
-
-
-def test_home_and_relative_paths_are_followed(place, monkeypatch):
-    monkeypatch.setenv("HOME", str(place))
-    monkeypatch.chdir(place / "photos")
-    for path in ("~/list.csv", "../list.csv", "../photos/../list.csv"):
-        assert find_source("mine", path).data == place / "list.csv"
-    (place / "mine.yaml").write_text("data: ~/photos")
-    assert find_source("mine", "../mine.yaml").data == place / "photos"
 
 
 def test_missing_paths_are_named(place):
@@ -72,16 +59,6 @@ def test_missing_paths_are_named(place):
     assert f"no file or folder {place / 'photo'}" in refused(DataError, place / "mine.yaml")
     (place / "list.yaml").write_text("images: nowhere")
     assert f"there is no folder {place / 'nowhere'}, which 'images'" in refused(DataError, place / "list.csv")
-
-
-def test_yaml_given_as_the_dataset_must_name_its_data(place):
-    (place / "mine.yaml").write_text("template: '{}.'")
-    assert "'data' is missing" in refused(ConfigError, place / "mine.yaml")
-
-
-def test_unknown_key_names_the_nearest(place):
-    (place / "list.yaml").write_text("tempalte: '{}.'")
-    assert "'tempalte' is not an option; did you mean 'template'?" in refused(ConfigError, place / "list.csv")
 
 
 @pytest.mark.parametrize(

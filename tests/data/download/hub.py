@@ -23,31 +23,18 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """The contents of the repository, its failures, and the requests it got.
-
-    Attributes:
-        files: name to content.
-        published: the same for /authors/.
-        broken: name to the HTTP status of the answer; "" is the list of the repository.
-        headers: of such answers.
-        patience: number of broken answers before correct ones.
-        cut_after: name to the bytes after which the connection breaks, once.
-        damaged: names whose content has another checksum than listed.
-        no_ranges: ignore range requests.
-        requests: method, path and range, in order.
-        tokens: the Authorization header of each request.
-    """
+    """The contents of the repository, its failures, and the requests it got."""
 
     files: dict[str, bytes] = field(default_factory=dict)
-    published: dict[str, bytes] = field(default_factory=dict)
-    broken: dict[str, int] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-    patience: int = 1000
-    cut_after: dict[str, int] = field(default_factory=dict)
-    damaged: set[str] = field(default_factory=set)
-    no_ranges: bool = False
-    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
-    tokens: list[str | None] = field(default_factory=list)
+    published: dict[str, bytes] = field(default_factory=dict)  # in /authors/
+    broken: dict[str, int] = field(default_factory=dict)  # name to HTTP status; "" is the list of the repository
+    headers: dict[str, str] = field(default_factory=dict)  # of broken answers
+    patience: int = 1000  # number of broken answers before correct ones
+    cut_after: dict[str, int] = field(default_factory=dict)  # name to the bytes after which the connection breaks, once
+    damaged: set[str] = field(default_factory=set)  # names whose content has another checksum than listed
+    no_ranges: bool = False  # ignore range requests
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, range
+    tokens: list[str | None] = field(default_factory=list)  # Authorization header of each request
     url: str = ""
 
     def fetched(self) -> list[tuple[str, str | None]]:
@@ -59,15 +46,9 @@ class Hub:
         """The repository's description and list of files."""
         siblings = [{"rfilename": ".gitattributes", "size": 12, "blobId": "0" * 40}]
         for name, content in self.files.items():
-            sha256 = hashlib.sha256(content).hexdigest()
-            siblings.append(
-                {
-                    "rfilename": name,
-                    "size": len(content),
-                    "blobId": hashlib.sha1(content).hexdigest(),
-                    "lfs": {"sha256": sha256, "size": len(content), "pointerSize": 134},
-                }
-            )
+            lfs = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+            blob = hashlib.sha1(content).hexdigest()
+            siblings.append({"rfilename": name, "size": len(content), "blobId": blob, "lfs": lfs})
         return {"id": REPOSITORY, "modelId": REPOSITORY, "sha": REVISION, "siblings": siblings, "tags": []}
 
 
@@ -92,9 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         found = re.fullmatch(rf"/{REPOSITORY}/resolve/{REVISION}/(.+)|/authors/(.+)", path)
         name, held = (found[1] or found[2], self.hub.files if found[1] else self.hub.published) if found else ("", {})
-        if name.startswith("moved-"):
-            self._answer(302, b"", {"Location": f"{self.hub.url}/authors/{name.removeprefix('moved-')}"})
-        elif name not in held:
+        if name not in held:
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         elif not self._is_broken(name):
             self._send_file(name, held[name])

@@ -10,18 +10,8 @@ from huggingface_hub import constants
 import run_all
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download.install import is_absent, why_incomplete
-from tests.data.download.conftest import SPLIT, leftovers, make_dataset, record_of
+from tests.data.download.conftest import SPLIT, leftovers, record_of
 from tests.data.download.hub import tar_folder, zip_folder
-
-
-def test_dataset_is_absent_if_only_its_split_file_exists(data):
-    make_dataset(data / "dtd", "dtd")
-    shutil.rmtree(data / "dtd" / "images")
-    assert is_absent("dtd", data)
-    (data / "dtd" / "notes.txt").write_text("the user's")
-    assert not is_absent("dtd", data)
-    (data / "eurosat" / load_catalog()["eurosat"].split).mkdir(parents=True)
-    assert not is_absent("eurosat", data)
 
 
 @pytest.mark.parametrize("status", [404, 401, 500, None])
@@ -56,14 +46,6 @@ def test_authors_are_asked_if_the_hubs_archive_is_unusable(hub, archive, with_li
     assert fetch("dtd", "oxford_pets") == 0
     assert why_incomplete("dtd", data) is None
     assert "address" in record_of(data)
-
-
-def test_redirected_address_is_followed(with_list, fetch, monkeypatch):
-    address = with_list()
-    elsewhere = load_catalog()["dtd"].elsewhere
-    monkeypatch.setitem(elsewhere, address.replace("/dtd-", "/moved-dtd-"), elsewhere[address])
-    monkeypatch.delitem(elsewhere, address)
-    assert fetch("dtd") == 0
 
 
 def test_missing_and_invalid_lists_are_found_before_anything_is_downloaded(hub, published, data, fetch, capsys):

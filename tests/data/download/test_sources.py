@@ -4,8 +4,6 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from benchmark.data.catalog import load_catalog
-from benchmark.data.download import sources
 from benchmark.data.download.hub import REPOSITORY, Source
 from benchmark.data.download.install import choose
 from benchmark.data.download.sources import match
@@ -28,14 +26,6 @@ def test_archives_match_by_folder_name_or_alias_in_any_spelling():
     assert set(missing) == set(choose(["all"])) - set(found)
     twice = Source(name="x", revision="y", archives=(Archive(name="dtd.zip", size=1), Archive(name="Dtd.zip", size=1)))
     assert "several archives" in match(["dtd"], twice)[1]["dtd"]
-
-
-def test_names_and_aliases_of_the_catalog_are_unique():
-    plain = [
-        {sources._plain(each) for each in (name, entry.folder, *entry.aliases)}
-        for name, entry in load_catalog().items()
-    ]
-    assert sum(map(len, plain)) == len(set().union(*plain))
 
 
 def test_offline_mode_uses_the_cache_of_the_hub_or_says_so(hub, archive, data, fetch, capsys, monkeypatch):

@@ -123,14 +123,6 @@ def test_waits_are_as_the_server_asks(hub, name, fetch, capsys, slept, status, h
     assert f"({status}); trying again in 7 s" in capsys.readouterr().err
 
 
-def test_wait_of_an_hour_is_an_error(hub, archive, fetch, capsys, slept):
-    hub.files = {"dtd.zip": archive("dtd")}
-    hub.broken, hub.headers = {"": 429}, {"Retry-After": "3600"}
-    assert fetch("dtd") == 2
-    assert "Try again in 3600 s" in capsys.readouterr().err
-    assert slept == []
-
-
 def test_unreachable_hub_and_invalid_answers_are_one_message(hub, fetch, capsys, monkeypatch):
     hub.broken = {"": 200}
     assert fetch("dtd") == 2
