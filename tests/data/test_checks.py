@@ -56,17 +56,6 @@ def test_split_file_of_another_form_is_refused(pets, content, reason):
     assert reason in problems_of(pets)
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [["0/train.jpg", True, "class 0"], ["0/train.jpg", "0", "class 0"], [0, 0, "class 0"], ["0/train.jpg", 0, " "],
-     "0/train.jpg", None],
-    ids=str,
-)  # fmt: skip
-def test_entry_of_another_form_is_named(pets, entry):
-    write_split(pets, {**split_of(), "val": [entry]})
-    assert f"val[0] is {entry!r}, not [path, label, class name]" in problems_of(pets)
-
-
 @pytest.mark.parametrize("path", LEAVING)
 def test_path_that_leaves_the_image_folder_is_refused_and_never_opened(pets, path):
     write_image(pets.parent / "secret.jpg")
@@ -76,10 +65,7 @@ def test_path_that_leaves_the_image_folder_is_refused_and_never_opened(pets, pat
         assert "1 problem\n" in message
         assert f"the path {path.replace(chr(92), '/')!r} leaves the image folder" in message
     assert leaves_folder(path)
-
-
-def test_ordinary_paths_stay():
-    assert not any(leaves_folder(path) for path in ("a.jpg", "a/b.jpg", "a b/c..d.jpg", "...jpg"))
+    assert not any(leaves_folder(ordinary) for ordinary in ("a.jpg", "a b/c..d.jpg", "...jpg"))
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -168,21 +154,19 @@ def test_train_and_val_of_imagenet_may_be_links_but_not_their_contents(imagenet,
 
 
 def test_folders_of_a_dataset_without_an_image_folder_may_be_links(tmp_path):
-    folder = tmp_path / "data" / "stanford_cars"
-    folder.mkdir(parents=True)
-    split = {part: [[f"cars_{part}/{c}.jpg", c, f"class {c}"] for c in range(2)] for part in PARTS}
+    folder = tmp_path / "stanford_cars"
+    folder.mkdir()
+    split = {part: [[f"cars_{part}/a.jpg", 0, "car"]] for part in PARTS}
     for part in PARTS:
-        for c in range(2):
-            write_image(tmp_path / "mounted" / part / f"{c}.jpg")
+        write_image(tmp_path / "mounted" / part / "a.jpg")
         (folder / f"cars_{part}").symlink_to(tmp_path / "mounted" / part)
     (folder / "split_zhou_StanfordCars.json").write_text(json.dumps(split))
-    assert len(load_dataset("stanford_cars", tmp_path / "data", check_files=True).train) == 2
-    write_image(tmp_path / "secret.jpg")
-    (folder / "top.jpg").symlink_to(tmp_path / "secret.jpg")
-    (tmp_path / "mounted" / "train" / "in.jpg").symlink_to(tmp_path / "secret.jpg")
-    split["train"] += [["top.jpg", 0, "class 0"], ["cars_train/in.jpg", 0, "class 0"]]
+    assert len(load_dataset("stanford_cars", tmp_path, check_files=True).train) == 1
+    for path in (folder / "top.jpg", tmp_path / "mounted" / "train" / "in.jpg"):
+        path.symlink_to(tmp_path / "mounted" / "test" / "a.jpg")
+    split["train"] += [["top.jpg", 0, "car"], ["cars_train/in.jpg", 0, "car"]]
     (folder / "split_zhou_StanfordCars.json").write_text(json.dumps(split))
-    assert problems_of(tmp_path / "data", "stanford_cars").count("is a link that leaves") == 2
+    assert problems_of(tmp_path, "stanford_cars").count("is a link that leaves") == 2
 
 
 def test_link_loops_and_pipes_are_missing_files(pets, imagenet):
@@ -197,14 +181,6 @@ def test_link_loops_and_pipes_are_missing_files(pets, imagenet):
     (imagenet / "imagenet" / "images" / "train").unlink()
     (imagenet / "imagenet" / "images" / "train").symlink_to("train")
     assert "cannot be listed" in problems_of(imagenet, "imagenet")
-
-
-def test_file_name_that_is_not_text_is_refused(imagenet, tmp_path):
-    try:
-        (tmp_path / "mounted" / "train" / "n01" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
-    except OSError:
-        pytest.skip("this file system accepts text only")
-    assert "is not valid text" in problems_of(imagenet, "imagenet")
 
 
 TEXT = st.text(st.sampled_from("ab/.\\\0é\ud800"), max_size=6)

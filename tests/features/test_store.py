@@ -9,12 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from benchmark.clip.backbone import ImageFeatures
 from benchmark.data.catalog import Dataset, Item
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
-from benchmark.data.splits import half
 from benchmark.features import encoder
 from benchmark.features import store as features
 from benchmark.features.cache import DiskCache
@@ -91,15 +89,14 @@ def test_memory_makes_a_value_once_for_all_threads_and_again_after_an_error():
         memory.get("key", lambda: 1 / 0, int)
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: memory.get("key", slow, len), range(8))) == ["value"] * 8
-    assert made == [1]
-    assert memory.used == len("value")
+    assert (made, memory.used) == ([1], len("value"))
 
 
-def test_method_with_patches_decodes_no_test_image_again(clip, dataset, decoded):
-    store = FeatureStore(clip, ahead=[None, "projected"])
-    pooled, local = test_features(store, dataset), test_features(store, dataset, "projected")
-    assert len(decoded) == store.encoder.images_encoded == len(dataset.test)
-    assert torch.equal(pooled.pooled, local.pooled)
+def test_memory_drops_the_least_recently_used_values():
+    memory = BoundedMemory(10)
+    for key in ("a", "b", "a", "c"):
+        memory.get(key, lambda: "value", len)
+    assert [key in memory for key in "abc"] == [True, False, True]
 
 
 def test_another_process_reads_from_disk_and_decodes_nothing(clip, dataset, decoded, tmp_path):
@@ -157,27 +154,6 @@ def test_datasets_are_distinguished_though_names_sizes_and_times_are_equal(clip,
     assert not torch.equal(red, blue)
 
 
-@pytest.mark.parametrize(
-    ("patches", "content"),
-    [
-        (None, {}),
-        (None, {"pooled": torch.ones(5, 128)}),
-        (None, {"pooled": torch.ones(6)}),
-        ("raw", {"pooled": torch.ones(6, 128)}),
-        ("raw", {"pooled": torch.ones(6, 128), "patches": torch.ones(6, 9, 128)}),
-    ],
-    ids=["nothing", "rows", "dimensions", "no patches", "patches"],
-)
-def test_entry_of_another_shape_is_made_again(clip, few, tmp_path, content, patches):
-    wanted = test_features(FeatureStore(clip, disk=DiskCache(tmp_path / "cache")), few, patches)
-    (entry,) = (tmp_path / "cache").glob("*/*.safetensors")
-    save_file(content, entry)
-    for encoded in (6, 0):
-        store = FeatureStore(clip, disk=DiskCache(tmp_path / "cache"))
-        assert_close(test_features(store, few, patches), wanted, tolerance=0)
-        assert store.encoder.images_encoded == encoded
-
-
 def test_large_test_sets_are_kept_block_by_block(clip, dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(features, "BLOCK_BYTES", 16 * FeatureStore(clip).bytes_per_image("projected"))
     for module in (features, encoder):
@@ -187,20 +163,3 @@ def test_large_test_sets_are_kept_block_by_block(clip, dataset, monkeypatch, tmp
     assert [len(part) for part in parts] == [8] * 5
     assert len(list(tmp_path.glob("*/*.safetensors"))) == 3
     assert_close(ImageFeatures.joined(parts), test_features(FeatureStore(clip), dataset, "projected"))
-
-
-def test_store_drops_the_least_recently_used_features(clip, dataset):
-    size = 10 * len(dataset.train) * FeatureStore(clip).bytes_per_image(None)
-    store = FeatureStore(clip, limit_bytes=2 * size)
-    for epoch in (0, 10, 1, 20, 2):
-        train_features(store, dataset, View(1, epoch))
-    assert store.encoder.images_encoded == 30 * len(dataset.train), "the first ten epochs were always used recently"
-    train_features(store, dataset, View(1, 10))
-    assert store.encoder.images_encoded == 40 * len(dataset.train)
-
-
-def test_halves_have_features_of_their_own(clip, dataset):
-    store = FeatureStore(clip)
-    first, second = (test_features(store, half(dataset, which)) for which in ("base", "new"))
-    assert len(first) + len(second) == len(dataset.test)
-    assert not torch.equal(first.pooled[0], second.pooled[0])

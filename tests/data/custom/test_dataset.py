@@ -165,7 +165,6 @@ def test_sample_has_its_shots_and_the_users_folder_is_not_written(tree):
     ("names", "message"),
     [
         (["dtd"], "--dataset dtd: this name is taken already; choose another"),
-        (["DTD"], "--dataset DTD: this name is taken"),
         (["Objects"], "--dataset Objects: this name is taken"),
         (["Average"], "--dataset Average: this name is taken"),
         (["../pets"], "--dataset '../pets' cannot name a folder"),

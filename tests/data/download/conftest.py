@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def make_dataset(folder: Path, name: str) -> Path:
     """A small dataset with a split file, of three classes."""
     entry = load_catalog()[name]
     split = {part: [[f"{c}/{part}_{i}.jpg", c, f"class {c}"] for c in range(3) for i in range(2)] for part in PARTS}
-    for path, _, _ in (each for part in split.values() for each in part):
+    for path, _, _ in (entry for entries in split.values() for entry in entries):
         (folder / entry.images / path).parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((16, 16), 50).save(folder / entry.images / path)  # noise does not compress
     (folder / entry.split).write_text(json.dumps(split))
@@ -108,26 +109,22 @@ def authors(hub, monkeypatch):
 
 
 @pytest.fixture
-def published(authors, tmp_path):
-    """published(): publish the authors' archive of dtd, without CoOp's split file; returns its address."""
+def published(authors, data, tmp_path):
+    """published(): publish the authors' archive of dtd; CoOp's split file is in the data folder if `listed`."""
 
-    def publish(file="dtd-r1.0.1.tar.gz", **more):
+    def publish(*, listed=False, **more):
+        file = "dtd-r1.0.1.tar.gz"
         folder = make_dataset(tmp_path / "made" / "dtd", "dtd")
-        (tmp_path / SPLIT).write_bytes((folder / SPLIT).read_bytes())
-        (folder / SPLIT).unlink()
+        shutil.move(folder / SPLIT, tmp_path / SPLIT)
+        if listed:
+            (data / "dtd").mkdir(parents=True)
+            shutil.copy(tmp_path / SPLIT, data / "dtd" / SPLIT)
         return authors("dtd", file, tar_folder(folder, tmp_path / "theirs" / file, top="dtd/"), **more)
 
     return publish
 
 
 @pytest.fixture
-def with_list(published, data, tmp_path):
-    """with_list(): the same, with the split file in the dataset's folder."""
-
-    def publish(**more):
-        address = published(**more)
-        (data / "dtd").mkdir(parents=True)
-        shutil.copy(tmp_path / SPLIT, data / "dtd" / SPLIT)
-        return address
-
-    return publish
+def with_list(published):
+    """with_list(): the same, with the split file."""
+    return partial(published, listed=True)

@@ -1,17 +1,15 @@
 """The authors' archives as the fallback: with CoOp's split file in the data folder or in --from FOLDER."""
 
 import hashlib
-import json
 import shutil
 
 import pytest
 from huggingface_hub import constants
 
-import run_all
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download.install import is_absent, why_incomplete
 from tests.data.download.conftest import SPLIT, leftovers, record_of
-from tests.data.download.hub import tar_folder, zip_folder
+from tests.data.download.hub import zip_folder
 
 
 @pytest.mark.parametrize("status", [404, 401, 500, None])
@@ -64,19 +62,6 @@ def test_missing_and_invalid_lists_are_found_before_anything_is_downloaded(hub, 
     assert hub.fetched() == []
 
 
-def test_no_other_source_and_unreachable_authors_are_one_message(hub, with_list, fetch, capsys):
-    with_list(at="http://127.0.0.1:9")
-    hub.broken = {"": 404}
-    assert fetch("ucf101", "stanford_cars") == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ucf101, stanford_cars: ")
-    assert "No other source is known." in error
-    assert fetch("dtd") == 2
-    error = capsys.readouterr().err
-    assert (error.count("error: "), error.count("trying again")) == (1, 1)
-    assert "The authors' archive is not available either: http://127.0.0.1:9/" in error
-
-
 def test_complete_archive_of_the_hub_fills_a_folder_with_the_same_list(hub, archive, data, fetch, tmp_path, capsys):
     hub.files = {"dtd.zip": archive("dtd")}
     (data / "dtd").mkdir(parents=True)
@@ -104,21 +89,6 @@ def test_wrong_md5_is_refused_and_plan_and_offline_mode_download_nothing(
     assert fetch("dtd", "--from", tmp_path / "made") == 2
     assert "so no other source is asked" in capsys.readouterr().err
     assert hub.requests == []
-
-
-def test_list_of_other_images_keeps_the_archive_for_the_next_command(hub, with_list, data, fetch, capsys):
-    with_list()
-    split = json.loads((data / "dtd" / SPLIT).read_text())
-    wrong = split | {"test": [*split["test"], ["0/never_was.jpg", 0, "class 0"]]}
-    (data / "dtd" / SPLIT).write_text(json.dumps(wrong))
-    assert fetch("dtd") == 2
-    error = capsys.readouterr().err
-    assert f"the first is {data / 'dtd' / 'images' / '0' / 'never_was.jpg'}" in error
-    assert f"Check {data / 'dtd' / SPLIT}" in error
-    (data / "dtd" / SPLIT).write_text(json.dumps(split))
-    before = len(hub.fetched())
-    assert fetch("dtd") == 0
-    assert len(hub.fetched()) == before + 1, "only its size is requested again"
 
 
 def test_list_and_archive_of_a_folder_are_used_and_kept(hub, published, data, fetch, tmp_path, capsys):
@@ -156,21 +126,3 @@ def test_zip_with_the_name_of_the_authors_is_theirs_only_with_their_md5(authors,
     (tmp_path / "theirs" / split).unlink()
     assert fetch("eurosat", "--from", tmp_path / "theirs") == 0
     assert "sha256" in record_of(data, "eurosat")
-
-
-@pytest.mark.golden
-@pytest.mark.slow
-def test_real_photographs_of_the_nested_archive_of_caltech_run(shared, hub, authors, data, fetch, tmp_path):
-    source, outer = shared / "data" / "caltech-101", tmp_path / "caltech-101"
-    tar_folder(source / "101_ObjectCategories", outer / "101_ObjectCategories.tar.gz", top="101_ObjectCategories/")
-    (outer / "Annotations.tar").write_bytes(b"not used")
-    authors("caltech101", "caltech-101.zip", zip_folder(outer, tmp_path / "caltech-101.zip", top="caltech-101/"))
-    split = load_catalog()["caltech101"].split
-    (data / "caltech-101").mkdir(parents=True)
-    (data / "caltech-101" / split).write_bytes((source / split).read_bytes())
-    hub.cut_after = {"caltech-101.zip": 5_000_000}
-    assert fetch("caltech101") == 0
-    before, after = (load_dataset("caltech101", root, check_files=True) for root in (shared / "data", data))
-    assert [item.label for item in before.test] == [item.label for item in after.test]
-    words = ["--datasets", "caltech101", "--backbone", "embedded", "--methods", "zero_shot", "--seeds", "1"]
-    assert run_all.main(["--data", str(data), *words, "--out", str(tmp_path / "out")]) == 0

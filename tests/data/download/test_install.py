@@ -1,9 +1,6 @@
 """Downloading datasets from the hub into a data folder: completely or not at all, and recorded."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ from benchmark.data.download.hub import REPOSITORY
 from benchmark.data.download.install import choose, why_incomplete
 from benchmark.data.download.transfer import Archive
 from tests.data.download.conftest import leftovers, make_dataset, record_of
-from tests.data.download.hub import REVISION, zip_folder
+from tests.data.download.hub import REVISION
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -71,21 +68,6 @@ def test_plan_and_a_full_disk_download_nothing(hub, archive, data, fetch, capsys
     assert hub.fetched() == []
 
 
-def test_shifted_version_uses_the_class_names_of_imagenet(hub, data, fetch, tmp_path, capsys):
-    folder = tmp_path / "made"
-    (folder / "imagenet-a" / "n01440764").mkdir(parents=True)
-    (folder / "imagenet-a" / "n01440764" / "a.jpg").write_bytes(os.urandom(500))
-    hub.files = {"imagenet-adversarial.zip": zip_folder(folder, tmp_path / "zips" / "a.zip")}
-    assert fetch("imagenet_a") == 2
-    assert "classnames.txt: is missing" in capsys.readouterr().err
-    (data / "imagenet").mkdir()
-    (data / "imagenet" / "classnames.txt").write_text("n01440764 tench\n")
-    before = len(hub.fetched())
-    assert fetch("imagenet_a") == 0
-    assert len(hub.fetched()) == before, "the archive was kept"
-    assert load_dataset("imagenet_a", data).class_names == ("tench",)
-
-
 def test_lock_and_unreadable_record_are_found_before_anything_is_downloaded(hub, archive, data, fetch, capsys):
     hub.files = {"dtd.zip": archive("dtd")}
     (data / install.WORK).mkdir(parents=True)
@@ -124,14 +106,3 @@ def test_disk_need_counts_unpacked_datasets_and_the_current_archive(tmp_path):
     first.partial(tmp_path).parent.mkdir()
     first.partial(tmp_path).write_bytes(b"x" * 60)
     assert install.need([first, second], tmp_path) == install.Need(fetched=70, peak=140)
-
-
-@pytest.mark.slow
-def test_command_line_honors_the_endpoint_of_the_environment(hub, archive, data, tmp_path):
-    hub.files = {"dtd.zip": archive("dtd")}
-    command = [sys.executable, str(ROOT / "run_all.py"), "--download", "dtd", "--data", str(data)]
-    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_x"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "dtd: is in" in done.stdout
-    assert done.stderr == ""

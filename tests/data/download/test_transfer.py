@@ -6,9 +6,7 @@ from huggingface_hub import constants
 from benchmark.common import shutdown
 from benchmark.data.download import install, transfer
 from benchmark.data.download.install import why_incomplete
-from benchmark.data.download.transfer import Archive
 from tests.data.download.conftest import leftovers
-from tests.helpers.faults import full_disk
 
 
 @pytest.fixture(params=["hub", "authors"])
@@ -42,37 +40,19 @@ def test_download_is_resumed_by_the_next_command(hub, name, data, fetch, monkeyp
     assert leftovers(data) == []
 
 
-@pytest.mark.parametrize("fault", ["stopped", "full disk"])
-def test_partial_file_is_kept_when_stopped_or_when_the_disk_is_full(
-    hub, archive, data, fetch, monkeypatch, capsys, fault
-):
-    hub.files = {"dtd.zip": archive("dtd")}
-    checks = iter([False] * 4 + [True])
-
+def test_partial_file_is_kept_when_the_user_stops(hub, archive, fetch, monkeypatch, capsys):
     def check():
-        if next(checks):
+        if hub.fetched() and next(checks):
             raise shutdown.Terminated
 
+    hub.files = {"dtd.zip": archive("dtd")}
+    checks = iter([False] * 4 + [True])
     with monkeypatch.context() as patch:
-        if fault == "stopped":
-            patch.setattr(shutdown, "check", check)
-            assert fetch("dtd") == shutdown.EXIT_CODE
-        else:
-            with full_disk(4000):
-                assert fetch("dtd") == 2
-    assert ("is kept" if fault == "stopped" else "cannot be written") in capsys.readouterr().err
+        patch.setattr(shutdown, "check", check)
+        assert fetch("dtd") == shutdown.EXIT_CODE
+    assert "is kept" in capsys.readouterr().err
     assert fetch("dtd") == 0
     assert hub.fetched()[-1] == ("dtd.zip", "bytes=4000-")
-
-
-def test_part_of_an_older_content_is_deleted(hub, archive, data, fetch):
-    hub.files = {"dtd.zip": archive("dtd")}
-    old = Archive(name="dtd.zip", size=20, content="0123456789abcdef").partial(data / install.WORK)
-    old.parent.mkdir(parents=True)
-    old.write_bytes(b"something else")
-    assert fetch("dtd") == 0
-    assert hub.fetched() == [("dtd.zip", None)]
-    assert not old.exists()
 
 
 def test_connection_without_progress_is_given_up(hub, archive, fetch, capsys):

@@ -16,7 +16,7 @@ from benchmark.data.catalog import load_catalog
 from benchmark.data.download import archives
 from benchmark.data.download import unpack as module
 from benchmark.data.download.archives import ArchiveError
-from benchmark.data.download.install import install, why_incomplete
+from benchmark.data.download.install import install
 from benchmark.data.download.unpack import find_content, unpack
 from benchmark.errors import DataError
 from tests.data.download.hub import zip_folder
@@ -205,19 +205,11 @@ def test_image_folder_is_unpacked_and_the_split_file_added(tmp_path, target, spl
     assert (target / "images" / "a.jpg").read_bytes() == NOISE
 
 
-def test_hostile_or_doubly_nested_archive_in_an_archive_is_refused(refused, tmp_path, split):
+def test_hostile_archive_in_an_archive_is_refused(refused, tmp_path, split):
     (tmp_path / "outer").mkdir()
-    inner = pack_tar(tmp_path / "outer" / "images.tar.gz", ("../evil.jpg", b"x"))
-    zip_folder(inner.parent, tmp_path / "dtd.zip")
+    pack_tar(tmp_path / "outer" / "images.tar.gz", ("../evil.jpg", b"x"))
+    zip_folder(tmp_path / "outer", tmp_path / "dtd.zip")
     assert "leaves the folder" in refused(tmp_path / "dtd.zip", split=split)
-    for content in (NOISE, None):
-        content = content or inner.read_bytes()
-        with tarfile.open(inner, "w:gz") as opened:
-            info = tarfile.TarInfo("images.tar.gz")
-            info.size = len(content)
-            opened.addfile(info, io.BytesIO(content))
-    zip_folder(inner.parent, tmp_path / "dtd.zip")
-    assert "images/, and contains none" in refused(tmp_path / "dtd.zip", split=split)
 
 
 def test_full_disk_is_not_the_archives_fault_and_leaves_nothing(archive, tmp_path):
@@ -230,23 +222,16 @@ def test_full_disk_is_not_the_archives_fault_and_leaves_nothing(archive, tmp_pat
     assert [path for path in data.rglob("*") if path.is_file()] == []
 
 
-def test_interrupted_installation_leaves_nothing_and_the_next_one_cleans_up(archive, tmp_path, monkeypatch):
-    archive("dtd")
-    (tmp_path / "data").mkdir()
-
+def test_interrupted_installation_leaves_nothing(archive, tmp_path, monkeypatch):
     def check():
         raise shutdown.Terminated
 
-    with monkeypatch.context() as patch, pytest.raises(shutdown.Terminated):
-        patch.setattr(shutdown, "check", check)
+    archive("dtd")
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(shutdown, "check", check)
+    with pytest.raises(shutdown.Terminated):
         install("dtd", tmp_path / "zips" / "dtd.zip", tmp_path / "data")
     assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
-    left = tmp_path / "data" / ".downloads" / "unpacking-dtd" / "dtd" / "images" / "0"  # by a killed process
-    left.mkdir(parents=True)
-    (left / "train_0.jpg").write_bytes(b"half")
-    install("dtd", tmp_path / "zips" / "dtd.zip", tmp_path / "data")
-    assert why_incomplete("dtd", tmp_path / "data") is None
-    assert not left.exists()
 
 
 @pytest.mark.parametrize(
@@ -255,7 +240,6 @@ def test_interrupted_installation_leaves_nothing_and_the_next_one_cleans_up(arch
         ("dtd", ["data/dtd/images/a/b.jpg", f"data/dtd/{DTD.split}", "README"], "data/dtd"),
         ("dtd", [f"{top}/{name}" for top in ("dtd", "old") for name in ("images/a.jpg", DTD.split)], "dtd"),
         ("fgvc_aircraft", ["fgvc/data/images/1.jpg", "fgvc/data/variants.txt"], "fgvc/data"),
-        ("imagenet_sketch", ["images/n01440764/1.JPEG"], ""),
         ("dtd", [f"{top}/{name}" for top in ("a", "b") for name in ("images/a.jpg", DTD.split)], "contains 2 of them"),
         ("dtd", ["images/a.jpg", "x/b.jpg"], "contains none; at its top level: images, x"),
     ],
