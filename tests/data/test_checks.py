@@ -1,6 +1,5 @@
 """Damaged and hostile lists: refused in one message, and no file outside the image folder is read."""
 
-import json
 import os
 
 import pytest
@@ -91,22 +90,14 @@ def test_missing_truncated_and_oversized_images_are_listed_together(pets, monkey
     assert "'1/val.jpg' has too many pixels (32 x 32)" in message
 
 
-def test_message_stays_short_whatever_the_lists_contain(pets):
-    write_split(pets, split_of(*(f"../{number}.jpg" for number in range(500)), "a" * 5000 + ".jpg"))
+def test_message_is_short_and_printable_whatever_the_lists_contain(pets):
+    split = split_of(*(f"../{number}.jpg" for number in range(500)), "a" * 5000 + ".jpg")
+    split["train"][0] = ["a\ud800/\x1b[2J.jpg", 10**12, "class \udfff"]
+    write_split(pets, split)
     message = problems_of(pets)
     assert len(message) < 6000
-    assert "and 451 more" in message
-    split = split_of()
-    split["train"][0][1] = 10**12
-    write_split(pets, split)
-    assert "labels must run from 0 without gaps; 2, 3," in problems_of(pets)
-
-
-def test_message_can_be_printed_whatever_the_lists_contain(pets):
-    write_split(pets, {**split_of("a\ud800/b.jpg", "\x1b[2Jgone.jpg"), "val": [["0/val.jpg", 0, "class \udfff"]]})
-    message = problems_of(pets)
-    assert message.count("is not valid text") == 2
-    assert r"'\x1b[2Jgone.jpg' is missing" in message
+    assert "more\n" in message
+    assert "is not valid text" in message
     assert "\x1b" not in message
     message.encode()
 
@@ -131,7 +122,7 @@ def test_links_out_of_the_image_folder_are_refused(pets, tmp_path):
     write_image(pets / "oxford_pets" / "images2" / "a.jpg")
     (images / "0" / "linked.jpg").symlink_to(tmp_path / "elsewhere" / "1.jpg")
     (images / "more").symlink_to(tmp_path / "elsewhere")
-    (images / "neighbor").symlink_to(pets / "oxford_pets" / "images2")
+    (images / "neighbor").symlink_to(pets / "oxford_pets" / "images2")  # a name that begins as the image folder's
     write_split(pets, split_of("0/linked.jpg", "more/1.jpg", "more/2.jpg", "neighbor/a.jpg"))
     message = problems_of(pets)
     assert "3 problems" in message
@@ -139,34 +130,6 @@ def test_links_out_of_the_image_folder_are_refused(pets, tmp_path):
     assert "link the whole image folder" in message
     assert "the folder 'more' is a link that leaves" in message
     assert "the folder 'neighbor' is a link that leaves" in message
-
-
-def test_train_and_val_of_imagenet_may_be_links_but_not_their_contents(imagenet, tmp_path):
-    assert len(load_dataset("imagenet", imagenet, check_files=True).test) == 3
-    write_image(tmp_path / "elsewhere" / "b.jpg")
-    (tmp_path / "mounted" / "train" / "n01" / "b.jpg").symlink_to(tmp_path / "elsewhere" / "b.jpg")
-    (tmp_path / "mounted" / "val" / "n04").symlink_to(tmp_path / "elsewhere")
-    with open(imagenet / "imagenet" / "classnames.txt", "a") as file:
-        file.write("n04 cow\n")
-    message = problems_of(imagenet, "imagenet")
-    assert "'train/n01/b.jpg' is a link that leaves" in message
-    assert "the folder 'val/n04' is a link that leaves" in message
-
-
-def test_folders_of_a_dataset_without_an_image_folder_may_be_links(tmp_path):
-    folder = tmp_path / "stanford_cars"
-    folder.mkdir()
-    split = {part: [[f"cars_{part}/a.jpg", 0, "car"]] for part in PARTS}
-    for part in PARTS:
-        write_image(tmp_path / "mounted" / part / "a.jpg")
-        (folder / f"cars_{part}").symlink_to(tmp_path / "mounted" / part)
-    (folder / "split_zhou_StanfordCars.json").write_text(json.dumps(split))
-    assert len(load_dataset("stanford_cars", tmp_path, check_files=True).train) == 1
-    for path in (folder / "top.jpg", tmp_path / "mounted" / "train" / "in.jpg"):
-        path.symlink_to(tmp_path / "mounted" / "test" / "a.jpg")
-    split["train"] += [["top.jpg", 0, "car"], ["cars_train/in.jpg", 0, "car"]]
-    (folder / "split_zhou_StanfordCars.json").write_text(json.dumps(split))
-    assert problems_of(tmp_path, "stanford_cars").count("is a link that leaves") == 2
 
 
 def test_link_loops_and_pipes_are_missing_files(pets, imagenet):
@@ -211,19 +174,9 @@ def assert_valid_or_refused(root):
 
 
 @given(split=SPLITS | VALUES)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_any_json_is_a_valid_dataset_or_one_error(fuzzed, split):
     write_split(fuzzed, split)
-    assert_valid_or_refused(fuzzed)
-
-
-@given(data=st.data())
-@settings(max_examples=60, deadline=None, derandomize=True)
-def test_any_change_of_a_split_file_is_a_valid_dataset_or_one_error(fuzzed, data):
-    content = bytearray(json.dumps(split_of()).encode())
-    start = data.draw(st.integers(0, len(content)))
-    content[start : start + data.draw(st.integers(0, 6))] = data.draw(st.binary(max_size=6))
-    write_split(fuzzed, bytes(content))
     assert_valid_or_refused(fuzzed)
 
 

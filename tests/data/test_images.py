@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from benchmark.data import images
 from benchmark.data.headers import FORMATS
 from benchmark.data.images import check_image, normalise, open_image, test_view, train_view, view_generator
 from benchmark.errors import DataError
@@ -153,12 +152,6 @@ def test_damaged_image_is_refused_by_the_check_and_by_the_decoder(tmp_path, name
     path.unlink()
     with pytest.raises(DataError, match=f"{name}: is missing"):
         open_image(str(path))
-
-
-def test_complete_jpeg_is_not_decoded(tmp_path, monkeypatch):
-    (tmp_path / "complete.jpg").write_bytes(encoded("JPEG"))
-    monkeypatch.setattr(images, "_to_rgb", None)
-    check_image(str(tmp_path / "complete.jpg"))
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

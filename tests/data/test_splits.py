@@ -60,11 +60,8 @@ def test_sample_equals_authors_for_every_shot_count_and_seed(caltech, golden):
                 assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == wanted[which][f"{name}_sha256"]
 
 
-def test_sample_depends_on_the_seed_and_imagenet_keeps_its_validation_list():
+def test_imagenet_keeps_its_validation_list():
     dataset = make([20] * 5, name="imagenet")
-    assert few_shot(dataset, 4, 1) == few_shot(dataset, 4, 1)
-    assert few_shot(dataset, 4, 1) != few_shot(dataset, 4, 2)
-    assert few_shot(dataset, 4, 0) != few_shot(dataset, 4, 1)
     assert few_shot(dataset, 4, 1)[1] == dataset.val
 
 

@@ -30,18 +30,6 @@ def test_counts_equal_what_a_real_store_encodes(clip, dataset, tmp_path, limit, 
     assert sum(counting.encoded.values()) == real.encoder.images_encoded > 0
 
 
-def test_new_and_known_training_images_and_test_images_are_counted_apart(clip, dataset):
-    store = CountingStore(FeatureStore(clip, ahead=("projected",)))
-    read(store, dataset, epochs=(0, 10))
-    read(store, dataset, patches="projected", epochs=())
-    assert store.encoded == {
-        (dataset.name, "new", (None,), 64): len(dataset.train),
-        (dataset.name, "seen", (None,), 64): 19 * len(dataset.train),  # ten epochs at a time
-        (dataset.name, "test", (None, "projected"), 16): len(dataset.test),
-    }
-    assert len(store.opened) == len(dataset.train)
-
-
 def test_features_on_disk_are_found_and_nothing_is_written(clip, dataset, tmp_path):
     list(FeatureStore(clip, disk=DiskCache(tmp_path)).test(dataset, dataset.test, None, batch=8))
     files = sorted(tmp_path.rglob("*"))

@@ -76,8 +76,3 @@ def test_scored_sets_are_the_halves_or_all_classes_or_the_source_and_its_targets
     for protocol in ("cross_dataset", "domain_generalization"):
         scored = PROTOCOLS[protocol].scored_sets(source, [target, fewer])
         assert [(each.name, each.dataset) for each in scored] == [("a", source), ("c", target), ("b", fewer)]
-
-
-def test_only_few_shot_runs_several_numbers_of_shots():
-    shots = {name: protocol.shots for name, protocol in PROTOCOLS.items() if protocol.shots}
-    assert shots == {"few_shot": (1, 2, 4, 8, 16)}

@@ -44,19 +44,14 @@ def test_yaml_elsewhere_names_its_data_and_images_relative_to_itself(place):
     assert (source.data, source.images) == (place / "list.csv", place / "photos")
 
 
-def test_data_of_a_yaml_beside_them_must_be_those(place):
-    (place / "list.yaml").write_text("data: list.csv")
-    assert find_source("mine", place / "list.csv").data == find_source("mine", place / "list.yaml").data
-    (place / "list.yaml").write_text("data: photos")
-    assert "'data' is not" in refused(ConfigError, place / "list.csv")
-
-
 def test_missing_paths_are_named(place):
     assert f"mine: there is no file or folder {place / 'photo'}. docs/your-own-data.md" in refused(
         DataError, place / "photo"
     )
     (place / "mine.yaml").write_text("data: photo")
     assert f"no file or folder {place / 'photo'}" in refused(DataError, place / "mine.yaml")
+    (place / "list.yaml").write_text("data: photos")
+    assert "'data' is not" in refused(ConfigError, place / "list.csv")
     (place / "list.yaml").write_text("images: nowhere")
     assert f"there is no folder {place / 'nowhere'}, which 'images'" in refused(DataError, place / "list.csv")
 

@@ -9,7 +9,6 @@ from huggingface_hub import constants
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download.install import is_absent, why_incomplete
 from tests.data.download.conftest import SPLIT, leftovers, record_of
-from tests.data.download.hub import zip_folder
 
 
 @pytest.mark.parametrize("status", [404, 401, 500, None])
@@ -62,18 +61,6 @@ def test_missing_and_invalid_lists_are_found_before_anything_is_downloaded(hub, 
     assert hub.fetched() == []
 
 
-def test_complete_archive_of_the_hub_fills_a_folder_with_the_same_list(hub, archive, data, fetch, tmp_path, capsys):
-    hub.files = {"dtd.zip": archive("dtd")}
-    (data / "dtd").mkdir(parents=True)
-    (data / "dtd" / SPLIT).write_text("{}")
-    assert fetch("dtd") == 2
-    assert "differs from the archive's split file" in capsys.readouterr().err
-    assert (data / "dtd" / SPLIT).read_text() == "{}"
-    shutil.copy(tmp_path / "made" / "dtd" / SPLIT, data / "dtd" / SPLIT)
-    assert fetch("dtd") == 0
-    assert hub.fetched() == [("dtd.zip", None)], "the archive was kept"
-
-
 def test_wrong_md5_is_refused_and_plan_and_offline_mode_download_nothing(
     hub, with_list, data, fetch, monkeypatch, capsys, tmp_path
 ):
@@ -111,18 +98,3 @@ def test_list_and_archive_of_a_folder_are_used_and_kept(hub, published, data, fe
     assert record_of(data)["md5"] == hashlib.md5(content).hexdigest()
     assert kept.read_bytes() == content
     assert hub.requests == []
-
-
-def test_zip_with_the_name_of_the_authors_is_theirs_only_with_their_md5(authors, archive, data, fetch, tmp_path):
-    """The hub's zip and the authors' of Caltech101 and EuroSAT have the same name."""
-    complete, split = archive("eurosat"), load_catalog()["eurosat"].split
-    folder = tmp_path / "made" / "eurosat"
-    authors("eurosat", "EuroSAT.zip", zip_folder(folder / "2750", tmp_path / "theirs" / "EuroSAT.zip", top="2750/"))
-    (tmp_path / "theirs" / split).write_bytes((folder / split).read_bytes())
-    assert fetch("eurosat", "--from", tmp_path / "theirs") == 0
-    assert "md5" in record_of(data, "eurosat")
-    shutil.rmtree(data / "eurosat")
-    (tmp_path / "theirs" / "EuroSAT.zip").write_bytes(complete)
-    (tmp_path / "theirs" / split).unlink()
-    assert fetch("eurosat", "--from", tmp_path / "theirs") == 0
-    assert "sha256" in record_of(data, "eurosat")

@@ -11,7 +11,6 @@ from benchmark.data.catalog import load_dataset
 from benchmark.data.download import install
 from benchmark.data.download.hub import REPOSITORY
 from benchmark.data.download.install import choose, why_incomplete
-from benchmark.data.download.transfer import Archive
 from tests.data.download.conftest import leftovers, make_dataset, record_of
 from tests.data.download.hub import REVISION
 
@@ -98,11 +97,3 @@ def test_wrong_requests_are_one_message(words, message, capsys):
 def test_all_means_every_real_dataset_but_imagenet():
     names = choose(["dtd", "all"])
     assert (len(names), names[0], "imagenet" in names) == (14, "dtd", False)
-
-
-def test_disk_need_counts_unpacked_datasets_and_the_current_archive(tmp_path):
-    first, second = (Archive(name=f"{size}.zip", size=size, content=f"{size}") for size in (100, 30))
-    assert install.need([first, second], tmp_path) == install.Need(fetched=130, peak=200)
-    first.partial(tmp_path).parent.mkdir()
-    first.partial(tmp_path).write_bytes(b"x" * 60)
-    assert install.need([first, second], tmp_path) == install.Need(fetched=70, peak=140)

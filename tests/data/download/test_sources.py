@@ -1,15 +1,10 @@
 """Matching archives to datasets, in a repository, a folder or the hub's cache."""
 
-from pathlib import Path
-
-from huggingface_hub import constants
-
-from benchmark.data.download.hub import REPOSITORY, Source
+from benchmark.data.download.hub import Source
 from benchmark.data.download.install import choose
 from benchmark.data.download.sources import match
 from benchmark.data.download.transfer import Archive
 from tests.data.download.conftest import record_of
-from tests.data.download.hub import REVISION
 
 
 def test_archives_match_by_folder_name_or_alias_in_any_spelling():
@@ -26,23 +21,6 @@ def test_archives_match_by_folder_name_or_alias_in_any_spelling():
     assert set(missing) == set(choose(["all"])) - set(found)
     twice = Source(name="x", revision="y", archives=(Archive(name="dtd.zip", size=1), Archive(name="Dtd.zip", size=1)))
     assert "several archives" in match(["dtd"], twice)[1]["dtd"]
-
-
-def test_offline_mode_uses_the_cache_of_the_hub_or_says_so(hub, archive, data, fetch, capsys, monkeypatch):
-    hub.files = {"dtd.zip": archive("dtd")}
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert fetch("dtd") == 2
-    assert "Offline mode (HF_HUB_OFFLINE) is on" in capsys.readouterr().err
-    snapshot = Path(constants.HF_HUB_CACHE) / f"models--{REPOSITORY.replace('/', '--')}"
-    (snapshot / "snapshots" / REVISION).mkdir(parents=True)
-    (snapshot / "refs").mkdir()
-    (snapshot / "refs" / "main").write_text(REVISION)
-    cached = snapshot / "snapshots" / REVISION / "dtd.zip"
-    cached.write_bytes(hub.files["dtd.zip"])
-    assert fetch("dtd") == 0
-    assert record_of(data)["revision"] == REVISION
-    assert cached.is_file()
-    assert hub.requests == []
 
 
 def test_archives_of_a_folder_are_used_and_kept(archive, data, fetch, tmp_path, capsys):

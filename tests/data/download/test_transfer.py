@@ -55,17 +55,6 @@ def test_partial_file_is_kept_when_the_user_stops(hub, archive, fetch, monkeypat
     assert hub.fetched()[-1] == ("dtd.zip", "bytes=4000-")
 
 
-def test_connection_without_progress_is_given_up(hub, archive, fetch, capsys):
-    class Always(dict):
-        def pop(self, name, default=None):
-            return self[name]
-
-    hub.files = {"dtd.zip": archive("dtd")}
-    hub.cut_after, hub.no_ranges = Always({"dtd.zip": 3000}), True
-    assert fetch("dtd") == 2
-    assert len(hub.fetched()) < 10
-
-
 def test_damaged_archive_is_deleted_and_the_others_are_downloaded(hub, archive, data, fetch, capsys):
     hub.files = {"dtd.zip": archive("dtd"), "oxford_pets.zip": archive("oxford_pets")}
     hub.damaged = {"dtd.zip"}

@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from benchmark.common import shutdown
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download import archives
 from benchmark.data.download import unpack as module
@@ -220,18 +219,6 @@ def test_full_disk_is_not_the_archives_fault_and_leaves_nothing(archive, tmp_pat
         install("dtd", tmp_path / "zips" / "dtd.zip", data)
     assert not isinstance(caught.value, ArchiveError)
     assert [path for path in data.rglob("*") if path.is_file()] == []
-
-
-def test_interrupted_installation_leaves_nothing(archive, tmp_path, monkeypatch):
-    def check():
-        raise shutdown.Terminated
-
-    archive("dtd")
-    (tmp_path / "data").mkdir()
-    monkeypatch.setattr(shutdown, "check", check)
-    with pytest.raises(shutdown.Terminated):
-        install("dtd", tmp_path / "zips" / "dtd.zip", tmp_path / "data")
-    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(
