@@ -81,14 +81,6 @@ def test_shifted_imagenets_use_its_class_names(imagenet):
     assert "classnames.txt: is missing (nor is it in" in problems_of(imagenet, "imagenet_a")
 
 
-def test_catalog_contains_the_papers_datasets_and_a_mirror_of_each():
-    catalog = load_catalog()
-    real = {name for name, entry in catalog.items() if entry.mirrors is None}
-    assert len(real) == 15
-    assert sorted(entry.mirrors for entry in catalog.values() if entry.mirrors) == sorted(real)
-    assert all(entry.template.count("{}") == 1 for entry in catalog.values())
-
-
 @pytest.mark.slow
 def test_catalog_and_protocols_are_imported_without_torch_or_pillow():
     code = "import sys, benchmark.data.catalog as c, benchmark.data.custom.dataset, benchmark.protocols.registry\n"

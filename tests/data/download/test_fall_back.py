@@ -4,10 +4,9 @@ import hashlib
 import shutil
 
 import pytest
-from huggingface_hub import constants
 
 from benchmark.data.catalog import load_catalog, load_dataset
-from benchmark.data.download.install import is_absent, why_incomplete
+from benchmark.data.download.install import why_incomplete
 from tests.data.download.conftest import SPLIT, leftovers, record_of
 
 
@@ -59,23 +58,6 @@ def test_missing_and_invalid_lists_are_found_before_anything_is_downloaded(hub, 
     assert fetch("dtd") == 2
     assert f"{data / 'dtd' / SPLIT}: is not JSON" in capsys.readouterr().err
     assert hub.fetched() == []
-
-
-def test_wrong_md5_is_refused_and_plan_and_offline_mode_download_nothing(
-    hub, with_list, data, fetch, monkeypatch, capsys, tmp_path
-):
-    address = with_list(md5="0" * 32)
-    assert fetch("dtd", "--plan") == 0
-    assert address in capsys.readouterr().out
-    assert fetch("dtd") == 2
-    assert "dtd-r1.0.1.tar.gz is damaged or a different file: its md5" in capsys.readouterr().err
-    assert is_absent("dtd", data)
-    assert leftovers(data) == []
-    hub.requests.clear()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert fetch("dtd", "--from", tmp_path / "made") == 2
-    assert "so no other source is asked" in capsys.readouterr().err
-    assert hub.requests == []
 
 
 def test_list_and_archive_of_a_folder_are_used_and_kept(hub, published, data, fetch, tmp_path, capsys):
