@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.features.cache import DiskCache
-from benchmark.features.counting_store import CountingStore, StandInStore
+from benchmark.features.counting_store import CountingStore
 from benchmark.features.encoder import View
 from benchmark.features.store import FeatureStore
 
@@ -37,15 +37,3 @@ def test_features_on_disk_are_found_and_nothing_is_written(clip, dataset, tmp_pa
     read(store, dataset, epochs=(0,), batch=8)
     assert (store.found, sum(store.encoded.values())) == (len(dataset.test), 10 * len(dataset.train))
     assert sorted(tmp_path.rglob("*")) == files
-
-
-@pytest.mark.parametrize("patches", [None, "projected", "raw"])
-def test_constant_features_have_the_shape_and_length_of_real_ones(clip, dataset, patches):
-    real, other = (
-        next(store.test(dataset, dataset.test[:3], patches, batch=3))
-        for store in (FeatureStore(clip), StandInStore(clip))
-    )
-    assert other.tensors().keys() == real.tensors().keys()
-    for name, tensor in other.tensors().items():
-        assert tensor.shape == real.tensors()[name].shape
-        assert (tensor.norm(dim=-1) - 1).abs().max() < 1e-5

@@ -8,8 +8,6 @@ from PIL import Image
 from benchmark.data.custom.dataset import load_custom
 from benchmark.errors import DataError
 
-PARTS = ("train", "val", "test")
-
 
 @pytest.fixture
 def tree(tmp_path):

@@ -10,49 +10,47 @@ HEADER = "path,label,class_name,split"
 
 @pytest.fixture
 def table(tree):
-    """table("a/0.png,0,cat,train", ...): a CSV of these lines, next to the images of a valid one."""
+    """table(text): a CSV file next to the images of a valid dataset."""
 
-    def make(*lines, header=HEADER, encoding="utf-8", newline="\n"):
-        folder = tree("a/0.png", "a/1.png", "b/0.png", "b/1.png")
-        text = newline.join([header, *lines]) + newline
-        (folder / "list.csv").write_bytes(text.encode(encoding))
-        return folder / "list.csv"
+    def make(text):
+        path = tree("a/0.png", "a/1.png", "b/0.png", "b/1.png") / "list.csv"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
 
     return make
 
 
-VALID = ("a/0.png,0,cat,train", "b/0.png,1,dog,train", "a/1.png,0,cat,test", "b/1.png,1,dog,test")
-
-
 def test_columns_of_a_csv_come_in_any_order_from_any_system(table):
-    lines = [
-        "train,a\\0.png,cat,0",
-        'train,b/0.png,"dog, hot",1',
-        "",
-        "test,a/1.png,cat,0",
-        'test,b/1.png,"dog, hot",1',
-    ]
-    path = table(*lines, header="split,path,class_name,label", encoding="utf-8-sig", newline="\r\n")
-    dataset = load_custom("pets", path, check_files=True)
+    text = """\ufeffsplit,path,class_name,label
+train,a\\0.png,cat,0
+train,b/0.png,"dog, hot",1
+
+test,a/1.png,cat,0
+test,b/1.png,"dog, hot",1
+"""
+    dataset = load_custom("pets", table(text.replace("\n", "\r\n")), check_files=True)
     assert dataset.class_names == ("cat", "dog, hot")
     assert dataset.train[0].path.endswith("/a/0.png")
 
 
 def test_all_problems_of_a_csv_come_with_their_lines(table):
-    message = problems_of(
-        table(
-            *VALID,
-            "a/2.png,0,cat",
-            "a/2.png,0,hot, dog,test",
-            "a/2.png,zero,cat,test",
-            "a/2.png,0,,Test",
-            "../a/2.png,0,cat,test",
-            "/etc/a.png,-1,cat,test",
-            '"b/2.png",0,"two\nlines",test',
-            "a/0.png,0,cat,test",
-            "a/3.png,4,cow,train",
-        )
-    )
+    text = """path,label,class_name,split
+a/0.png,0,cat,train
+b/0.png,1,dog,train
+a/1.png,0,cat,test
+b/1.png,1,dog,test
+a/2.png,0,cat
+a/2.png,0,hot, dog,test
+a/2.png,zero,cat,test
+a/2.png,0,,Test
+../a/2.png,0,cat,test
+/etc/a.png,-1,cat,test
+"b/2.png",0,"two
+lines",test
+a/0.png,0,cat,test
+a/3.png,4,cow,train
+"""
+    message = problems_of(table(text))
     for part in (
         "line 6: 3 values, not 4",
         "line 7: 5 values, not 4; put a value with a comma in double quotes",
@@ -80,6 +78,4 @@ def test_all_problems_of_a_csv_come_with_their_lines(table):
     ],
 )
 def test_invalid_csv_is_refused(table, content, message):
-    path = table()
-    path.write_bytes(content)
-    assert message in problems_of(path)
+    assert message in problems_of(table(content))

@@ -9,7 +9,8 @@ from PIL import Image
 
 from benchmark.data.custom.dataset import load_custom, name_problems
 from benchmark.data.splits import few_shot, half
-from tests.data.custom.conftest import PARTS, problems_of, relative
+from tests.data.conftest import PARTS
+from tests.data.custom.conftest import problems_of, relative
 
 
 def split_tree(classes=("cat", "dog"), parts=PARTS, count=2):

@@ -56,15 +56,6 @@ def test_missing_paths_are_named(place):
     assert f"there is no folder {place / 'nowhere'}, which 'images'" in refused(DataError, place / "list.csv")
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"train": 0.0}, "'train' must be above 0"),
-        ({"val": -0.1}, "'val' must be at least 0"),
-        ({"train": 0.8}, "must leave something for test, got 0.8 and 0.2"),
-        ({"seed": -1}, "'seed' must be at least 0"),
-    ],
-)
-def test_impossible_shares_are_refused(values, message):
-    with pytest.raises(ConfigError, match=message):
-        CustomSplit(**values)
+def test_shares_that_leave_nothing_for_test_are_refused():
+    with pytest.raises(ConfigError, match="must leave something for test"):
+        CustomSplit(train=0.8)

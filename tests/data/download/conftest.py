@@ -15,9 +15,9 @@ import run_all
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download import transfer
 from benchmark.data.download.install import WORK
+from tests.data.conftest import PARTS
 from tests.data.download.hub import Hub, serve, tar_folder, zip_folder
 
-PARTS = ("train", "val", "test")
 SPLIT = load_catalog()["dtd"].split
 
 
@@ -73,14 +73,6 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def slept(monkeypatch):
-    """The seconds of each wait."""
-    seconds = []
-    monkeypatch.setattr(transfer.time, "sleep", seconds.append)
-    return seconds
-
-
-@pytest.fixture
 def archive(tmp_path):
     """archive("dtd", top="dtd/"): the bytes of a zip of a small dataset of that name."""
 
@@ -93,33 +85,23 @@ def archive(tmp_path):
 
 
 @pytest.fixture
-def authors(hub, monkeypatch):
-    """authors("dtd", "dtd-r1.tar.gz", content): publish the authors' archive of a dataset; returns its address."""
-
-    def publish(name: str, file: str, content: bytes, *, md5: str = "", at: str = "") -> str:
-        elsewhere = load_catalog()[name].elsewhere
-        for address in list(elsewhere):
-            monkeypatch.delitem(elsewhere, address)
-        hub.published[file] = content
-        address = f"{at or hub.url}/authors/{file}"
-        monkeypatch.setitem(elsewhere, address, md5 or hashlib.md5(content).hexdigest())
-        return address
-
-    return publish
-
-
-@pytest.fixture
-def published(authors, data, tmp_path):
+def published(hub, data, tmp_path, monkeypatch):
     """published(): publish the authors' archive of dtd; CoOp's split file is in the data folder if `listed`."""
 
-    def publish(*, listed=False, **more):
-        file = "dtd-r1.0.1.tar.gz"
+    def publish(*, listed=False) -> str:
         folder = make_dataset(tmp_path / "made" / "dtd", "dtd")
         shutil.move(folder / SPLIT, tmp_path / SPLIT)
         if listed:
             (data / "dtd").mkdir(parents=True)
             shutil.copy(tmp_path / SPLIT, data / "dtd" / SPLIT)
-        return authors("dtd", file, tar_folder(folder, tmp_path / "theirs" / file, top="dtd/"), **more)
+        content = tar_folder(folder, tmp_path / "theirs" / "dtd-r1.0.1.tar.gz", top="dtd/")
+        hub.published["dtd-r1.0.1.tar.gz"] = content
+        address = f"{hub.url}/authors/dtd-r1.0.1.tar.gz"
+        elsewhere = load_catalog()["dtd"].elsewhere
+        for old in list(elsewhere):
+            monkeypatch.delitem(elsewhere, old)
+        monkeypatch.setitem(elsewhere, address, hashlib.md5(content).hexdigest())
+        return address
 
     return publish
 

@@ -85,7 +85,9 @@ def test_refusals_are_one_message(hub, archive, fetch, capsys, status, message, 
     ("status", "headers"),
     [(429, {"Retry-After": "7"}), (429, {"RateLimit": '"api";r=0;t=7'}), (503, {"Retry-After": "7"})],
 )
-def test_waits_are_as_the_server_asks(hub, name, fetch, capsys, slept, status, headers):
+def test_waits_are_as_the_server_asks(hub, name, fetch, capsys, monkeypatch, status, headers):
+    slept = []
+    monkeypatch.setattr(transfer.time, "sleep", slept.append)
     hub.broken, hub.headers, hub.patience = {name: status}, headers, 1
     assert fetch("dtd") == 0
     assert sum(slept) == 7
