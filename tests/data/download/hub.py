@@ -1,7 +1,4 @@
-"""A server on localhost that answers as the Hugging Face hub, and misbehaves as a test asks.
-
-It also serves the files of the datasets' authors, under /authors/.
-"""
+"""A server on localhost that answers as the Hugging Face hub; /authors/ has the files of the datasets' authors."""
 
 import contextlib
 import hashlib
