@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         caption = _caption(record, own_scale=options.own_scale)
         labels = {"words": token_words(record.spec, found.weights.shape[-1]), "names": names}
         drawing = Drawing(
-            "attention", caption, lambda: plot(found.pictures, found.weights, **labels, own_scale=options.own_scale)
+            "attention", caption, lambda: plot(found.views, found.weights, **labels, own_scale=options.own_scale)
         )
         content = drawing.svg(captioned=True).encode() if out.suffix == ".svg" else drawing.png(captioned=True)
         write_atomically(out, content)

@@ -25,7 +25,7 @@ from transformers.utils import logging
 from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.splits import few_shot
-from benchmark.data.synthetic.suite import CHECKPOINT, materialise, suite_version
+from benchmark.data.synthetic.suite import CHECKPOINT, generate_datasets, suite_version
 from benchmark.errors import ConfigError
 from benchmark.features.cache import cache_folder
 from benchmark.plugins import discovery
@@ -79,7 +79,7 @@ def embedded() -> Callable[..., Path]:
     """embedded("synth_actions") generates these datasets in the cache and returns their folder; copy before changes."""
 
     def generate(*names: str) -> Path:
-        materialise(root := cache_folder() / f"synthetic-{suite_version()}", names)
+        generate_datasets(root := cache_folder() / f"synthetic-{suite_version()}", names)
         return root
 
     return generate

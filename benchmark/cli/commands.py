@@ -12,7 +12,7 @@ import tables.protocols.writers
 import tables.report.report
 from benchmark.cli.arguments import make_request
 from benchmark.cli.doctor.checks import examine
-from benchmark.cli.doctor.datasets import How
+from benchmark.cli.doctor.datasets import SurveyOptions
 from benchmark.cli.doctor.report import to_json, to_text
 from benchmark.cli.export import export
 from benchmark.cli.summary import describe, describe_cost, describe_forecast
@@ -82,7 +82,7 @@ def diagnose(options: argparse.Namespace) -> int:
         bar.reset(total=count)
         bar.set_description(name)
 
-    how = How(deep=options.deep, processes=cores(), start=start, advance=bar.update)
+    how = SurveyOptions(deep=options.deep, processes=cores(), start=start, advance=bar.update)
     words = [word for word in options.words if word not in ("--doctor", "--deep", "--json")]
     with bar:
         processes = options.processes or default_processes(request.device)

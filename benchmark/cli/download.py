@@ -24,7 +24,7 @@ from benchmark.data.download.install import (
     why_incomplete,
     write_record,
 )
-from benchmark.data.download.offers import AUTHORS, Offer, fall_back, find_offers
+from benchmark.data.download.sources import AUTHORS, Download, fall_back, find_downloads
 from benchmark.data.download.transfer import Archive, SourceError, fetch, size_of
 from benchmark.errors import BenchmarkError, ConfigError, DataError, listed
 
@@ -99,7 +99,7 @@ def fetch_all(names: list[str], options: argparse.Namespace, data: Path, failed:
         DataError: nothing can be listed, or it does not fit on the disk.
     """
     folder = options.archives.expanduser() if options.archives else None
-    offers, problems = find_offers(names, data, folder=folder, say=_say)
+    offers, problems = find_downloads(names, data, folder=folder, say=_say)
     for problem in dict.fromkeys(problems.values()):
         _fail([name for name in problems if problems[name] == problem], problem, failed)
     if not offers:
@@ -117,13 +117,13 @@ def fetch_all(names: list[str], options: argparse.Namespace, data: Path, failed:
             print(f"[{number}/{len(offers)}] {name}: is in {data / load_catalog()[name].folder}.", flush=True)
 
 
-def _put_or_fall_back(name: str, offer: Offer, data: Path, folder: Path | None) -> None:
+def _put_or_fall_back(name: str, offer: Download, data: Path, folder: Path | None) -> None:
     """One dataset from its archive into its place; from its authors' where the hub's is gone or damaged."""
     try:
         _put(name, offer, data)
     except (SourceError, ArchiveError) as error:
         of_hub = offer.source.revision is not None  # neither a user's folder nor the authors
-        if not of_hub or size_of(offer.archive.growing(data / WORK)):  # what came already is gone on from
+        if not of_hub or size_of(offer.archive.partial(data / WORK)):  # what came already is gone on from
             raise
         reason = error if isinstance(error, SourceError) else SourceError(str(error))
         others, problems = fall_back({name: reason}, data, folder=folder, say=_say)
@@ -133,7 +133,7 @@ def _put_or_fall_back(name: str, offer: Offer, data: Path, folder: Path | None) 
         _put(name, others[name], data)
 
 
-def _put(name: str, offer: Offer, data: Path) -> None:
+def _put(name: str, offer: Download, data: Path) -> None:
     """One dataset from its archive into its place."""
     file = fetch(offer.archive, data / WORK, say=_say)
     try:
@@ -151,7 +151,7 @@ def _throw_away(file: Path, archive: Archive) -> None:
         shutil.rmtree(file.parent)
 
 
-def _show(offers: dict[str, Offer], data: Path) -> None:
+def _show(offers: dict[str, Download], data: Path) -> None:
     """Print what comes, from where and how large; refuse what does not fit."""
     width = max(map(len, offers))
     for source in dict.fromkeys(offer.source for offer in offers.values()):

@@ -18,7 +18,7 @@ import transformers
 from benchmark.costs.forecast import Forecast, Portion
 from benchmark.costs.timing import Bench
 from benchmark.errors import ConfigError
-from benchmark.features.store import STORE_BYTES
+from benchmark.features.encoder import STORE_BYTES
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.run_settings import RunSettings
 from benchmark.plugins.discovery import add_plugin

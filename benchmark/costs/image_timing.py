@@ -8,8 +8,9 @@ from benchmark.costs.forecast import Work
 from benchmark.costs.stopwatch import Stopwatch
 from benchmark.data.catalog import Dataset
 from benchmark.data.images import open_image
-from benchmark.features.counting_store import SIZES, CountingStore, Picture
-from benchmark.features.store import TEST_VIEW, FeatureStore, View
+from benchmark.features.counting_store import SIZES, CountingStore
+from benchmark.features.encoder import TEST_VIEW, ImageView, View
+from benchmark.features.store import FeatureStore
 
 SHORTEST_IMAGES = 0.4  # seconds; longer than other timings, since images take much of the time of a grid
 TINY = 1e-12  # seconds; avoids a division by 0
@@ -50,7 +51,7 @@ class ImageTimer:
         rounds = math.ceil(SHORTEST_IMAGES / max(seconds, TINY))
         return sum(self._encode(dataset, view, kinds, images) for _ in range(rounds)) / (rounds * size)
 
-    def _encode(self, dataset: Dataset, view: str, kinds: Kinds, images: Sequence[Picture]) -> float:
+    def _encode(self, dataset: Dataset, view: str, kinds: Kinds, images: Sequence[ImageView]) -> float:
         """Seconds for some images."""
         store = CountingStore(self.store)
         if view == "seen":
@@ -60,7 +61,7 @@ class ImageTimer:
         return self.stopwatch.now() - started
 
 
-def _images(dataset: Dataset, view: str, count: int) -> list[Picture]:
+def _images(dataset: Dataset, view: str, count: int) -> list[ImageView]:
     """Images of a dataset, from several epochs if it has fewer than `count`."""
     items = dataset.test if view == "test" else dataset.train
     return [(items[i % len(items)], TEST_VIEW if view == "test" else View(0, i // len(items))) for i in range(count)]

@@ -17,7 +17,7 @@ from benchmark.costs.image_timing import ImageTimer
 from benchmark.costs.stopwatch import Stopwatch
 from benchmark.data.catalog import Dataset
 from benchmark.features.counting_store import CountingStore, StandInStore
-from benchmark.features.store import ENCODE_BATCH, STORE_BYTES, View
+from benchmark.features.encoder import ENCODE_BATCH, STORE_BYTES, View
 from benchmark.method import Method
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.run_settings import RunSettings

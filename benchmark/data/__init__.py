@@ -1,5 +1,5 @@
-"""Datasets: the catalogue, folder layouts, few-shot splits and image views.
+"""Datasets: the catalog, directory layouts, few-shot splits and image views.
 
-Subpackages: custom (a user's datasets), download, synthetic (the embedded suite).
+Subpackages: custom (user datasets), download, synthetic (generated datasets).
 It imports common. Start with catalog.py.
 """

@@ -1,45 +1,40 @@
-"""The datasets by name: where each lies below the data folder, and reading one with every check short of pixels."""
+"""List the known datasets and load one of them: names, paths and labels, no pixels.
 
-import itertools
+Importing this module imports neither torch nor Pillow.
+"""
+
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-
 from benchmark.common.validation import build
 from benchmark.common.yaml import read_yaml
-from benchmark.data.images import check_image
-from benchmark.data.layouts import READERS, Listing, leaves_folder
-from benchmark.errors import ConfigError, DataError, did_you_mean, listed
+from benchmark.data.checks import check_listing
+from benchmark.data.layouts import READERS, Listing
+from benchmark.data.synthetic.names import CATALOG as SYNTHETIC_CATALOG
+from benchmark.errors import ConfigError, DataError, did_you_mean
 
-HERE = Path(__file__).resolve().parent
-CATALOGUES = (HERE / "catalog.yaml", HERE / "synthetic" / "catalog.yaml")
-SHOWN_GAPS = 10  # missing labels named
-SHOWN = 50  # problems written out in full; the rest are counted
-SHOWN_ENDS = 80  # characters of a long path's or name's beginning and end
-LEAVES = "a link that leaves the image folder; put what it leads to in its place, or link the whole image folder"
+CATALOGS = (Path(__file__).with_name("catalog.yaml"), SYNTHETIC_CATALOG)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogEntry:
-    """Where a dataset lies and how its classes are put into words; one entry of catalog.yaml.
+    """One entry of catalog.yaml: where a dataset is stored and how its classes become prompts.
 
     Attributes:
-        title: its row in the tables.
-        folder: below the data folder.
-        images: the image folder, below `folder`.
-        layout: how its lists are written; a key of layouts.READERS.
-        split: the split file, for layout split_json.
-        template: with one {} for the class name.
-        classes, counts: of the original, for the doctor; never held against what a user has.
-        mirrors: of an embedded dataset, the one of the paper whose kind it has.
+        title: row label in the tables.
+        folder: relative to the data folder.
+        images: image folder, relative to `folder`.
+        layout: format of its lists; a key of layouts.READERS.
+        split: name of the split file, for layout split_json.
+        template: prompt with one {} for the class name.
+        classes, counts: of the original dataset. The doctor shows them; no check requires them.
+        mirrors: for a generated dataset, the dataset of the paper that it imitates.
         aliases: other names that an archive of it may have.
-        elsewhere: where its pictures are published too, by address, with the MD5 of the file there.
+        elsewhere: address of the authors' own archive to the MD5 of that file.
     """
 
     title: str
@@ -69,12 +64,12 @@ class Dataset:
     """A dataset, a half of it or a sample of it.
 
     Attributes:
-        name: its key in the catalogue, or a user's own.
+        name: its key in the catalog, or the name of a custom dataset.
         class_names: C names, by label. Labels identify classes; names may repeat (ImageNet's do).
-        template: with one {} for the class name.
+        template: prompt with one {} for the class name.
         train, val, test: items in the order of the split file.
         image_root: the folder that image paths are relative to.
-        split_sha256: of all that decides the lists and the class names.
+        split_sha256: hash of everything that determines the lists and the class names.
     """
 
     name: str
@@ -89,24 +84,24 @@ class Dataset:
 
 @cache
 def load_catalog() -> dict[str, CatalogEntry]:
-    """All known datasets by name: the paper's, the shifted ImageNets, the embedded suite's."""
+    """Return all known datasets by name: the paper's, the shifted ImageNets, the generated ones."""
     return {
         name: build(CatalogEntry, raw, f"{path.name}: {name}")
-        for path in CATALOGUES
+        for path in CATALOGS
         for name, raw in read_yaml(path).items()
     }
 
 
 def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> Dataset:
-    """Read a dataset below the data folder, writing nothing there.
+    """Load a dataset from the data folder; nothing is written there.
 
     Args:
-        name: a name of the catalogue.
+        name: a name of the catalog.
         root: the data folder, in CoOp's layout (docs/data.md).
-        check_files: also open the header of every listed image, and see whether its file was cut off.
+        check_files: also check that every listed image exists, has a valid header and is not truncated.
     Raises:
         ConfigError: the name is unknown.
-        DataError: what is missing or wrong, all of it in one message.
+        DataError: files are missing or wrong; one message lists all problems.
     """
     catalog = load_catalog()
     if name not in catalog:
@@ -131,37 +126,21 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
 
 
 def folders_of(entry: CatalogEntry, root: str | Path) -> tuple[Path, Path]:
-    """A dataset's folder below the data folder, and its image folder."""
-    folder = Path(os.path.abspath(Path(root).expanduser())) / entry.folder  # links stay, ".." goes
+    """Return a dataset's folder in the data folder, and its image folder."""
+    folder = Path(os.path.abspath(Path(root).expanduser())) / entry.folder  # resolves "..", keeps links
     return folder, folder / entry.images if entry.images != "." else folder
 
 
-def check_listing(listing: Listing, images: Path, *, where: str, remedy: str, check_files: bool) -> None:
-    """Refuse lists that hold what no dataset may, and pictures that cannot be read.
-
-    Args:
-        images: the folder that the lists' paths are relative to.
-        check_files: whether to look at the pictures too.
-    Raises:
-        DataError: what reading the lists found, and all that is found here.
-    """
-    problems = listing.problems + list_problems(listing)
-    if check_files:
-        problems += _image_problems(images, listing)
-    if problems:
-        shown = problems[:SHOWN] + ([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])
-        raise DataError(listed(where, shown, remedy))
-
-
 def to_dataset(name: str, listing: Listing, *, images: Path, template: str) -> Dataset:
-    """The dataset that a checked listing describes."""
+    """Build a dataset from a listing that passed check_listing."""
     lists = {
         part: [Item(f"{images}/{path}", label, class_name) for path, label, class_name in entries]
         for part, entries in listing.parts.items()
     }
+    names = {label: name for entries in listing.parts.values() for _, label, name in entries}
     return Dataset(
         name=name,
-        class_names=_names(listing),
+        class_names=tuple(names[label] for label in sorted(names)),
         template=template,
         image_root=str(images),
         split_sha256=listing.digest,
@@ -169,106 +148,13 @@ def to_dataset(name: str, listing: Listing, *, images: Path, template: str) -> D
     )
 
 
-def _names(listing: Listing) -> tuple[str, ...]:
-    names = {label: name for entries in listing.parts.values() for _, label, name in entries}
-    return tuple(names[label] for label in sorted(names))
-
-
-def list_problems(listing: Listing) -> list[str]:
-    """What is wrong with the lists themselves: paths, labels, names, repeats, empty classes."""
-    problems: list[str] = []
-    names: dict[int, str] = {}
-    seen: dict[str, str] = {}
-    parts = listing.parts if listing.val != listing.test else {"train": listing.train, "test": listing.test}
-    for part, entries in parts.items():
-        for number, (path, label, name) in enumerate(entries):
-            where = listing.place(part, number)
-            if not _is_text(path + name):
-                problems.append(f"{where}: {quoted(path)}, {quoted(name)} is no text")
-            if leaves_folder(path):
-                problems.append(f"{where}: the path {quoted(path)} leaves the image folder")
-            if label < 0:
-                problems.append(f"{where}: label {label} is below 0")
-            elif names.setdefault(label, name) != name:
-                problems.append(
-                    f"{where}: label {label} is called {quoted(name)}, and {quoted(names[label])} elsewhere"
-                )
-            if path in seen:
-                problems.append(f"{where}: {quoted(path)} is listed in {seen[path]} already")
-            seen[path] = part
-    if not listing.test:
-        problems.append("the list 'test' is empty")
-    absent = (label for label in range(max(names, default=-1) + 1) if label not in names)
-    if gaps := list(itertools.islice(absent, SHOWN_GAPS)):  # a label of billions has billions of gaps below it
-        problems.append(f"labels must run from 0 without gaps; {', '.join(map(str, gaps))} are missing")
-    for part in ("train", "test"):
-        entries = listing.parts[part]
-        empty = sorted(names.keys() - {label for _, label, _ in entries}) if entries else []
-        problems += [f"class {label} ({quoted(names[label])}) has no image in {part}" for label in empty]
-    return problems
-
-
-def _image_problems(images: Path, listing: Listing) -> list[str]:
-    """See that every image is there, is no link out of its image folder, and is a whole picture of a sane size."""
-    left, problems, is_outside = paths_inside(images, listing)
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda path: _image_problem(images, path, is_outside), left, chunksize=64)
-        return problems + [problem for problem in found if problem]
-
-
-def paths_inside(images: Path, listing: Listing) -> tuple[list[str], list[str], Callable[[str], bool]]:
-    """The images to look at, what is wrong with the folders of the others, and whether a path leads out of its own."""
-    listed_paths = (path for entries in listing.parts.values() for path, _, _ in entries)
-    paths = [path for path in dict.fromkeys(listed_paths) if _is_text(path) and not leaves_folder(path)]
-    tops = {path.partition("/")[0] for path in paths} & {*listing.image_folders}
-    roots = {folder: os.path.realpath(images / folder) for folder in ("", *tops)}
-
-    def is_outside(path: str) -> bool:
-        root = roots.get(path.partition("/")[0], roots[""])
-        return not Path(os.path.realpath(images / path)).is_relative_to(root)
-
-    folders = sorted({os.path.dirname(path) for path in paths})
-    outside = {folder for folder in folders if is_outside(folder)}
-    problems = [f"the folder {quoted(folder)} is {LEAVES}" for folder in sorted(outside)]
-    return [path for path in paths if os.path.dirname(path) not in outside], problems, is_outside
-
-
-def _image_problem(images: Path, path: str, is_outside: Callable[[str], bool]) -> str | None:
-    file = images / path
-    try:
-        if not file.is_file():
-            return f"{quoted(path)} is missing"
-        if file.is_symlink() and is_outside(path):
-            return f"{quoted(path)} is {LEAVES}"
-        check_image(str(file))
-    except Image.DecompressionBombError as error:
-        return f"{quoted(path)} has too many pixels ({error})"
-    except Exception as error:  # Pillow raises many kinds for a damaged file
-        return f"{quoted(path)} cannot be read as a picture ({type(error).__name__})"
-    return None
-
-
-def _is_text(text: str) -> bool:
-    """Whether text can be written down: half of a pair of surrogates, which JSON may hold, cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def quoted(text: str) -> str:
-    """What a list holds as a message shows it: in quotes, escaped, the middle of a long one left out."""
-    return repr(text if len(text) <= 2 * SHOWN_ENDS else f"{text[:SHOWN_ENDS]}...{text[-SHOWN_ENDS:]}")
-
-
 def relative_path(dataset: Dataset, item: Item) -> str:
-    """An item's path below the image folder, which identifies the image on any machine."""
+    """Return an item's path relative to the image folder, which identifies the image on any machine."""
     return item.path.removeprefix(f"{dataset.image_root}/")
 
 
 def count_by_label(items: Iterable[Item], classes: int) -> list[int]:
-    """How many items each label has."""
+    """Count the items of each label."""
     counts = [0] * classes
     for item in items:
         counts[item.label] += 1

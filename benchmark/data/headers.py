@@ -1,6 +1,6 @@
-"""Picture files looked at from both ends, without decoding a pixel: kind, size, whether the file was cut off.
+"""Inspect image files without decoding pixels: format, size, and whether the file is truncated.
 
-Imports nothing heavy: the processes that look at a million files side by side are up at once.
+Imports Pillow but not torch, so that the processes that check a million files start quickly.
 """
 
 import contextlib
@@ -16,19 +16,19 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from PIL import Image
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # open_header refuses what it warns of
-KINDS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF")  # no other: an EPS, whatever its name, is a program to run
-JPEG_END = b"\xff\xd9"  # among a whole file's last bytes
-ENDS = {"JPEG": JPEG_END, "PNG": b"IEND"}  # what the pixels' bytes of a whole file are followed by
-TAIL = 16  # bytes, in which nearly every whole file ends
-SHORTEST_SIDE, LONGEST_RATIO = 32, 10  # pixels, and times as wide as high: beyond, a picture is odd
-CHUNK = 1024  # files handed to a process at once
-THREADS = 8  # of a process: a file on a network disk is waited for
-MANY = {False: 16 * CHUNK, True: 2 * CHUNK}  # by `deep`: files from which on other processes are worth their start
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # open_header raises an error instead
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF")  # no others: Pillow would run an EPS file as a program
+JPEG_END = b"\xff\xd9"  # end marker
+ENDS = {"JPEG": JPEG_END, "PNG": b"IEND"}  # what follows the pixel data of a complete file
+TAIL = 16  # bytes at the end that hold the marker of nearly every complete file
+SHORTEST_SIDE, LONGEST_RATIO = 32, 10  # pixels, and ratio of the sides: beyond these an image is reported as odd
+CHUNK = 1024  # files that a process takes at once
+THREADS = 8  # per process, since files on a network disk have latency
+MANY = {False: 16 * CHUNK, True: 2 * CHUNK}  # by `deep`: number of files from which starting processes pays off
 
 
 class Finding(NamedTuple):
-    """What is not ordinary about a file; a link may be sound, which its target decides."""
+    """Something unusual about a file. A link may be valid, which depends on its target."""
 
     path: str
     kind: Literal["missing", "unreadable", "odd", "link"]
@@ -36,38 +36,42 @@ class Finding(NamedTuple):
 
 
 def open_header(source: str | BinaryIO) -> Image.Image:
-    """An image of which the header alone is read, its size within a bound; Pillow only warns up to twice of that."""
-    image = Image.open(source, formats=KINDS)
+    """Open an image and read its header only; refuse sizes above Pillow's limit, where Pillow itself only warns.
+
+    Raises:
+        Image.DecompressionBombError: more pixels than Image.MAX_IMAGE_PIXELS.
+    """
+    image = Image.open(source, formats=FORMATS)
     if image.width * image.height > Image.MAX_IMAGE_PIXELS:
         image.close()
         raise Image.DecompressionBombError(f"{image.width} x {image.height}")
     return image
 
 
-def look_at_all(
+def inspect_files(
     folder: str, paths: Sequence[str], *, deep: bool, processes: int, advance: Callable[[int], None]
 ) -> tuple[list[Finding], Counter[str]]:
-    """What is not ordinary about files below a folder, in their order, and how many there are of each kind.
+    """Return the findings on files in a folder, in the order of the paths, and the number of images per format.
 
     Args:
-        deep: whether every picture is decoded.
-        processes: that look side by side where files are many.
-        advance: told of each number of files that are done.
+        deep: decode every image.
+        processes: used if there are many files.
+        advance: called with the number of files done since the last call.
     """
     findings: list[Finding] = []
-    kinds: Counter[str] = Counter()
+    formats: Counter[str] = Counter()
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     with _mapping(processes if len(paths) >= MANY[deep] else 1) as mapped:
-        for chunk, (found, counted) in zip(chunks, mapped(partial(_look_at, folder, deep), chunks), strict=True):
+        for chunk, (found, counted) in zip(chunks, mapped(partial(_inspect_chunk, folder, deep), chunks), strict=True):
             findings += found
-            kinds += counted
+            formats += counted
             advance(len(chunk))
-    return findings, kinds
+    return findings, formats
 
 
 @contextlib.contextmanager
 def _mapping(processes: int) -> Iterator[Callable]:
-    """A map() in so many processes, in this one if it is one; they are started afresh, for torch has threads here."""
+    """Yield map() over processes or the built-in one; processes are spawned, as forking torch's threads is unsafe."""
     if processes == 1:
         yield map
         return
@@ -75,63 +79,56 @@ def _mapping(processes: int) -> Iterator[Callable]:
         yield pool.map
 
 
-def _look_at(folder: str, deep: bool, paths: Sequence[str]) -> tuple[list[Finding], Counter[str]]:
-    share = -(-len(paths) // THREADS)
+def _inspect_chunk(folder: str, deep: bool, paths: Sequence[str]) -> tuple[list[Finding], Counter[str]]:
+    share = -(-len(paths) // THREADS)  # one task per thread: a task per file costs more than reading its header
     parts = [paths[start : start + share] for start in range(0, len(paths), share)]
-    findings: list[Finding] = []
-    kinds: Counter[str] = Counter()
     with ThreadPoolExecutor(THREADS) as pool:
-        for found, counted in pool.map(partial(_look_at_part, folder, deep), parts):
-            findings += found
-            kinds += counted
-    return findings, kinds
+        results = list(pool.map(lambda part: [_inspect(folder, deep, path) for path in part], parts))
+    files = [file for part in results for file in part]
+    return [finding for findings, _ in files for finding in findings], Counter(kind for _, kind in files if kind)
 
 
-def _look_at_part(folder: str, deep: bool, paths: Sequence[str]) -> tuple[list[Finding], Counter[str]]:
+def _inspect(folder: str, deep: bool, path: str) -> tuple[list[Finding], str | None]:
+    """Return the findings on one file, and its format if it is a readable image."""
     findings: list[Finding] = []
-    kinds: Counter[str] = Counter()
-    for path in paths:
-        file = f"{folder}/{path}"
-        try:
-            status = os.lstat(file)
-            if stat.S_ISLNK(status.st_mode):
-                findings.append(Finding(path, "link"))
-                status = os.stat(file)
-            if not stat.S_ISREG(status.st_mode):
-                findings.append(Finding(path, "missing", "it is no file"))
-                continue
-            kind, (width, height) = _kind_and_size(file, deep)
-        except (FileNotFoundError, NotADirectoryError):
-            findings.append(Finding(path, "missing"))
-        except Image.DecompressionBombError as error:
-            findings.append(Finding(path, "unreadable", f"too many pixels, {error}"))
-        except Exception as error:  # Pillow raises many kinds for a damaged file
-            findings.append(Finding(path, "unreadable", _reason(error)))
-        else:
-            kinds[kind] += 1
-            if min(width, height) < SHORTEST_SIDE or max(width, height) > LONGEST_RATIO * min(width, height):
-                findings.append(Finding(path, "odd", f"{width} x {height}"))
-    return findings, kinds
+    file = f"{folder}/{path}"
+    try:
+        status = os.lstat(file)
+        if stat.S_ISLNK(status.st_mode):
+            findings.append(Finding(path, "link"))
+            status = os.stat(file)
+        if not stat.S_ISREG(status.st_mode):
+            return [*findings, Finding(path, "missing", "it is not a file")], None
+        kind, (width, height) = _format_and_size(file, deep)
+    except (FileNotFoundError, NotADirectoryError):
+        return [*findings, Finding(path, "missing")], None
+    except Image.DecompressionBombError as error:
+        return [*findings, Finding(path, "unreadable", f"too many pixels, {error}")], None
+    except Exception as error:  # Pillow raises many types for a damaged file
+        return [*findings, Finding(path, "unreadable", _reason(error))], None
+    if min(width, height) < SHORTEST_SIDE or max(width, height) > LONGEST_RATIO * min(width, height):
+        findings.append(Finding(path, "odd", f"{width} x {height}"))
+    return findings, kind
 
 
-def _kind_and_size(file: str, deep: bool) -> tuple[str, tuple[int, int]]:
-    """Pillow's name of a picture's kind, its width and height.
+def _format_and_size(file: str, deep: bool) -> tuple[str, tuple[int, int]]:
+    """Return Pillow's name of an image's format, and its width and height.
 
     Raises:
-        EOFError: the file was cut off.
+        EOFError: the file is truncated.
     """
     with open(file, "rb") as content:
         image = open_header(content)
         kind, size, header = image.format, image.size, content.tell()
         if deep:
             image.load()
-        elif kind in ENDS and not _ends_whole(content, ENDS[kind], header):
+        elif kind in ENDS and not _has_end(content, ENDS[kind], header):
             raise EOFError("the file was cut off")
         return kind, size
 
 
-def _ends_whole(content: BinaryIO, end: bytes, header: int) -> bool:
-    """Whether the mark that ends pixels follows a header; other bytes may follow it, and some programs add many."""
+def _has_end(content: BinaryIO, end: bytes, header: int) -> bool:
+    """Return whether the end marker follows the header; some programs append bytes, even many, after it."""
     content.seek(max(0, os.fstat(content.fileno()).st_size - TAIL))
     if end in content.read():
         return True
@@ -143,5 +140,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, EOFError):
         return str(error)
     if isinstance(error, Image.UnidentifiedImageError):
-        return "no picture"
+        return "not an image"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""From an image file to the picture that CLIP sees: the test view, and random train views that a generator decides."""
+"""Decode image files and cut the views that CLIP sees: the test view, and random train views from a generator."""
 
 import hashlib
 import math
@@ -13,16 +13,16 @@ from benchmark.common.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCA
 from benchmark.data.headers import JPEG_END, open_header
 from benchmark.errors import DataError
 
-VIEWS = 1  # raised whenever a view becomes another picture: features on disk are named by it
-CROP_TRIES = 10  # before a random resized crop falls back to the centre; torchvision RandomResizedCrop
+VIEWS = 1  # version of the views: raise it whenever a view's pixels change, since cached features are named by it
+CROP_TRIES = 10  # before a random resized crop falls back to the center; torchvision RandomResizedCrop
 
 
 def open_image(path: str) -> Image.Image:
-    """Decode an image to RGB, the first frame of a moving one; rotation tags are ignored, as the field does.
+    """Decode an image to RGB, the first frame of an animation. Rotation tags are ignored, as the field does.
 
     Raises:
-        DataError: the file is missing, damaged, of a kind that is not in headers.KINDS, or so large that decoding it
-            would be an attack on memory.
+        DataError: the file is missing, damaged, of a format that is not in headers.FORMATS, or has more pixels than
+            Pillow's limit.
     """
     try:
         with open_header(path) as image:
@@ -31,27 +31,38 @@ def open_image(path: str) -> Image.Image:
         raise DataError(f"{path}: is missing. Restore it, or run without this dataset.") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: is refused, it would decode to too many pixels ({error}).") from error
-    except Exception as error:  # Pillow raises many kinds for a damaged file
+    except Exception as error:  # Pillow raises many types for a damaged file
         raise DataError(f"{path}: cannot be decoded ({type(error).__name__}: {error}). Restore the file.") from error
 
 
+def image_problem(path: str) -> str | None:
+    """Return why an existing file is not a usable image, or None; a complete JPEG is not decoded for this."""
+    try:
+        check_image(path)
+    except Image.DecompressionBombError as error:
+        return f"has too many pixels ({error})"
+    except Exception as error:  # Pillow raises many types for a damaged file
+        return f"cannot be read as an image ({type(error).__name__})"
+    return None
+
+
 def check_image(path: str) -> None:
-    """Raise what Pillow would when it decodes an image, without decoding a JPEG whose file ends as a whole one does."""
+    """Raise what Pillow raises when it decodes an image; a JPEG that ends with its end marker is not decoded."""
     with open_header(path) as image:
-        if image.format != "JPEG" or not _ends_whole(path):
+        if image.format != "JPEG" or not _has_jpeg_end(path):
             _to_rgb(image)
 
 
-def _ends_whole(path: str) -> bool:
+def _has_jpeg_end(path: str) -> bool:
     with open(path, "rb") as content:
         content.seek(max(0, os.fstat(content.fileno()).st_size - 16))
         return JPEG_END in content.read()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """As Pillow's convert("RGB"), which the field uses, but for greyscale of 16 bits and more.
+    """Convert as Pillow's convert("RGB"), which the field uses, except greyscale of 16 bits and more.
 
-    There Pillow clips what is above 255 to white; here such a picture is scaled to 8 bits.
+    Pillow clips their values above 255 to white; here they are scaled to 8 bits.
     """
     if image.mode in ("I", "I;16", "I;16B", "I;16L"):
         values = np.asarray(image).astype(np.float64)
@@ -61,10 +72,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def test_view(image: Image.Image, size: int) -> np.ndarray:
-    """The picture that is scored, (size, size, 3) uint8.
+    """Return the view that is scored, (size, size, 3) uint8.
 
-    The shorter side is resized to `size` and the longer in proportion, cut to a whole number; then the centre. The
-    margin is rounded half to even, which on odd margins is one pixel off Hugging Face's processor.
+    Resize the shorter side to `size` and the longer one in proportion, truncated to an integer; then crop the center.
+    The margin is rounded half to even, which for odd margins is one pixel off Hugging Face's processor.
     Source: torchvision Resize and CenterCrop, as in CoOp's test transform.
     """
     width, height = image.size
@@ -78,13 +89,13 @@ def test_view(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-test_view.__test__ = False  # not a test, whatever pytest thinks of the name
+test_view.__test__ = False  # keeps pytest from collecting it
 
 
 def train_view(image: Image.Image, size: int, generator: torch.Generator) -> np.ndarray:
-    """A random resized crop, perhaps mirrored, (size, size, 3) uint8.
+    """Return a random resized crop, mirrored half of the time, (size, size, 3) uint8.
 
-    Draws from the generator in torchvision's order, so equal seeds give torchvision's crops.
+    The generator is used in torchvision's order, so equal seeds give torchvision's crops.
     Source: torchvision RandomResizedCrop and RandomHorizontalFlip, as in CoOp's training transform.
     """
     left, top, width, height = _random_crop(*image.size, generator)
@@ -95,7 +106,7 @@ def train_view(image: Image.Image, size: int, generator: torch.Generator) -> np.
 
 
 def _random_crop(width: int, height: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Left, top, width and height of a crop whose area and shape are random."""
+    """Return left, top, width and height of a crop of random area and aspect ratio."""
     low, high = torch.log(torch.tensor(CROP_RATIO)).tolist()
     for _ in range(CROP_TRIES):
         area = width * height * torch.empty(1).uniform_(*CROP_SCALE, generator=generator).item()
@@ -115,13 +126,13 @@ def _random_crop(width: int, height: int, generator: torch.Generator) -> tuple[i
 
 
 def view_generator(seed: int, image_key: str, epoch: int) -> torch.Generator:
-    """The generator of one train view: a function of the seed, the image and the epoch, and of nothing else."""
+    """Return the generator of one train view, which depends on the seed, the image and the epoch only."""
     digest = hashlib.sha256(f"{seed} view {epoch} {image_key}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD) -> Tensor:
-    """(B, S, S, 3) uint8 to (B, 3, S, S) float32, mean taken out and divided by the deviation."""
+    """Convert (B, S, S, 3) uint8 to (B, 3, S, S) float32: subtract the mean, divide by the standard deviation."""
     values = pixels.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
     shape = (1, 3, 1, 1)
     return (values - values.new_tensor(mean).view(shape)) / values.new_tensor(std).view(shape)

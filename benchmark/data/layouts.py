@@ -1,4 +1,4 @@
-"""The four ways in which the datasets lie on disk, each read into the same lists of (image, label, class name)."""
+"""Read the directory layouts of the datasets into the same lists of (image path, label, class name)."""
 
 import hashlib
 import json
@@ -12,19 +12,19 @@ from benchmark.errors import DataError
 CLASS_NAMES = "classnames.txt"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 
-Entry = tuple[str, int, str]  # path below the image folder, label, class name
+Entry = tuple[str, int, str]  # path relative to the image folder, label, class name
 
 
 @dataclass
 class Listing:
-    """What a layout found.
+    """The lists that a layout reader found.
 
     Attributes:
         train, val, test: entries in the order of the files that list them.
-        digest: of all that decides the lists.
-        problems: what is wrong with them, in words.
-        lines: part to the line of the file that each of its entries stands on, where lines are counted.
-        image_folders: those right below the image folder that stand for one: each may be a link to anywhere.
+        digest: hash of everything that determines the lists.
+        problems: messages about the lists.
+        lines: part to the line number of each of its entries, for files with lines.
+        image_folders: folders in the image folder that count as image folders too; each may be a link to anywhere.
     """
 
     train: list[Entry] = field(default_factory=list)
@@ -37,23 +37,23 @@ class Listing:
 
     @property
     def parts(self) -> dict[str, list[Entry]]:
-        """The three lists by name."""
+        """Return the three lists by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     def place(self, part: str, number: int) -> str:
-        """Where an entry stands, as messages name it."""
+        """Return the position of an entry, for messages."""
         return f"line {self.lines[part][number]}" if part in self.lines else f"{part}[{number}]"
 
 
 def read_split_json(folder: Path, images: Path, split: str) -> Listing:
-    """CoOp's split file: {"train": [[path, label, class name], ...], "val": ..., "test": ...}."""
+    """Read CoOp's split file: {"train": [[path, label, class name], ...], "val": ..., "test": ...}."""
     listing, content = Listing(), _read_bytes(folder / split)
     listing.digest = hashlib.sha256(content).hexdigest()
     try:
         raw = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{folder / split}: is not JSON ({error}). Mend the split file or fetch it again (docs/data.md)."
+            f"{folder / split}: is not JSON ({error}). Fix the split file or fetch it again (docs/data.md)."
         ) from error
     if not isinstance(raw, dict):
         raise DataError(f"{folder / split}: must hold 'train', 'val' and 'test', got a {type(raw).__name__}.")
@@ -73,7 +73,7 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
 
 
 def read_aircraft(folder: Path, images: Path, split: str) -> Listing:
-    """FGVC-Aircraft's own lists: variants.txt, and images_variant_{train,val,test}.txt of "0034309 707-320"."""
+    """Read FGVC-Aircraft's own lists: variants.txt, and images_variant_{train,val,test}.txt of "0034309 707-320"."""
     listing, digest = Listing(), hashlib.sha256()
     files = ["variants.txt", *(f"images_variant_{part}.txt" for part in listing.parts)]
     if missing := [name for name in files if not (folder / name).is_file()]:
@@ -96,7 +96,7 @@ def read_aircraft(folder: Path, images: Path, split: str) -> Listing:
 
 
 def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
-    """ImageNet: images/{train,val}/nXXXXXXXX/, its val folder being the test set."""
+    """Read ImageNet: images/{train,val}/nXXXXXXXX/; its val folder is the test set."""
     names = _class_names(folder)
     listing = Listing(image_folders=("train", "val"))
     synsets = sorted(folders_in(images / "train") | folders_in(images / "val"))
@@ -104,7 +104,7 @@ def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
     for part, inside in (("train", "train"), ("test", "val")):
         for synset in (s for s in synsets if s in labels):
             listing.parts[part].extend(
-                (f"{inside}/{synset}/{file}", *labels[synset]) for file in pictures_in(images / inside / synset)
+                (f"{inside}/{synset}/{file}", *labels[synset]) for file in images_in(images / inside / synset)
             )
     listing.val = list(listing.test)
     listing.digest = _digest(listing, names)
@@ -112,25 +112,25 @@ def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
 
 
 def read_image_folder_test(folder: Path, images: Path, split: str) -> Listing:
-    """A shifted ImageNet: one folder per synset, test images only, labels in the order of the synsets present."""
+    """Read a shifted ImageNet: a folder per synset, test images only, labels in the order of the synsets present."""
     names, listing = _class_names(folder), Listing()
     labels = _labels(sorted(folders_in(images)), names, listing)
     for synset, (label, name) in labels.items():
-        listing.test.extend((f"{synset}/{file}", label, name) for file in pictures_in(images / synset))
+        listing.test.extend((f"{synset}/{file}", label, name) for file in images_in(images / synset))
     listing.digest = _digest(listing, names)
     return listing
 
 
 def read_image_folder_numbered(folder: Path, images: Path, split: str) -> Listing:
-    """ImageNetV2: folder k holds the class on line k (from 0) of classnames.txt."""
+    """Read ImageNetV2: folder k holds the class on line k (from 0) of classnames.txt."""
     names, listing = _class_names(folder), Listing()
     in_order = list(names.values())
     for inside in sorted(folders_in(images), key=lambda name: (len(name), name)):
         if not inside.isdigit() or int(inside) >= len(in_order):
-            listing.problems.append(f"folder '{inside}' is no line of {CLASS_NAMES} (0 to {len(in_order) - 1})")
+            listing.problems.append(f"folder '{inside}' is not a line of {CLASS_NAMES} (0 to {len(in_order) - 1})")
             continue
         name = in_order[int(inside)]
-        listing.test.extend((f"{inside}/{file}", int(inside), name) for file in pictures_in(images / inside))
+        listing.test.extend((f"{inside}/{file}", int(inside), name) for file in images_in(images / inside))
     listing.digest = _digest(listing, names)
     return listing
 
@@ -145,9 +145,9 @@ READERS: dict[str, Callable[[Path, Path, str], Listing]] = {
 
 
 def leaves_folder(path: str) -> bool:
-    """Whether a path of a split file, read by any system's rules, could point outside the image folder."""
+    """Return whether a path, read by the rules of any operating system, could point outside the image folder."""
     if path and path[0] not in "/\\" and ".." not in path and ":" not in path and "\0" not in path:
-        return False  # as nearly all of a million paths; taking them apart is slow
+        return False  # fast path: parsing a million paths is slow
     windows = PureWindowsPath(path)
     return (
         not path or path.startswith("/") or bool(windows.drive or windows.root) or ".." in windows.parts or "\0" in path
@@ -166,7 +166,7 @@ def _is_entry(entry: object) -> bool:
 
 
 def _class_names(folder: Path) -> dict[str, str]:
-    """Synset to name; a variant without the file takes ImageNet's beside it."""
+    """Return synset to name; a variant without the file uses ImageNet's, in the folder next to it."""
     own, path = folder / CLASS_NAMES, folder.parent / "imagenet" / CLASS_NAMES
     path = own if own.is_file() else path
     if not path.is_file():
@@ -178,19 +178,19 @@ def _class_names(folder: Path) -> dict[str, str]:
     pairs = [line.strip().split(" ", 1) for line in _lines(path, _read_bytes(path)) if line.strip()]
     wrong = [pair for pair in pairs if len(pair) != 2]
     if wrong or not pairs:
-        raise DataError(f"{path}: every line must be a synset, a blank and a name; got {wrong[:3] or 'an empty file'}.")
+        raise DataError(f"{path}: every line must be a synset, a space and a name; got {wrong[:3] or 'an empty file'}.")
     return dict(pairs)
 
 
 def _labels(synsets: list[str], names: dict[str, str], listing: Listing) -> dict[str, tuple[int, str]]:
-    """Synset to (label, name), labels in sorted order; folders without a name are problems."""
+    """Return synset to (label, name), labels in sorted order; report folders without a name."""
     listing.problems += [f"folder '{synset}' is not in {CLASS_NAMES}" for synset in synsets if synset not in names]
     known = [synset for synset in synsets if synset in names]
     return {synset: (label, names[synset]) for label, synset in enumerate(known)}
 
 
 def folders_in(path: Path) -> set[str]:
-    """The names of the folders in a folder, hidden ones left out."""
+    """Return the names of the folders in a folder, without hidden ones."""
     try:
         with os.scandir(path) as entries:
             return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
@@ -198,8 +198,8 @@ def folders_in(path: Path) -> set[str]:
         raise DataError(f"{path}: cannot be listed ({error.strerror}).") from error
 
 
-def pictures_in(path: Path) -> list[str]:
-    """The sorted names of the image files in a folder, hidden ones left out; none where there is no folder."""
+def images_in(path: Path) -> list[str]:
+    """Return the sorted names of the image files in a folder, without hidden ones; [] if there is no folder."""
     if not path.is_dir():
         return []
     try:

@@ -1,4 +1,4 @@
-"""Few-shot samples as the field draws them, and the base and new halves of the classes."""
+"""Sample few-shot training sets as the field does, and cut the classes into base and new halves."""
 
 import dataclasses
 import math
@@ -13,10 +13,10 @@ UNSAMPLED_VALIDATION = ("imagenet",)  # CoOp datasets/imagenet.py samples the tr
 
 
 def few_shot(dataset: Dataset, shots: int, seed: int) -> tuple[list[Item], list[Item]]:
-    """K training images a class and up to four validation images, the same ones as CoOp's for the same seed.
+    """Sample K training and up to four validation images per class, the same ones as CoOp's for the same seed.
 
-    One stream of random numbers draws the training list, then the validation list; classes come in the order of their
-    first appearance, and a class with fewer images than shots gives all of them.
+    One random stream samples the training list, then the validation list. Classes come in the order of their first
+    appearance; a class with fewer images than shots contributes all of them.
     Source: generate_fewshot_dataset of dassl/data/datasets/base_dataset.py at c61a1b5.
 
     Raises:
@@ -32,10 +32,10 @@ def few_shot(dataset: Dataset, shots: int, seed: int) -> tuple[list[Item], list[
 
 
 def half(dataset: Dataset, which: Literal["base", "new", "all"]) -> Dataset:
-    """One half of the classes, all lists filtered and labels counted from 0: base is the first ceil(C / 2) labels.
+    """Keep one half of the classes, with labels from 0; base is the first ceil(C / 2) labels.
 
     Raises:
-        ConfigError: another word for `which`, or too few classes to cut.
+        ConfigError: `which` is unknown, or there are too few classes.
     """
     if which not in ("base", "new", "all"):
         raise ConfigError(f"half: '{which}' is unknown. Allowed: 'base', 'new', 'all'.")

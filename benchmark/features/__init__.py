@@ -1,4 +1,4 @@
-"""Frozen image features, computed once, cached in memory and on disk.
+"""Frozen image features, computed once, kept in memory and on disk.
 
 It imports common, clip and data. Start with store.py.
 """

@@ -1,9 +1,9 @@
-"""Tensors on disk, named by the hash of what they are a function of, read by mapping the file into memory.
+"""Cache tensors on disk, by the hash of everything they depend on.
 
-Several processes may share a folder: an entry appears whole by a rename, and one process makes it while the others
-that want it wait. What was used longest ago is deleted once the folder passes its limit. An entry that cannot be read,
-or is not what belongs there, is made anew, and a folder that cannot be written is done without: a cache never fails a
-run.
+Several processes may share a folder: entries are renamed into place when complete, and while one process makes an
+entry, others that need it wait. The least recently used entries are deleted when the folder exceeds its limit. An entry
+that cannot be read or has other shapes is made again, and a folder that cannot be written is not used: the cache never
+makes a run fail.
 """
 
 import contextlib
@@ -22,26 +22,26 @@ from torch import Tensor
 from benchmark.errors import ConfigError
 
 Tensors = dict[str, Tensor]
-ENTRIES = (".safetensors", ".partial")  # a lock is not for others to delete
-LIMIT_GIGABYTES = 20  # of a cache folder, unless COPL_BENCHMARK_CACHE_GB says otherwise
+ENTRIES = (".safetensors", ".partial")  # files that may be deleted; locks may not
+LIMIT_GIGABYTES = 20  # limit of a cache folder, unless COPL_BENCHMARK_CACHE_GB sets another
 
 
 def cache_folder() -> Path:
-    """Where everything that can be made again is kept: COPL_BENCHMARK_CACHE, else below the user's cache folder."""
+    """Return the folder for reproducible files: COPL_BENCHMARK_CACHE, or else a folder in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("COPL_BENCHMARK_CACHE") or Path(base) / "copl_benchmark").expanduser()
 
 
 def key_of(parts: Mapping[str, object]) -> str:
-    """64 hexadecimal digits of named values that have an exact text form."""
+    """Return 64 hexadecimal digits for named values, which need an exact repr."""
     return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
 
 
 def cache_limit() -> int:
-    """Bytes that features on disk may take.
+    """Return the bytes that features on disk may take.
 
     Raises:
-        ConfigError: COPL_BENCHMARK_CACHE_GB is no number.
+        ConfigError: COPL_BENCHMARK_CACHE_GB is not a number.
     """
     text = os.environ.get("COPL_BENCHMARK_CACHE_GB", str(LIMIT_GIGABYTES))
     try:
@@ -51,38 +51,36 @@ def cache_limit() -> int:
 
 
 class DiskCache:
-    """Entries of tensors below one folder.
+    """Tensors in a folder.
 
     Args:
-        folder: made when the first entry is written.
-        limit_bytes: of all entries together.
+        folder: created when the first entry is written.
+        limit_bytes: of all entries together; None: cache_limit().
     """
 
     def __init__(self, folder: Path, limit_bytes: int | None = None):
         self.folder = folder
         self.limit_bytes = cache_limit() if limit_bytes is None else limit_bytes
 
-    def get(
-        self, key: str, make: Callable[[], Tensors], fits: Callable[[Tensors], bool] = lambda tensors: True
-    ) -> Tensors:
-        """The tensors of a key, on the CPU and only to be read; made, and kept for the next, where they are missing.
+    def get(self, key: str, make: Callable[[], Tensors], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+        """Return the tensors of a key, read-only on the CPU; make and keep them if they are missing.
 
         Args:
-            fits: whether what lies there can be what `make` gives.
+            shapes: of what `make` returns, by name; an entry with other shapes is replaced.
         """
         path = self._path(key)
-        found = self._read(path, fits)
+        found = self._read(path, shapes)
         if found is not None:
             return found
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path.with_suffix(".lock"))
             lock.acquire()
-        except (OSError, NotImplementedError) as error:  # the latter of a file system without locks
-            self._go_without(error)
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: the file system has no locks
+            self._warn(error)
             return make()
         try:
-            found = self._read(path, fits)  # another process may have made it meanwhile
+            found = self._read(path, shapes)  # another process may have made it in the meantime
             if found is not None:
                 return found
             tensors = make()
@@ -90,26 +88,26 @@ class DiskCache:
             return tensors
         finally:
             lock.release()
-            with contextlib.suppress(OSError):  # whoever waits holds the file open, and finds the entry afterwards
+            with contextlib.suppress(OSError):  # processes that wait have the file open, and then find the entry
                 path.with_suffix(".lock").unlink()
 
     def has(self, key: str) -> bool:
-        """Whether an entry lies there now."""
+        """Return whether there is an entry."""
         return self._path(key).is_file()
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def _read(self, path: Path, fits: Callable[[Tensors], bool]) -> Tensors | None:
+    def _read(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Tensors | None:
         try:
             tensors = safetensors.torch.load_file(path)
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError):  # cut off, or no longer readable
+        except (OSError, SafetensorError):  # truncated or unreadable
             tensors = None
-        if tensors is not None and fits(tensors):
-            with contextlib.suppress(OSError):  # somebody else's entry serves as well
-                os.utime(path)  # used now: eviction looks at this
+        if tensors is not None and {name: tensor.shape for name, tensor in tensors.items()} == shapes:
+            with contextlib.suppress(OSError):  # another user's entry can be used too
+                os.utime(path)  # for eviction
             return tensors
         with contextlib.suppress(OSError):
             path.unlink()
@@ -120,36 +118,36 @@ class DiskCache:
         try:
             safetensors.torch.save_file({name: t.contiguous() for name, t in tensors.items()}, partial)
             with open(partial, "rb") as file:
-                os.fsync(file.fileno())  # after a power cut the entry is whole or absent
+                os.fsync(file.fileno())  # so that a power failure leaves no partial entry
             os.replace(partial, path)
         except (OSError, SafetensorError) as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
-            self._go_without(error)
+            self._warn(error)
             return
         self._evict(keep=path)
 
     def _evict(self, keep: Path) -> None:
-        """Delete what was used longest ago, what a killed process left half-written too, until the limit is kept."""
+        """Delete the least recently used entries, and partial files of killed processes, down to the limit."""
         entries, now = [], time.time()
         for path in self.folder.glob("*/*"):
             with contextlib.suppress(OSError):  # another process may delete at the same time
                 status = path.stat()
-                if status.st_mtime > now:  # the clock was set back: else all that is used from now on would go first
+                if status.st_mtime > now:  # the clock was set back: otherwise newly used entries would be deleted first
                     os.utime(path)
                 entries.append((min(status.st_mtime, now), status.st_size, path))
-        held = sum(size for _, size, _ in entries)
+        total = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries):
-            if held <= self.limit_bytes:
+            if total <= self.limit_bytes:
                 return
             if path != keep and path.suffix in ENTRIES:
                 with contextlib.suppress(OSError):
                     path.unlink()
-                    held -= size
+                    total -= size
 
-    def _go_without(self, error: Exception) -> None:
+    def _warn(self, error: Exception) -> None:
         warnings.warn(
-            f"{self.folder}: features cannot be kept there ({error}); they are computed again when needed. Point "
-            "COPL_BENCHMARK_CACHE at a folder with space, or give --no-cache.",
+            f"{self.folder}: features cannot be kept there ({error}); they are computed again when needed. Set "
+            "COPL_BENCHMARK_CACHE to a folder with space, or give --no-cache.",
             stacklevel=2,
         )

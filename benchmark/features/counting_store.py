@@ -1,28 +1,29 @@
-"""Feature stores for measuring: one hands out features of nothing, one keeps account of what would be encoded."""
+"""Feature stores for time estimates: one returns constant features, one counts what would be encoded."""
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from benchmark.clip.backbone import ImageFeatures, Patches
-from benchmark.data.catalog import Dataset, Item
-from benchmark.features.store import TEST_VIEW, FeatureStore, View
+from benchmark.clip.backbone import Clip, ImageFeatures, Patches
+from benchmark.data.catalog import Dataset
+from benchmark.features.cache import DiskCache, Tensors
+from benchmark.features.encoder import STORE_BYTES, TEST_VIEW, ImageEncoder, ImageView
+from benchmark.features.store import FeatureStore
 
-Picture = tuple[Item, View]
-SIZES = (4, 16, 64, 256, 1024)  # pictures encoded in one call: few of them take longer each
+SIZES = (4, 16, 64, 256, 1024)  # images encoded in one call; a small call takes longer per image
 
 
-class StandInStore(FeatureStore):
-    """A store whose pictures all look alike: training and scoring read them as real ones, and wait for none."""
+class _ConstantEncoder(ImageEncoder):
+    """Returns the same unit vector for every view."""
 
-    def _encode(
-        self, dataset: Dataset, pictures: Sequence[Picture], kinds: Sequence[Patches | None]
+    def encode(
+        self, dataset: Dataset, views: Sequence[ImageView], kinds: Sequence[Patches | None]
     ) -> list[ImageFeatures]:
-        return [self._alike(len(pictures), kind) for kind in kinds]
+        return [self._constant(len(views), kind) for kind in kinds]
 
-    def _alike(self, count: int, kind: Patches | None) -> ImageFeatures:
+    def _constant(self, count: int, kind: Patches | None) -> ImageFeatures:
         widths = {"projected": self.clip.joint_width, "raw": self.clip.vision_width}
 
         def unit_rows(*shape: int) -> torch.Tensor:
@@ -32,71 +33,89 @@ class StandInStore(FeatureStore):
         return ImageFeatures(unit_rows(count, self.clip.joint_width), patches)
 
 
-class CountingStore(FeatureStore):
-    """A store that encodes nothing: asked for what runs read, it knows which pictures another one would encode.
+class StandInStore(FeatureStore):
+    """A store of constant features, for timing training and scoring without encoding images."""
 
-    It remembers and forgets as the other one, looks at what lies on disk, and neither reads nor writes there.
+    def __init__(self, clip: Clip, *, limit_bytes: int = STORE_BYTES):
+        super().__init__(clip, limit_bytes=limit_bytes, encoder=_ConstantEncoder(clip))
+
+
+class _CountingEncoder(ImageEncoder):
+    """Counts views by (dataset, view, kinds, size), and returns features without values."""
+
+    def __init__(self, clip: Clip):
+        super().__init__(clip)
+        self.encoded: Counter[tuple[str, str, tuple[Patches | None, ...], int]] = Counter()
+        self.opened: set[str] = set()
+
+    def encode(
+        self, dataset: Dataset, views: Sequence[ImageView], kinds: Sequence[Patches | None]
+    ) -> list[ImageFeatures]:
+        size = max(size for size in SIZES if size <= max(len(views), SIZES[0]))
+        for item, view in views:
+            name = "test" if view == TEST_VIEW else "seen" if item.path in self.opened else "new"
+            self.encoded[dataset.name, name, tuple(kinds), size] += 1
+            if name == "new":
+                self.opened.add(item.path)
+        return [ImageFeatures(torch.zeros(len(views), 1, device=self.clip.device)) for _ in kinds]
+
+
+class _CountingDisk:
+    """Counts the images whose features are in a disk cache, without reading or writing there."""
+
+    def __init__(self, disk: DiskCache):
+        self.disk, self.found = disk, 0
+
+    def has(self, key: str) -> bool:
+        return self.disk.has(key)
+
+    def get(self, key: str, make: Callable[[], Tensors], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+        if not self.disk.has(key):
+            return make()
+        count = shapes["pooled"][0]
+        self.found += count
+        return {"pooled": torch.zeros(count, 1)}
+
+
+class CountingStore(FeatureStore):
+    """A store that counts what another store would encode for the same requests.
+
+    It keeps and drops entries as the other store would.
 
     Args:
         other: the store that the runs will use.
 
     Attributes:
-        encoded: (dataset, view, kinds of features, size) to pictures; the view is "test", or "new" for a training
-            picture whose file is opened first, or "seen"; the size is that of SIZES which their batch came up to.
-        found: pictures whose features lie on disk.
-        opened: files of training pictures.
+        encoded: (dataset, view, kinds of features, size) to number of views. The view is "test", "new" for a training
+            image that must be decoded first, or "seen"; the size is the largest of SIZES that the call reached.
+        opened: files of training images.
     """
 
     def __init__(self, other: FeatureStore):
-        super().__init__(other.clip, autocast=other._autocast, limit_bytes=other._limit, ahead=other._ahead)
-        self._origin, self._shelf = other._origin, other._disk
-        self.encoded: Counter[tuple[str, str, tuple[Patches | None, ...], int]] = Counter()
-        self.found, self.opened = 0, set()
+        counting, disk = _CountingEncoder(other.clip), other.disk and _CountingDisk(other.disk)
+        super().__init__(
+            other.clip,
+            limit_bytes=other.memory.limit_bytes,
+            disk=disk,
+            origin=other.origin,
+            ahead=other.ahead,
+            encoder=counting,
+        )
+        self.encoded, self.opened = counting.encoded, counting.opened
+        self._real = other.encoder.fresh()
+
+    @property
+    def found(self) -> int:
+        """Number of views whose features are on disk."""
+        return self.disk.found if self.disk else 0
 
     @property
     def features_bytes(self) -> int:
-        """Memory that the features it keeps would take."""
-        return self._features.used
+        """Memory that the kept features would take."""
+        return self.memory.used
 
     def encode(
-        self, dataset: Dataset, pictures: Sequence[Picture], kinds: Sequence[Patches | None]
+        self, dataset: Dataset, views: Sequence[ImageView], kinds: Sequence[Patches | None]
     ) -> list[ImageFeatures]:
-        """What the other store does with these pictures, really."""
-        return super()._encode(dataset, pictures, kinds)
-
-    def _encode(
-        self, dataset: Dataset, pictures: Sequence[Picture], kinds: Sequence[Patches | None]
-    ) -> list[ImageFeatures]:
-        size = max(size for size in SIZES if size <= max(len(pictures), SIZES[0]))
-        for item, view in pictures:
-            name = "test" if view == TEST_VIEW else "seen" if item.path in self.opened else "new"
-            self.encoded[dataset.name, name, tuple(kinds), size] += 1
-            if name == "new":
-                self.opened.add(item.path)
-        return [self._blank(len(pictures)) for _ in kinds]
-
-    def _kept(
-        self,
-        dataset: Dataset,
-        items: Sequence[Item],
-        view: View,
-        epochs: int,
-        patches: Patches | None,
-        make: Callable[[], ImageFeatures],
-    ) -> ImageFeatures:
-        key, count = self._key(dataset, items, view, epochs, patches), len(items) * epochs
-
-        def find() -> ImageFeatures:
-            if self._shelf is None or not self._shelf.has(key):
-                return make()
-            self.found += count
-            return self._blank(count)
-
-        return super()._kept(dataset, items, view, epochs, patches, find)
-
-    def _is_kept(self, dataset: Dataset, items: Sequence[Item], patches: Patches | None) -> bool:
-        key = self._key(dataset, items, TEST_VIEW, 1, patches)
-        return super()._is_kept(dataset, items, patches) or (self._shelf is not None and self._shelf.has(key))
-
-    def _blank(self, count: int) -> ImageFeatures:
-        return ImageFeatures(torch.zeros(count, 1, device=self.clip.device))
+        """Encode views as the other store does."""
+        return self._real.encode(dataset, views, kinds)

@@ -1,4 +1,4 @@
-"""Which prompt token each patch of a picture leans on: a recorded run's method, rebuilt and asked for its alignment."""
+"""Compute the weight of each prompt token for each image patch with the method of a recorded run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,32 +18,32 @@ from benchmark.plugins.factory import create_method
 from benchmark.plugins.importer import code_of, method_class
 from benchmark.records.record import RunRecord
 
-# Weights are a function of images and learned values, not of class names: one name makes the method without a dataset.
+# Weights depend on images and learned values, not on class names, so any name will do and no dataset is needed.
 ANY_CLASS = ("thing",)
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """What a run's method makes of some pictures.
+    """The weights of prompt tokens for image patches.
 
     Attributes:
-        pictures: (B, S, S, 3) uint8, the views that were encoded.
+        views: (B, S, S, 3) uint8, the views that were encoded.
         weights: (B, P, M), of each context vector for each patch, patches row by row; over M they sum to one.
     """
 
-    pictures: np.ndarray
+    views: np.ndarray
     weights: np.ndarray
 
 
 def alignment_of(record: RunRecord, path: Path, images: Sequence[Path]) -> Alignment:
-    """The weights of a recorded run on the test views of image files, in float32 on the CPU.
+    """Compute the weights of a recorded run on the test views of image files, in float32 on the CPU.
 
     Args:
-        path: the record's own; its learned tensors lie beside it.
+        path: of the record; its learned tensors are next to it.
     Raises:
-        ConfigError: a method without alignment, or a run whose method sees a picture as one patch.
+        ConfigError: the method has no alignment, or the run used no patches.
         RecordError: the learned tensors or the checkpoint are missing, damaged, or not the run's.
-        DataError: an image that cannot be read.
+        DataError: an image cannot be read.
     """
     _check_method(record.spec)
     opened = [open_image(str(image)) for image in images]
@@ -58,25 +58,27 @@ def alignment_of(record: RunRecord, path: Path, images: Sequence[Path]) -> Align
     )
     if method.needs_patches is None:
         raise ConfigError(
-            f"{path}: this run of '{record.spec.method}' saw each picture as a single patch (local: false), so there "
-            "is nothing to tint. Give a record of a run with local: true."
+            f"{path}: this run of '{record.spec.method}' used each image as a single patch (local: false), so there "
+            "are no weights to show. Give a record of a run with local: true."
         )
     method.load_learned_state(state)
-    pictures = np.stack([test_view(image, clip.image_size) for image in opened])
-    return Alignment(pictures, weights_of(method, clip, pictures))
+    views = np.stack([test_view(image, clip.image_size) for image in opened])
+    return Alignment(views, weights_of(method, clip, views))
 
 
 @torch.no_grad()
-def weights_of(method: Method, clip: Clip, pictures: np.ndarray) -> np.ndarray:
-    """`method.alignment` of pictures (B, S, S, 3): (B, P, M)."""
-    pixels = normalise(torch.from_numpy(pictures), clip.mean, clip.std)
+def weights_of(method: Method, clip: Clip, views: np.ndarray) -> np.ndarray:
+    """Return `method.alignment` of views (B, S, S, 3): (B, P, M)."""
+    pixels = normalise(torch.from_numpy(views), clip.mean, clip.std)
     return method.eval().alignment(clip.encode_images(pixels, method.needs_patches)).cpu().numpy()
 
 
 def _check_method(spec: RunSpec) -> None:
-    """Refuse a method that has no weights to show, and name those that have."""
+    """Refuse a method without alignment, and name the methods that have one."""
     if spec.method not in method_names() and spec.plugin:
-        raise ConfigError(f"'{spec.method}' is no method of this repository. Give its file: --plugin {spec.method}.py.")
+        raise ConfigError(
+            f"'{spec.method}' is not a method of this repository. Give its file: --plugin {spec.method}.py."
+        )
     if code_of(spec.method) != spec.plugin:
         raise RecordError(f"The file of '{spec.method}' is not what this run had; restore it, or run again.")
     if hasattr(method_class(spec.method), "alignment"):

@@ -1,4 +1,4 @@
-"""Which words of the vocabulary learned context vectors lie nearest to, as CoOp's paper reads them (Table 4).
+"""Find the words of the vocabulary that are nearest to learned context vectors, as in Table 4 of CoOp's paper.
 
 Words are CLIP's tokens, distances Euclidean, between a context vector and a token's embedding without position.
 Source: CoOp, arXiv 2109.01134; interpret_prompt.py at ff61507.
@@ -16,18 +16,18 @@ from benchmark.inspection.recorded_run import backbone_of, learned_by
 from benchmark.records.record import RunRecord
 from benchmark.training.reuse import LEARNED_SHA256, TRAINED_CLASSES
 
-WORD_END = "</w>"  # how CLIP's tokens end that end a word
-FIRST_CLASSES = 3  # of class-specific contexts, those that are read where no class is named
+WORD_END = "</w>"  # suffix of CLIP's tokens at the end of a word
+FIRST_CLASSES = 3  # of class-specific contexts, the number that is read if no class is named
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """One learned vector.
+    """One learned vector and its nearest words.
 
     Attributes:
-        class_name: whose it is; empty where all classes share it.
-        number: its place in the context, from 1.
-        words: (word, distance), the nearest first.
+        class_name: the class it belongs to; empty if all classes share it.
+        number: its position in the context, from 1.
+        words: (word, distance), nearest first.
     """
 
     class_name: str
@@ -36,11 +36,12 @@ class Nearest:
 
 
 def nearest_words(record: RunRecord, path: Path, *, words: int, class_name: str | None = None) -> list[Nearest]:
-    """The nearest words of each context vector of a recorded run; of contexts of each class, of the first classes.
+    """Return the nearest words of each context vector of a recorded run.
 
     Args:
-        path: the record's own; its learned tensors lie beside it.
-        class_name: of class-specific contexts, this class alone.
+        path: of the record; its learned tensors are next to it.
+        words: number of words per vector.
+        class_name: for class-specific contexts, the class to read; None: the first FIRST_CLASSES.
     Raises:
         ConfigError: a method without context vectors, or a class that has no context of its own.
         RecordError: the learned tensors or the checkpoint are missing, damaged, or not the run's.
@@ -63,28 +64,27 @@ def nearest_words(record: RunRecord, path: Path, *, words: int, class_name: str 
 
 @torch.no_grad()
 def words_near(clip: Clip, vectors: torch.Tensor, count: int) -> list[list[tuple[str, float]]]:
-    """For each of these vectors (M, T) the nearest tokens' words, and how far they are; at equal distance in the
-    vocabulary's order."""
+    """Return the nearest words and their distances for each vector (M, T); ties are in the vocabulary's order."""
     apart = torch.cdist(
         vectors.float(), clip.text.tokens.float(), compute_mode="donot_use_mm_for_euclid_dist"
     )  # (M, V)
-    distances, places = apart.sort(dim=-1, stable=True)
+    sorted_distances, token_ids = apart.sort(dim=-1, stable=True)
     tokens = clip.tokenizer.convert_ids_to_tokens(list(range(apart.shape[-1])))
     return [
-        [(word_of(tokens[place]), distance) for place, distance in zip(near.tolist(), far.tolist(), strict=True)]
-        for near, far in zip(places[:, :count], distances[:, :count], strict=True)
+        [(word_of(tokens[i]), distance) for i, distance in zip(near.tolist(), far.tolist(), strict=True)]
+        for near, far in zip(token_ids[:, :count], sorted_distances[:, :count], strict=True)
     ]
 
 
 def word_of(token: str | None) -> str:
-    """A token as a reader knows it: without the mark that ends a word; a row of the embedding without token as ?."""
+    """Return a token without the end-of-word suffix; ? for an embedding row without a token."""
     return "?" if token is None else token.removesuffix(WORD_END)
 
 
 def _chosen(
     record: RunRecord, path: Path, context: torch.Tensor, class_name: str | None
 ) -> list[tuple[str, torch.Tensor]]:
-    """The contexts to read, each (M, T) with the class that it belongs to, if it belongs to one."""
+    """Return the contexts to read, (class name, (M, T)); the name is empty for a shared context."""
     if context.ndim == 2:
         if class_name is not None:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""A recorded run as it was: what it learned, which lies beside its record, and the frozen CLIP that it had."""
+"""Load the learned tensors and the frozen CLIP of a recorded run."""
 
 import hashlib
 from pathlib import Path
@@ -18,12 +18,12 @@ from benchmark.training.reuse import LEARNED_SHA256
 
 
 def learned_by(record: RunRecord, path: Path) -> dict[str, Tensor]:
-    """The learned tensors of a record, by name.
+    """Load the learned tensors of a record, by name.
 
     Args:
-        path: the record's own; the tensors lie beside it.
+        path: of the record; the tensors are next to it.
     Raises:
-        RecordError: they are missing, damaged, or not those that the run left.
+        RecordError: they are missing, damaged, or were changed after the run.
     """
     tensors = path.with_suffix(".safetensors")
     advice = f"Delete {path.name} and run the same command again to have them anew."
@@ -40,10 +40,10 @@ def learned_by(record: RunRecord, path: Path) -> dict[str, Tensor]:
 
 
 def backbone_of(spec: RunSpec) -> Clip:
-    """The frozen CLIP of a run, in float32 on the CPU.
+    """Load the frozen CLIP of a run, in float32 on the CPU.
 
     Raises:
-        RecordError: its files are not those that the run had.
+        RecordError: the checkpoint differs from the run's.
     """
     folder = backbone_folder(spec.backbone, fetch=True)
     if (found := checkpoint_hash(folder)) != spec.checkpoint:

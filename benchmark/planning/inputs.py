@@ -6,8 +6,9 @@ from pathlib import Path
 from benchmark.clip.backbone import check_loads
 from benchmark.clip.locate import locate_checkpoint
 from benchmark.data.catalog import Dataset, load_dataset
-from benchmark.data.custom.dataset import load_own
-from benchmark.data.synthetic.suite import CHECKPOINT, DRAWN, materialise, suite_version
+from benchmark.data.custom.dataset import load_custom
+from benchmark.data.synthetic.names import CHECKPOINT, generated_names, suite_version
+from benchmark.data.synthetic.suite import generate_datasets
 from benchmark.errors import ConfigError, DataError
 from benchmark.features.cache import cache_folder
 from benchmark.planning.request import Request, names_of
@@ -28,18 +29,18 @@ def backbone_folder(name: str, *, fetch: bool) -> Path | None:
 def load_datasets(request: Request, trainings: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str, Dataset]:
     """All datasets, checked file by file before anything is computed; the problems of all in one error."""
     names = names_of(trainings)
-    embedded = [name for name in names if name in DRAWN]
+    embedded = [name for name in names if name in generated_names()]
     cache = cache_folder() / f"synthetic-{suite_version()}"
     if embedded:
-        materialise(cache, embedded)
+        generate_datasets(cache, embedded)
     datasets, problems = {}, []
     for name in names:
         try:
             if name in request.own:
-                datasets[name] = load_own(name, request.own[name], check_files=True)
+                datasets[name] = load_custom(name, request.own[name], check_files=True)
             else:
-                root = cache if name in DRAWN else request.data
-                datasets[name] = load_dataset(name, root, check_files=name not in DRAWN)
+                root = cache if name in generated_names() else request.data
+                datasets[name] = load_dataset(name, root, check_files=name not in generated_names())
         except (ConfigError, DataError) as error:
             problems.append(f"{error} {_way_without(name, trainings)}".rstrip())
     if problems:

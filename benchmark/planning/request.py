@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmark.common.config import Suite
 from benchmark.data.catalog import load_catalog
 from benchmark.data.custom.dataset import name_problems
-from benchmark.data.synthetic.suite import DRAWN
+from benchmark.data.synthetic.names import generated_names
 from benchmark.errors import ConfigError, did_you_mean, listed
 from benchmark.plugins.discovery import method_names
 from benchmark.protocols.protocol import Choice, Protocol
@@ -87,7 +87,7 @@ class Request:
     @property
     def away(self) -> frozenset[str]:
         """Of the known ones, those of which nothing says where their pictures are."""
-        return frozenset(load_catalog().keys() - DRAWN.keys()) if self.data is None else frozenset()
+        return frozenset(load_catalog().keys() - generated_names()) if self.data is None else frozenset()
 
     def shots_of(self, protocol: Protocol) -> tuple[int, ...]:
         """The numbers of shots that a protocol runs."""
@@ -151,7 +151,7 @@ def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, .
         if named is not None and request.protocol == ALL and protocol.name != "domain_generalization":
             named = tuple(name for name in named if name not in request.suite.shift_targets)
         try:
-            choice = Choice(suite=request.suite, datasets=named, source=request.source, away=request.away)
+            choice = Choice(suite=request.suite, datasets=named, source=request.source, missing_datasets=request.away)
             trainings = protocol.trainings(choice)
         except ConfigError as error:
             left_out.append(f"{error} It is left out.")

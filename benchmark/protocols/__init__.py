@@ -1,4 +1,4 @@
-"""What each protocol trains on and which class sets it scores.
+"""Protocols: what each one trains on and which class sets it scores.
 
 It imports common and data. Start with protocol.py; registry.py lists all protocols.
 """

@@ -1,6 +1,6 @@
-"""Base-to-new: train on the first half of the classes, score both halves, each among its own classes only.
+"""Define base-to-new: train on the first half of the classes, score each half among its own classes.
 
-Zhou et al., CVPR 2022, arXiv 2203.05557: the sample is drawn from all classes, the halves are cut afterwards.
+Source: Zhou et al., CVPR 2022, arXiv 2203.05557. The shots are sampled from all classes before the classes are cut.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from benchmark.protocols.protocol import Protocol, Scored, each_dataset, sample_
 
 
 def training_set(dataset: Dataset, *, shots: int, seed: int) -> Dataset:
-    """The K-shot sample of the base half."""
+    """Return the K-shot sample of the base half."""
     return half(sample_of_all_classes(dataset, shots=shots, seed=seed), "base")
 
 
 def scored_sets(dataset: Dataset, targets: Sequence[Dataset]) -> list[Scored]:
-    """The two halves; there are no targets."""
+    """Return the two halves; there are no targets."""
     return [Scored("base", half(dataset, "base")), Scored("new", half(dataset, "new"))]
 
 

@@ -1,4 +1,4 @@
-"""Cross-dataset: train on all classes of one source, score it and every other dataset with the same learned values.
+"""Define cross-dataset: train on all classes of a source, score the source and every other dataset.
 
 CoPL trains on Caltech101, CoCoOp on ImageNet (Zhou et al., CVPR 2022, arXiv 2203.05557).
 """
@@ -8,23 +8,23 @@ from benchmark.protocols.protocol import Choice, Protocol, by_dataset, sample_of
 
 
 def trainings(choice: Choice) -> dict[str, tuple[str, ...]]:
-    """The source, named or the suite's, and all other datasets.
+    """Return the source, from --source or the suite, and all other datasets as its targets.
 
     Raises:
-        ConfigError: there is no source, nothing but it, or none is named and the suite's is away.
+        ConfigError: there is no source, no target, or the suite's source is not available.
     """
     source = choice.source or choice.suite.source
     if not source:
         raise ConfigError(f"cross_dataset: suite '{choice.suite.name}' has no 'source'; give --source NAME.")
-    if choice.source is None and source in choice.away:
+    if choice.source is None and source in choice.missing_datasets:
         raise ConfigError(
-            f"cross_dataset: the source of suite '{choice.suite.name}' is '{source}', and nothing says where its "
-            f"pictures are. Give --data FOLDER, or train on another with --source NAME: {', '.join(choice.names)}."
+            f"cross_dataset: the source of suite '{choice.suite.name}' is '{source}', which is not available. "
+            f"Give --data FOLDER, or train on another with --source NAME: {', '.join(choice.names)}."
         )
     targets = tuple(name for name in choice.names if name != source)
     if not targets:
         raise ConfigError(
-            f"cross_dataset: the source '{source}' is also the only target, and it is no target of itself. "
+            f"cross_dataset: the source '{source}' is also the only target. "
             "Name another with --source, or more datasets with --datasets."
         )
     return {source: targets}

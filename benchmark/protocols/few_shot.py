@@ -1,6 +1,6 @@
-"""Few-shot: train on 1, 2, 4, 8 and 16 images of every class, score all classes.
+"""Define few-shot: train on 1, 2, 4, 8 and 16 images of every class, score all classes.
 
-Zhou et al., IJCV 2022, arXiv 2109.01134.
+Source: Zhou et al., IJCV 2022, arXiv 2109.01134.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from benchmark.protocols.protocol import Protocol, Scored, each_dataset, sample_
 
 
 def scored_sets(dataset: Dataset, targets: Sequence[Dataset]) -> list[Scored]:
-    """All classes together; there are no targets."""
+    """Return all classes as one set; there are no targets."""
     return [Scored("all", dataset)]
 
 

@@ -1,4 +1,4 @@
-"""What a protocol is: what it trains on, which class sets are scored, and what it asks of a method."""
+"""Define what a protocol is: what it trains on and which class sets it scores."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from benchmark.data.splits import few_shot
 
 @dataclass(frozen=True)
 class Scored:
-    """A class set to score: its name in the record, and a dataset whose classes and test list it is."""
+    """A class set to score: its name in the record, and a dataset with its classes and test list."""
 
     name: str
     dataset: Dataset
@@ -20,22 +20,22 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What of a request decides which datasets are trained on and which are scored.
+    """The part of a request that determines which datasets are trained on and which are scored.
 
     Attributes:
-        datasets: those named with --datasets; None: the suite's.
-        source: the one named with --source.
-        away: those of which nothing says where their pictures are.
+        datasets: from --datasets; None: the suite's.
+        source: from --source.
+        missing_datasets: those that need --data, if it is not given.
     """
 
     suite: Suite
     datasets: tuple[str, ...] | None = None
     source: str | None = None
-    away: frozenset[str] = frozenset()
+    missing_datasets: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The datasets named, or else the suite's."""
+        """Return the datasets of --datasets, or else the suite's."""
         return self.suite.datasets if self.datasets is None else self.datasets
 
 
@@ -44,14 +44,14 @@ class Protocol:
     """One way to train and score.
 
     Attributes:
-        title: as a sentence begins with it.
-        trainings: choice to {dataset trained on: the other datasets that its learned values are scored on}.
-        trains_on: which classes of a dataset are trained on; the other half is what base-to-new calls new.
-        training_set: (dataset, shots=, seed=) to the dataset whose train list is the sample.
-        scored_sets: (dataset trained on, the others) to the class sets scored, in the order of the table's columns.
-        min_classes: fewer classes than this cannot be cut into the sets.
-        takes_source: --source has a meaning.
-        shots: the numbers of shots that it runs by default; none: the suite's one, and never more than one.
+        title: capitalized, as at the start of a sentence.
+        trainings: choice to {training dataset: other datasets that its learned values are scored on}.
+        trains_on: which classes are trained on.
+        training_set: (dataset, shots=, seed=) to a dataset whose train list is the sample.
+        scored_sets: (training dataset, other datasets) to the scored class sets, in the order of the table's columns.
+        min_classes: smallest number of classes that can be scored.
+        takes_source: whether --source applies.
+        shots: the default numbers of shots; empty: the suite's number, and a single one only.
     """
 
     name: str
@@ -66,16 +66,16 @@ class Protocol:
 
 
 def each_dataset(choice: Choice) -> dict[str, tuple[str, ...]]:
-    """Every dataset is trained on and scored by itself."""
+    """Return every dataset as a training dataset without targets."""
     return {name: () for name in choice.names}
 
 
 def sample_of_all_classes(dataset: Dataset, *, shots: int, seed: int) -> Dataset:
-    """The K-shot sample of all classes."""
+    """Return the K-shot sample of all classes."""
     train, val = few_shot(dataset, shots=shots, seed=seed)
     return dataclasses.replace(dataset, train=train, val=val)
 
 
 def by_dataset(source: Dataset, targets: Sequence[Dataset]) -> list[Scored]:
-    """The dataset trained on, then the others, each under its own name and with all its classes."""
+    """Return the training dataset, then the others, each by name and with all its classes."""
     return [Scored(dataset.name, dataset) for dataset in (source, *targets)]

@@ -14,7 +14,8 @@ from benchmark.common.config import RunSpec
 from benchmark.common.shutdown import Terminated
 from benchmark.errors import MethodError
 from benchmark.features.cache import DiskCache, cache_folder
-from benchmark.features.store import ENCODE_BATCH, STORE_BYTES, FeatureStore
+from benchmark.features.encoder import ENCODE_BATCH, STORE_BYTES
+from benchmark.features.store import FeatureStore
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.run_settings import RunSettings
 from benchmark.plugins.importer import code_of

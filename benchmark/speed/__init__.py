@@ -1,4 +1,4 @@
-"""Benchmarks of the harness itself against a plain restatement of the authors' computation.
+"""Speed benchmarks of the harness against a plain version of the authors' computation.
 
 It imports every room. Start with text_tower.py; `python -m benchmark.speed.text_tower` runs it.
 """

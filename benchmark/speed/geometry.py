@@ -1,6 +1,6 @@
-"""A CLIP of the real shape with random weights, and real class names: all that a measurement of speed needs.
+"""Build a CLIP of ViT-B/16's shape with random weights, and provide real class names, for speed benchmarks.
 
-Speed depends on shapes and on the lengths of names, not on what the weights know; so nothing is downloaded.
+Speed depends on shapes and on the lengths of names, not on the values of weights, so nothing is downloaded.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ VISION = {
     "image_size": 224,
     "patch_size": 16,
 }
-WORDS = {"a": 320, "photo": 1125, "of": 539, "X": 343}  # token ids of the words that stand before a name
+WORDS = {"a": 320, "photo": 1125, "of": 539, "X": 343}  # token ids of the words before a name
 
 
 @cache
 def _listed() -> tuple[dict[str, list[str]], dict[str, list[int]]]:
-    """List ("imagenet", "cars") to its names in label order; name to the token ids of the name and its full stop."""
+    """Return list ("imagenet", "cars") to its names in label order, and name to the token ids of "name."."""
     lists: dict[str, list[str]] = {}
     ids: dict[str, list[int]] = {}
     for line in NAMES.read_text(encoding="utf-8").splitlines()[1:]:
@@ -47,24 +47,24 @@ def _listed() -> tuple[dict[str, list[str]], dict[str, list[int]]]:
 
 
 def class_names(which: str, count: int) -> tuple[str, ...]:
-    """The first `count` names of a list, "imagenet" (1000, two of them twice) or "cars" (196).
+    """Return the first `count` names of a list, "imagenet" (1000, two of them twice) or "cars" (196).
 
     Raises:
         ConfigError: the list has fewer.
     """
     names = _listed()[0][which]
     if count > len(names):
-        raise ConfigError(f"{count} class names of {which} were asked for; there are {len(names)}.")
+        raise ConfigError(f"{count} class names of {which} were requested; there are {len(names)}.")
     return tuple(names[:count])
 
 
 class ListedTokenizer:
-    """CLIP's tokens of "<words> <class name>." for the listed names; they were taken from CLIP's own tokenizer."""
+    """CLIP's tokens of "<words> <class name>." for the listed names, computed with CLIP's own tokenizer."""
 
     bos_token_id = START
 
     def __call__(self, texts: Sequence[str], verbose: bool = True) -> dict[str, list[list[int]]]:
-        """Token ids of each text, start and end included."""
+        """Return the token ids of each text, with start and end."""
         return {"input_ids": [[START, *self._ids(text), END] for text in texts]}
 
     def _ids(self, text: str) -> list[int]:
@@ -82,7 +82,7 @@ class ListedTokenizer:
 
 
 def random_clip(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0) -> Clip:
-    """ViT-B/16's shape (vision 768 wide, text 512 wide, 12 layers each), weights drawn from a seed."""
+    """Return a CLIP of ViT-B/16's shape (vision 768 wide, text 512 wide, 12 layers each) with random weights."""
     config = CLIPConfig(
         text_config=TEXT,
         vision_config=VISION,

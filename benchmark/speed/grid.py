@@ -1,9 +1,9 @@
-"""Hours of the paper's whole base-to-new table on this machine: python -m benchmark.speed.grid [--json FILE].
+"""Estimate the hours of the paper's whole base-to-new table: python -m benchmark.speed.grid [--json FILE].
 
 Eleven datasets with their real numbers of classes and test images, every method with its recipe, three seeds, 16 shots.
-Measured here: a step and a scored image of each (dataset, method), one image decoded and encoded; ViT-B/16's shape,
-random weights, drawn JPEGs. Extrapolated: the number of times. The plain side is measured at 10 and 50 classes, taken
-as a line through them (at 500 it needs tens of gigabytes), and decodes and encodes every image each time.
+Measured: a step and a scored image of each (dataset, method), and decoding and encoding of one image, with ViT-B/16's
+shape, random weights and generated JPEGs; multiplied by their numbers. The plain side is measured at 10 and 50 classes
+and extrapolated linearly (at 500 it needs tens of gigabytes); it decodes and encodes every image each time.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from benchmark.speed.measure import gemm_peak, report, seconds
 from benchmark.speed.work import Work
 from benchmark.training.schedule import batches_per_epoch
 
-SIDE = (500, 375)  # pixels of a drawn photograph
-IMAGES = 16  # decoded and encoded at once to measure one
+SIDE = (500, 375)  # pixels of a generated photograph
+IMAGES = 16  # encoded at once, to measure one
 
 
 @dataclass(frozen=True)
 class Line:
-    """Seconds as a function of the number of classes."""
+    """Seconds as a linear function of the number of classes."""
 
     at_zero: float
     per_class: float
@@ -46,8 +46,8 @@ class Line:
         return self.at_zero + self.per_class * classes
 
 
-def drawn_jpeg() -> bytes:
-    """A photograph's size and roughness, drawn: smooth noise at quality 90."""
+def generated_jpeg() -> bytes:
+    """Return smooth noise as a JPEG of quality 90, with the size and roughness of a photograph."""
     coarse = np.random.default_rng(0).integers(0, 255, (SIDE[1] // 8, SIDE[0] // 8, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(coarse).resize(SIDE, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
@@ -55,8 +55,8 @@ def drawn_jpeg() -> bytes:
 
 
 def image_seconds(clip: Clip) -> tuple[float, float]:
-    """Seconds to decode one image, on one core, and to encode one."""
-    jpeg = drawn_jpeg()
+    """Return the seconds to decode one image on one core, and to encode one."""
+    jpeg = generated_jpeg()
 
     def decode() -> np.ndarray:
         return test_view(Image.open(io.BytesIO(jpeg), formats=("JPEG",)).convert("RGB"), clip.image_size)
@@ -66,7 +66,7 @@ def image_seconds(clip: Clip) -> tuple[float, float]:
 
 
 def plain_line(clip: Clip, what: str) -> Line:
-    """The plain text tower on one context, without images; CoOp's and CoCoOp's cost the same."""
+    """Measure the plain text tower for one context, without images; it costs the same for CoOp and CoCoOp."""
     points = []
     for classes in (10, 50):
         work = Work(clip, "cocoop", class_names("imagenet", classes), 1, what=what, encode=False)
@@ -75,7 +75,7 @@ def plain_line(clip: Clip, what: str) -> Line:
 
 
 class Table:
-    """The grid's measurements, dataset by dataset."""
+    """The measurements of the grid, dataset by dataset."""
 
     def __init__(self, clip: Clip, *, seeds: int, shots: int, workers: int):
         self.clip, self.seeds, self.shots = clip, seeds, shots
@@ -84,7 +84,7 @@ class Table:
         self.plain_step, self.plain_scoring = plain_line(clip, "gradients"), plain_line(clip, "scoring")
 
     def row(self, dataset: str, method: str, *, first: bool) -> dict[str, object]:
-        """One (dataset, method), all seeds. `first`: the test images and train views are counted with this method."""
+        """Return the row of a (dataset, method), for all seeds; `first`: count the test images for this method."""
         entry = load_catalog()[dataset]
         classes, tests = entry.classes, entry.counts["test"]
         base = -(-classes // 2)
@@ -101,7 +101,7 @@ class Table:
         row["our_ms_a_step"] = 1e3 * min(seconds(work.ours) for _ in range(2))
         backward = 1.5 if work.method.edits_gradients else 1  # ProGrad differentiates twice
         row["plain_ms_a_step"] = 1e3 * (self.plain_step(base) * backward + training.batch_size * self.image)
-        # CoPL's views have patches, which the others' have not; those of the others are CoOp's, which has the most
+        # only CoPL's views have patches; the others share theirs, counted for CoOp, which has the most
         own_views = views if work.method.needs_patches or method == "coop" else 0
         ours += 1e-3 * row["steps"] * row["our_ms_a_step"] + own_views * self.image
         plain += 1e-3 * row["steps"] * row["plain_ms_a_step"]
@@ -121,12 +121,12 @@ class Table:
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="only these (default: the paper's eleven)")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these (default: the paper's six)")
     parser.add_argument("--seeds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU, and decoding cores (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads, and decoding cores (default: %(default)s)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     clip = random_clip(options.device)

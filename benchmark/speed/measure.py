@@ -1,4 +1,4 @@
-"""How things are measured: two computations in turn in one process, their ratio, their memory, the machine's peak."""
+"""Measure computations: time in alternation in one process, ratio, memory, and the machine's peak."""
 
 import json
 import statistics
@@ -12,17 +12,17 @@ from tabulate import tabulate
 
 from benchmark.common import provenance
 
-SHORTEST = 0.2  # seconds that a timing lasts at least; a faster computation is repeated
+SHORTEST = 0.2  # minimum seconds of a timing; faster computations are repeated
 
 
 def synchronise() -> None:
-    """Wait until a GPU has done what it was given."""
+    """Wait until the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def seconds(work: Callable[[], object], repeats: int = 1) -> float:
-    """Mean seconds of a call."""
+    """Return the mean seconds of a call."""
     synchronise()
     started = time.perf_counter()
     for _ in range(repeats):
@@ -40,11 +40,11 @@ class Paired:
 
     @property
     def ratios(self) -> list[float]:
-        """How many times faster ours was in each round."""
+        """Plain seconds divided by ours, for each round."""
         return [plain / ours for plain, ours in zip(self.plain, self.ours, strict=True)]
 
     def to_json(self) -> dict[str, float]:
-        """Median ratio, its range, and the median seconds of both."""
+        """Return the median ratio, its range, and the median seconds of both."""
         return {
             "ratio": statistics.median(self.ratios),
             "ratio_min": min(self.ratios),
@@ -55,7 +55,7 @@ class Paired:
 
 
 def paired(plain: Callable[[], object], ours: Callable[[], object], rounds: int) -> Paired:
-    """Time the two in turn, after one round that does not count."""
+    """Time the two in alternation, after a warm-up round."""
     seconds(plain)
     repeats = max(1, round(SHORTEST / max(1e-6, min(seconds(ours), seconds(ours)))))
     result = Paired([], [])
@@ -66,7 +66,7 @@ def paired(plain: Callable[[], object], ours: Callable[[], object], rounds: int)
 
 
 def gemm_peak(device: torch.device | str, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
-    """GFLOP/s of a large square matrix product on this machine, the best of ten."""
+    """Return the GFLOP/s of a large square matrix product on this machine, the best of ten."""
     size = size if torch.device(device).type == "cpu" else 8192
     a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
     torch.mm(a, b)
@@ -74,9 +74,9 @@ def gemm_peak(device: torch.device | str, dtype: torch.dtype = torch.float32, si
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device | str) -> int:
-    """Most memory that a call holds at once, beyond what was held before it.
+    """Return the peak memory of a call, beyond the memory in use before it.
 
-    On a CPU every allocation and release of a tensor is counted (torch's profiler), on a GPU by torch's allocator.
+    On a CPU torch's profiler counts every allocation and release of a tensor, on a GPU torch's allocator does.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,8 +1,8 @@
-"""The authors' computation of text features, restated plainly: what the harness's speed is a ratio to.
+"""Compute text features as the authors do, as the reference for the harness's speed.
 
-Every prompt is a sequence of 77 tokens, each image's prompts go through the whole tower on their own, and the end
-token's row is picked afterwards. Sources: CoOp trainers/coop.py and trainers/cocoop.py at ff61507, CLIP model.py at
-a1d0717. Tests hold it to the same goldens as the fast path.
+Every prompt is a sequence of 77 tokens, the prompts of each image pass through the whole tower separately, and the row
+of the end token is selected afterwards. Sources: CoOp trainers/coop.py and trainers/cocoop.py at ff61507, CLIP model.py
+at a1d0717. Tests compare it with the same goldens as the fast path.
 """
 
 import torch
@@ -16,7 +16,7 @@ LENGTH = 77  # tokens of every prompt, padding included
 
 
 class PlainTextTower:
-    """CLIP's text tower, rows first: sequences stand as (77, S, T)."""
+    """CLIP's text tower, with sequences as (77, S, T)."""
 
     def __init__(self, clip: Clip):
         text = clip.model.text_model
@@ -25,7 +25,7 @@ class PlainTextTower:
         self.mask = torch.full((LENGTH, LENGTH), float("-inf"), device=clip.device, dtype=clip.dtype).triu(1)
 
     def __call__(self, prompts: Tensor, ends: Tensor) -> Tensor:
-        """Prompts (S, 77, T) without positions and their end tokens' places (S,) to features (S, D), unit length."""
+        """Encode prompts (S, 77, T) without positions and their end positions (S,) to features (S, D), unit length."""
         x = (prompts + self.embeddings.position_embedding.weight).permute(1, 0, 2)  # (77, S, T)
         for layer in self.layers:
             x = x + self._attend(layer.self_attn, layer.layer_norm1(x))
@@ -35,18 +35,18 @@ class PlainTextTower:
         return features / features.norm(dim=-1, keepdim=True)
 
     def _attend(self, attention, x: Tensor) -> Tensor:
-        """As torch's MultiheadAttention with a mask that is added: (77, S, T) to the same."""
+        """Compute torch's MultiheadAttention with an additive mask, (77, S, T) to (77, S, T)."""
         heads = attention.num_heads
         query, key, value = (  # each (S, heads, 77, T / heads)
             F.linear(x, part.weight, part.bias).unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)
             for part in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=self.mask)
-        return attention.out_proj(seen.permute(2, 0, 1, 3).flatten(2))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=self.mask)
+        return attention.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
 
 
-def restate(method: PromptMethod) -> PromptMethod:
-    """Make a method encode its class prompts the plain way, for the classes that it has now; returns it."""
+def make_plain(method: PromptMethod) -> PromptMethod:
+    """Make a method encode the prompts of its current classes the plain way; return it."""
     clip, tower = method.clip, PlainTextTower(method.clip)
     rows = clip.tokenize([f"{method.prefix} {name}." for name in method.class_names])
     token_ids = torch.tensor([row + [0] * (LENGTH - len(row)) for row in rows], device=clip.device)  # (C, 77)
@@ -55,10 +55,10 @@ def restate(method: PromptMethod) -> PromptMethod:
     n_ctx = method.ctx.shape[-2]
 
     def encode_classes(context: Tensor) -> Tensor:
-        """As PromptMethod.encode_classes, image by image."""
+        """Compute PromptMethod.encode_classes image by image."""
         features = []
-        for own in context:  # (M, T)
-            shared = own.expand(len(embedded), -1, -1)
+        for vectors in context:  # (M, T)
+            shared = vectors.expand(len(embedded), -1, -1)
             prompts = torch.cat([embedded[:, :1], shared, embedded[:, 1 + n_ctx :]], dim=1)
             features.append(tower(prompts, ends))
         return torch.stack(features)

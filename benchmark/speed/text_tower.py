@@ -1,7 +1,7 @@
-"""The text tower, plain against ours: python -m benchmark.speed.text_tower [--json FILE] [--growth].
+"""Compare the plain text tower with ours: python -m benchmark.speed.text_tower [--json FILE] [--growth].
 
-CoCoOp's training step and scoring with the image features given, and CoOp's whole training step, in which the plain
-side encodes the batch's images as the authors do and ours reads their features, as the harness has them by then.
+CoCoOp's training step and scoring are measured with given image features, CoOp's training step as a whole: there the
+plain side encodes the images of the batch as the authors do, and ours reads their features from the store.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmark.speed.work import Work
 
 @dataclass(frozen=True)
 class Case:
-    """One row: what is computed, on which class names, on how many images."""
+    """One row: the computation, its class names and its number of images."""
 
     case: str
     names: str
@@ -42,7 +42,7 @@ GROWTH = (
 
 
 def work(clip: Clip, case: Case) -> Work:
-    """The computation of a case; CoOp's is a whole step, in which the plain side encodes the images."""
+    """Return the computation of a case; for CoOp a whole step, in which the plain side encodes the images."""
     name, kind = case.case.split("-")
     whole = name == "coop"
     what = "scoring" if kind == "eval" else "step" if whole else "gradients"
@@ -50,7 +50,7 @@ def work(clip: Clip, case: Case) -> Work:
 
 
 def measure(clip: Clip, case: Case, *, rounds: int, peak: float) -> dict[str, object]:
-    """One row of the table."""
+    """Return one row of the table."""
     both = work(clip, case)
     timing = paired(both.plain, both.ours, rounds).to_json()
     memory = peak_bytes(both.plain, clip.device), peak_bytes(both.ours, clip.device)
@@ -64,7 +64,7 @@ def measure(clip: Clip, case: Case, *, rounds: int, peak: float) -> dict[str, ob
 
 
 def grow(clip: Clip, case: Case, *, peak: float) -> dict[str, object]:
-    """One row of the growth table: ours alone, for the plain way needs tens of gigabytes at 1000 classes."""
+    """Return one row of the growth table, for ours only: the plain way needs tens of gigabytes at 1000 classes."""
     both = work(clip, case)
     spent = min(seconds(both.ours) for _ in range(4))
     return {
@@ -78,12 +78,12 @@ def grow(clip: Clip, case: Case, *, peak: float) -> dict[str, object]:
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
-    parser.add_argument("--rounds", type=int, default=5, help="paired rounds a case (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    parser.add_argument("--rounds", type=int, default=5, help="paired rounds per case (default: %(default)s)")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these: cocoop-train, cocoop-eval, coop-train")
-    parser.add_argument("--growth", action="store_true", help="how ours grows with classes and images, instead")
+    parser.add_argument("--growth", action="store_true", help="measure instead how ours grows with classes and images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     clip, peak = random_clip(options.device), gemm_peak(options.device)

@@ -1,9 +1,9 @@
-"""Whole training steps of every learned method, plain against ours: python -m benchmark.speed.train_step [--json F].
+"""Compare whole training steps of every learned method with ours: python -m benchmark.speed.train_step [--json F].
 
-The plain side does what the authors' trainers do in a step: it encodes the images of the batch and every class prompt
-in full, differentiates and updates. Ours reads the images' features, as the harness has them by then. CoPL has no
-authors' code; its plain side is our method on the plain text tower. Batches are smaller than the recipes' where the
-plain side would take minutes a step.
+The plain side does what the authors' trainers do in a step: it encodes the images of the batch and all class prompts,
+differentiates and updates. Ours reads the images' features from the store. CoPL has no authors' code; its plain side is
+our method with the plain text tower. Batches are smaller than the recipes' if the plain side would take minutes per
+step.
 """
 
 import argparse
@@ -20,7 +20,7 @@ BATCHES = {"coop": 8, "cocoop": 1, "kgcoop": 8, "prograd": 8, "copl": 1}
 
 
 def measure(clip: Clip, method: str, classes: int, batch: int, *, rounds: int) -> dict[str, object]:
-    """One row of the table."""
+    """Return one row of the table."""
     both = Work(clip, method, class_names("imagenet", classes), batch, what="step", encode=True)
     timing = paired(both.plain, both.ours, rounds).to_json()
     memory = peak_bytes(both.plain, clip.device), peak_bytes(both.ours, clip.device)
@@ -31,12 +31,12 @@ def measure(clip: Clip, method: str, classes: int, batch: int, *, rounds: int) -
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
-    parser.add_argument("--rounds", type=int, default=5, help="paired rounds a row (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    parser.add_argument("--rounds", type=int, default=5, help="paired rounds per row (default: %(default)s)")
     parser.add_argument("--classes", type=int, nargs="+", default=[10, 50], help="(default: %(default)s)")
     parser.add_argument("--methods", nargs="+", default=list(BATCHES), help="(default: all that learn)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     clip = random_clip(options.device)

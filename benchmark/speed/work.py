@@ -1,4 +1,4 @@
-"""One computation, ready to be done both ways: the authors' and ours, on the same images, labels and start."""
+"""Prepare a computation for both sides, the authors' and ours, with the same images, labels and initial values."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from benchmark.common.constants import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
 from benchmark.costs.operations import Tower, text_operations
 from benchmark.method import Method
 from benchmark.plugins.factory import create_method
-from benchmark.speed.plain import restate
+from benchmark.speed.plain import make_plain
 
 TEMPLATE = "a photo of a {}."
 
@@ -18,8 +18,8 @@ class Work:
     """A training step, or scoring, of one method.
 
     Args:
-        what: "gradients" (loss and backward), "step" (and the optimiser), or "scoring" (logits alone).
-        encode: whether the plain side encodes the images each time, as the authors do; ours always has their features.
+        what: "gradients" (loss and backward), "step" (and the optimizer), or "scoring" (logits only).
+        encode: the plain side encodes the images each time, as the authors do; ours always uses stored features.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Work:
         self.method, self.plain_method = (
             create_method(name, clip=clip, class_names=class_names, template=TEMPLATE, seed=1) for _ in range(2)
         )
-        restate(self.plain_method)
+        make_plain(self.plain_method)
         self.images = clip.encode_images(self.pixels, self.method.needs_patches)
         self._optimizers = {
             method: torch.optim.SGD(method.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -48,11 +48,11 @@ class Work:
         }
 
     def ours(self) -> torch.Tensor:
-        """What the harness computes: logits, or the total loss."""
+        """Compute as the harness does; return logits or the total loss."""
         return self._compute(self.method, self.images)
 
     def plain(self) -> torch.Tensor:
-        """What the authors compute."""
+        """Compute as the authors do."""
         images = self.images
         if self.encode:
             images = self.clip.encode_images(self.pixels, self.method.needs_patches)
@@ -71,7 +71,7 @@ class Work:
         return losses.total.detach()
 
     def operations(self) -> int:
-        """What the text tower needs to do, forward and back."""
+        """Return the operations of the text tower, forward and backward."""
         contexts = self.batch if self.method.conditional else 1
         passes = 1 if self.what == "scoring" else 3 if self.method.edits_gradients else 2
         return passes * contexts * text_operations(Tower.text(self.clip.model.config), self.method.text_plan)

@@ -14,7 +14,8 @@ from benchmark.common import shutdown
 from benchmark.common.config import Training
 from benchmark.data.catalog import Dataset, relative_path
 from benchmark.errors import ConfigError, DataError, DivergedError
-from benchmark.features.store import FeatureStore, View
+from benchmark.features.encoder import View
+from benchmark.features.store import FeatureStore
 from benchmark.method import Method
 from benchmark.training.checkpoints import Checkpoints, TrainingState, restore, state_of
 from benchmark.training.schedule import batches_per_epoch, generator_seed, learning_rate, make_optimizer, shuffled

@@ -139,7 +139,7 @@ def test_corrected_class_name_makes_a_new_run(call, recorded, discs, tmp_path, c
         ("base2new", ["--dataset", "=discs"], "write NAME=PATH"),
         ("base2new", ["--dataset", "discs="], "write NAME=PATH"),
         ("base2new", ["--dataset", "a=x", "--dataset", "a=y"], "--dataset a is given twice"),
-        ("base2new", ["--dataset", "dtd=x"], "--dataset dtd: the tables know something of this name already"),
+        ("base2new", ["--dataset", "dtd=x"], "--dataset dtd: this name is taken already"),
         ("base2new", ["--dataset", "a=/nowhere/at/all"], "a: there is no file or folder /nowhere/at/all"),
         ("base2new", ["--dataset", "a={one}"], "a: base2new needs 2 classes or more"),
         ("few_shot", ["--dataset", "a={test}"], "few_shot trains on it, but it holds test images only"),

@@ -1,139 +1,62 @@
-"""Fixtures of the data tests: a hub on the loopback address, small datasets as its archives, folders of pictures."""
+"""A small dataset in CoOp's layout, and the errors with which it is refused."""
 
-import hashlib
 import json
-import shutil
-from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
-from huggingface_hub.utils import close_session
 from PIL import Image
 
-import run_all
-from benchmark.data.catalog import load_catalog
-from benchmark.data.download import transfer as client
-from benchmark.data.download.install import WORK
-from tests.data.hub import Hub, serve, tar_folder, zip_folder
+from benchmark.data.catalog import load_dataset
+from benchmark.errors import DataError
 
 PARTS = ("train", "val", "test")
-SPLIT = load_catalog()["dtd"].split
 
 
-def make_dataset(folder: Path, name: str) -> Path:
-    """A small dataset in a folder, laid out as the catalogue says; three classes where it is listed in a split file."""
-    entry = load_catalog()[name]
-    split = {part: [[f"{c}/{part}_{i}.jpg", c, f"class {c}"] for c in range(3) for i in range(2)] for part in PARTS}
-    for path, _, _ in (each for part in split.values() for each in part):
-        (folder / entry.images / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.effect_noise((16, 16), 50).save(folder / entry.images / path)  # noise: it does not shrink in a zip
-    (folder / entry.split).write_text(json.dumps(split))
-    return folder
+def write_image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+
+
+def split_of(*paths):
+    """A split file's content: two classes with an image in each list, and more paths in class 0's training list."""
+    split = {part: [[f"{c}/{part}.jpg", c, f"class {c}"] for c in range(2)] for part in PARTS}
+    split["train"] += [[path, 0, "class 0"] for path in paths]
+    return split
+
+
+def write_split(root, split):
+    content = split if isinstance(split, bytes) else json.dumps(split).encode()
+    (root / "oxford_pets" / "split_zhou_OxfordPets.json").write_bytes(content)
+
+
+def write_pets(root):
+    """A data folder with a complete oxford_pets."""
+    for entries in split_of().values():
+        for path, _, _ in entries:
+            write_image(root / "oxford_pets" / "images" / path)
+    write_split(root, split_of())
+    return root
+
+
+def problems_of(root, name="oxford_pets", *, check_files=True):
+    """The message with which a dataset is refused."""
+    with pytest.raises(DataError) as caught:
+        load_dataset(name, root, check_files=check_files)
+    return str(caught.value)
 
 
 @pytest.fixture
-def data(tmp_path):
-    """The data folder, not there yet."""
+def pets(tmp_path):
+    return write_pets(tmp_path / "data")
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    """ImageNet as CoOp's preparation says: images/train and images/val are links to an existing copy."""
+    folder = tmp_path / "data" / "imagenet"
+    (folder / "images").mkdir(parents=True)
+    (folder / "classnames.txt").write_text("n01 crane\nn02 crane\nn03 white wolf\n")
+    for part in ("train", "val"):
+        for synset in ("n01", "n02", "n03"):
+            write_image(tmp_path / "mounted" / part / synset / "a.JPEG")
+        (folder / "images" / part).symlink_to(tmp_path / "mounted" / part)
     return tmp_path / "data"
-
-
-@pytest.fixture
-def fetch(data):
-    """fetch("dtd", "--from", folder): the command line with the data folder; the exit code."""
-    return lambda *words: run_all.main(["--data", str(data), "--download", *map(str, words)])
-
-
-def left_behind(data):
-    """What lies in the work folder beside its lock."""
-    return sorted(path.name for path in (data / WORK).iterdir() if path.name != "lock")
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """hub: an empty repository that huggingface_hub takes for the hub; nobody waits for it longer than a moment."""
-    repository = Hub()
-    server = serve(repository)
-    monkeypatch.setattr(constants, "ENDPOINT", repository.url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", repository.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(client, "CHUNK", 1000)
-    yield repository
-    close_session()
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def archive(tmp_path):
-    """archive("dtd", top="dtd/"): the bytes of a zip of a small dataset of that name."""
-
-    def pack(name: str, *, top: str = "", change=lambda folder: None) -> bytes:
-        folder = make_dataset(tmp_path / "made" / name, name)
-        change(folder)
-        return zip_folder(folder, tmp_path / "zips" / f"{name}.zip", top=top)
-
-    return pack
-
-
-@pytest.fixture
-def authors(hub, monkeypatch):
-    """authors("dtd", "dtd-r1.tar.gz", content): the fall-back that the catalogue knows of a dataset; its address."""
-
-    def publish(name: str, file: str, content: bytes, *, md5: str = "", at: str = "") -> str:
-        elsewhere = load_catalog()[name].elsewhere
-        for address in list(elsewhere):
-            monkeypatch.delitem(elsewhere, address)
-        hub.published[file] = content
-        address = f"{at or hub.url}/authors/{file}"
-        monkeypatch.setitem(elsewhere, address, md5 or hashlib.md5(content).hexdigest())
-        return address
-
-    return publish
-
-
-@pytest.fixture
-def pictures(authors, tmp_path):
-    """pictures(): the authors' archive of textures is on their server, without CoOp's list; its address."""
-
-    def publish(file="dtd-r1.0.1.tar.gz", **more):
-        folder = make_dataset(tmp_path / "made" / "dtd", "dtd")
-        (tmp_path / SPLIT).write_bytes((folder / SPLIT).read_bytes())
-        (folder / SPLIT).unlink()
-        (folder / "imdb").mkdir()
-        (folder / "imdb" / "imdb.mat").write_bytes(b"of no use here")
-        return authors("dtd", file, tar_folder(folder, tmp_path / "theirs" / file, top="dtd/"), **more)
-
-    return publish
-
-
-@pytest.fixture
-def in_place(pictures, data, tmp_path):
-    """in_place(): the same, and the list lies alone where the dataset belongs."""
-
-    def publish(**more):
-        address = pictures(**more)
-        (data / "dtd").mkdir(parents=True)
-        shutil.copy(tmp_path / SPLIT, data / "dtd" / SPLIT)
-        return address
-
-    return publish
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """tree("train/dog/0.png", ...): a folder with these pictures in it; a name that is no picture's is a text."""
-
-    def make(*paths, below="pets"):
-        for path in paths:
-            file = tmp_path / below / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if file.suffix.lower() in (".png", ".jpg", ".bmp"):
-                Image.new("RGB", (8, 8)).save(file)
-            else:
-                file.write_text("no picture")
-        return tmp_path / below
-
-    return make

@@ -125,7 +125,7 @@ def test_suite_that_names_an_own_dataset_decides_what_runs(tmp_path):
 
 def test_source_without_pictures_is_answered_with_those_that_could_be_it(tmp_path):
     request = asked(tmp_path, "cross_dataset", own=OWN, suite=load_suite("paper"))
-    with pytest.raises(ConfigError, match=r"is 'caltech101', and nothing says where .* --source NAME: mine, yours"):
+    with pytest.raises(ConfigError, match=r"is 'caltech101', which is not available.* --source NAME: mine, yours"):
         choose_trainings(request)
     chosen, left_out = choose_trainings(dataclasses.replace(request, protocol="all"))
     assert list(chosen) == ["base2new", "few_shot"]
@@ -142,5 +142,5 @@ def test_unknown_dataset_is_told_how_one_of_the_users_own_is_given(tmp_path):
 def test_names_of_own_datasets_are_checked_with_the_rest(tmp_path):
     with pytest.raises(ConfigError) as caught:
         check_names(asked(tmp_path, own={"dtd": Path("x")}, methods=("cop",)))
-    assert "--dataset dtd: the tables know" in str(caught.value)
+    assert "--dataset dtd: this name is taken" in str(caught.value)
     assert "Did you mean 'copl'" in str(caught.value)

@@ -18,8 +18,3 @@ def test_unlisted_name_is_refused():
     for text in ("a photo of a no such thing.", "a photo of a tench"):
         with pytest.raises(ConfigError, match="is not one of the class names"):
             ListedTokenizer()([text])
-
-
-def test_too_many_names_are_refused():
-    with pytest.raises(ConfigError, match=r"200 class names of cars .* there are 196"):
-        class_names("cars", 200)

@@ -1,10 +1,10 @@
-"""What the speed is measured against: the authors' computation, held to the authors' numbers."""
+"""The plain computation equals the authors' numbers and the fast path."""
 
 import pytest
 import torch
 
 from benchmark.plugins.factory import create_method
-from benchmark.speed.plain import restate
+from benchmark.speed.plain import make_plain
 
 CASES = {"coop_ctxinit": "coop", "cocoop_b1": "cocoop"}
 TEMPLATE = "a photo of a {}, a type of pet."
@@ -15,7 +15,7 @@ TEMPLATE = "a photo of a {}, a type of pet."
 def test_plain_computation_equals_authors(case, golden, golden_clip):
     tensors, manifest = golden(case)
     method = create_method(CASES[case], clip=golden_clip, class_names=manifest["classnames"], template=TEMPLATE)
-    restate(method)
+    make_plain(method)
     named = {
         kind: {k.split("prompt_learner.")[1]: v for k, v in tensors.items() if k.startswith(f"{kind}.")}
         for kind in ("init", "grad_step0")
@@ -37,7 +37,7 @@ def test_plain_and_fast_agree_for_every_method(name, clip64, pictures):
     """In double precision, with gradients: whatever differs in float32 is rounding."""
     names, labels = ("red circle", "blue square", "star", "star"), torch.tensor([0, 1, 2, 3, 1])
     results = []
-    for change in (lambda method: method, restate):
+    for change in (lambda method: method, make_plain):
         method = change(create_method(name, clip=clip64, class_names=names, template="a photo of a {}.", seed=1))
         images = pictures(clip64, 5, method.needs_patches)
         method.backward(method.loss(images, labels))

@@ -37,7 +37,7 @@ def test_weights_are_those_of_the_trained_method_on_the_test_view(copl, images, 
     method = create_method(
         "copl", clip=clip, class_names=["left", "right"], template="a {}.", config=dict(record.spec.options)
     )
-    start = weights_of(method, clip, found.pictures)
+    start = weights_of(method, clip, found.views)
     method.load_learned_state(load_file(copl.with_suffix(".safetensors")))
     pixels = normalise(torch.from_numpy(np.stack([np.asarray(Image.open(path).convert("RGB")) for path in images])))
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_panels_show_the_image_and_the_weights_of_each_token_on_one_scale(copl, 
     found = alignment_of(load(copl), copl, images)
     words = token_words(load(copl).spec, 4)
     assert token_words(load(copl).spec, 3) == ["v1", "v2", "v3"], "not as many as initial words"
-    figure = plot(found.pictures, found.weights, words=words, names=["one", "two"])
+    figure = plot(found.views, found.weights, words=words, names=["one", "two"])
     panels = [axes for axes in figure.axes if axes.images]
     assert len(panels) == 10
     side = grid_side(found.weights.shape[1])

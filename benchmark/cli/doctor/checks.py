@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from benchmark.cli.doctor.datasets import How, Survey, survey_embedded, survey_known, survey_own
+from benchmark.cli.doctor.datasets import Survey, SurveyOptions, survey_custom, survey_generated, survey_known
 from benchmark.cli.doctor.environment import (
     Cache,
     Device,
@@ -26,7 +26,7 @@ from benchmark.clip.locate import bytes_on_hub
 from benchmark.common.provenance import machine
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download.install import is_absent
-from benchmark.data.synthetic.suite import DRAWN, suite_version
+from benchmark.data.synthetic.names import generated_names, suite_version
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.features.cache import cache_folder
 from benchmark.planning.inputs import EMBEDDED, backbone_folder
@@ -94,7 +94,7 @@ class Diagnosis:
         return not self.problems
 
 
-def examine(request: Request, *, words: Sequence[str], processes: int, how: How) -> Diagnosis:
+def examine(request: Request, *, words: Sequence[str], processes: int, how: SurveyOptions) -> Diagnosis:
     """Look at all that a request needs; with a data folder and no named datasets, at the whole catalogue too.
 
     Args:
@@ -151,15 +151,19 @@ def command(words: Sequence[str]) -> str:
 
 
 def _to_look_at(request: Request, needed: Sequence[str]) -> list[str]:
-    whole = [name for name in load_catalog() if name not in DRAWN] if request.data and not request.datasets else []
+    whole = (
+        [name for name in load_catalog() if name not in generated_names()]
+        if request.data and not request.datasets
+        else []
+    )
     return list(dict.fromkeys([*whole, *needed, *request.own]))
 
 
-def _check(name: str, request: Request, needed: Sequence[str], how: How) -> DatasetCheck:
+def _check(name: str, request: Request, needed: Sequence[str], how: SurveyOptions) -> DatasetCheck:
     if name in request.own:
-        survey = survey_own(name, request.own[name], how)
-    elif name in DRAWN:
-        survey = survey_embedded(name, cache_folder() / f"synthetic-{suite_version()}", how)
+        survey = survey_custom(name, request.own[name], how)
+    elif name in generated_names():
+        survey = survey_generated(name, cache_folder() / f"synthetic-{suite_version()}", how)
     else:
         survey = survey_known(name, request.data, how)
     return DatasetCheck(survey=survey, needed=name in needed, next_command=_next_command(survey, request))
@@ -169,7 +173,7 @@ def _next_command(survey: Survey, request: Request) -> str | None:
     """What repairs a dataset; what looks at it again where only its owner can mend it."""
     if survey.dataset is not None:
         return None
-    if survey.name in DRAWN:
+    if survey.name in generated_names():
         return f"rm -r {shlex.quote(survey.folder)}"  # the next run draws it anew
     if survey.name in request.own:
         return command(["--doctor", "--dataset", f"{survey.name}={request.own[survey.name]}"])

@@ -1,4 +1,4 @@
-"""What is there of a dataset and what a run would refuse in it, found without decoding a picture: for the doctor."""
+"""Survey datasets for the doctor: what exists and what a run would refuse, without decoding images."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -6,31 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from benchmark.data.catalog import (
-    LEAVES,
-    CatalogEntry,
-    Dataset,
-    Item,
-    folders_of,
-    list_problems,
-    load_catalog,
-    paths_inside,
-    quoted,
-    to_dataset,
-)
-from benchmark.data.custom.dataset import read_own
-from benchmark.data.headers import look_at_all
+from benchmark.data.catalog import CatalogEntry, Dataset, Item, folders_of, load_catalog, to_dataset
+from benchmark.data.checks import LEAVES, list_problems, paths_inside, quoted
+from benchmark.data.custom.dataset import read_custom
+from benchmark.data.headers import inspect_files
 from benchmark.data.layouts import READERS, Listing
-from benchmark.data.synthetic.suite import DRAWN, PER_CLASS
+from benchmark.data.synthetic.suite import GENERATED, PER_CLASS
 from benchmark.errors import ConfigError, DataError
 
-NAMED = 5  # files, or problems of lists, that are named; the rest is counted
-DECODED_BY_A_RUN = "JPEG"  # every other kind is, before anything starts
+NAMED = 5  # files or problems that are named; the rest are counted
+NOT_DECODED = "JPEG"  # a run decodes the images of all other formats before it starts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Those with the same trouble: how many, and the first few with what is known of it."""
+    """Files with the same problem: their number, and the first few with details."""
 
     count: int = 0
     first: tuple[str, ...] = ()
@@ -38,18 +28,18 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What is there of a dataset.
+    """The state of a dataset.
 
     Attributes:
-        folder: where it lies or would lie.
-        images: that are listed, each counted once.
-        catalogue_images: that the original has; None for a user's own.
+        folder: of the dataset, which may not exist.
+        images: number of listed images, without duplicates.
+        catalogue_images: number in the original; None for a custom dataset.
         counts, catalogue_counts: of train, val and test.
-        problems: of its folders and lists, in words.
-        missing, unreadable: listed files that are not there, and those whose header or end is not a picture's.
-        odd: pictures that are very small or very long; no run refuses them.
-        undecoded: readable pictures of which a run will find out by decoding whether they are whole.
-        dataset: read, where a run would take it.
+        problems: messages about its folders and lists.
+        missing, unreadable: listed files that do not exist, and files without a valid header or end.
+        odd: very small or very long images; no run refuses them.
+        undecoded: readable images that a run will decode to check them.
+        dataset: loaded, if a run would accept it.
     """
 
     name: str
@@ -70,12 +60,14 @@ class Survey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class How:
-    """How files are looked at: decoded or not, in how many processes, and who is told of those that are done.
+class SurveyOptions:
+    """How to check files.
 
     Attributes:
-        start: told of a dataset's name and of how many files are to be looked at.
-        advance: told of each number of files that are done.
+        deep: decode the images.
+        processes: to use if there are many files.
+        start: called with a dataset's name and its number of files.
+        advance: called with the number of files done since the last call.
     """
 
     deep: bool = False
@@ -84,8 +76,8 @@ class How:
     advance: Callable[[int], None] = lambda count: None
 
 
-def survey_known(name: str, root: str | Path, how: How) -> Survey:
-    """Of a dataset of the catalogue, below the data folder."""
+def survey_known(name: str, root: str | Path, options: SurveyOptions) -> Survey:
+    """Survey a dataset of the catalog in the data folder."""
     entry = load_catalog()[name]
     folder, images = folders_of(entry, root)
     known = _original(name, entry)
@@ -95,43 +87,43 @@ def survey_known(name: str, root: str | Path, how: How) -> Survey:
         listing = READERS[entry.layout](folder, images, entry.split)
     except DataError as error:
         return Survey(**known, state="damaged", folder=str(folder), problems=(str(error),))
-    return _survey(known, listing, images, folder=str(folder), template=entry.template, how=how)
+    return _survey(known, listing, images, folder=str(folder), template=entry.template, options=options)
 
 
-def survey_own(name: str, path: str | Path, how: How) -> Survey:
-    """Of a user's own dataset."""
+def survey_custom(name: str, path: str | Path, options: SurveyOptions) -> Survey:
+    """Survey a custom dataset."""
     folder = str(Path(path).expanduser())
     if not os.path.exists(folder):
         return Survey(name=name, state="missing", folder=folder, problems=(f"there is no file or folder {folder}",))
     try:
-        source, listing = read_own(name, path)
+        source, listing = read_custom(name, path)
     except (ConfigError, DataError) as error:
         return Survey(name=name, state="damaged", folder=folder, problems=(str(error),))
     template = source.settings.template
-    return _survey({"name": name}, listing, source.images, folder=str(source.data), template=template, how=how)
+    return _survey({"name": name}, listing, source.images, folder=str(source.data), template=template, options=options)
 
 
-def survey_embedded(name: str, root: Path, how: How) -> Survey:
-    """Of a dataset of the embedded suite: below `root` if it is drawn already, else what will be drawn."""
+def survey_generated(name: str, root: Path, options: SurveyOptions) -> Survey:
+    """Survey a generated dataset in `root`; if it does not exist yet, describe what will be generated."""
     entry = load_catalog()[name]
     folder, _ = folders_of(entry, root)
     if folder.is_dir():
-        return survey_known(name, root, how)
-    known, drawn = _original(name, entry), DRAWN[name]
+        return survey_known(name, root, options)
+    known, generated = _original(name, entry), GENERATED[name]
     lists = {
         part: [
             Item(f"{part}/{label}-{number}", label, class_name)
-            for label, class_name in enumerate(drawn.classes)
-            for number in range(PER_CLASS[part] if part in drawn.lists else 0)
+            for label, class_name in enumerate(generated.classes)
+            for number in range(PER_CLASS[part] if part in generated.lists else 0)
         ]
         for part in PER_CLASS
     }
-    dataset = Dataset(name=name, class_names=tuple(drawn.classes), template=entry.template, **lists)
+    dataset = Dataset(name=name, class_names=tuple(generated.classes), template=entry.template, **lists)
     return Survey(**known, state="to be drawn", folder=str(folder), dataset=dataset)
 
 
 def _original(name: str, entry: CatalogEntry) -> dict:
-    """What the catalogue says; ImageNet's 'val' is its 'test' again, and the pictures are counted once."""
+    """Return the catalog's numbers; ImageNet's 'val' equals its 'test', whose images count once."""
     twice = entry.layout == "image_folder"
     return {
         "name": name,
@@ -141,37 +133,43 @@ def _original(name: str, entry: CatalogEntry) -> dict:
     }
 
 
-def _survey(known: dict, listing: Listing, images: Path, *, folder: str, template: str, how: How) -> Survey:
+def _survey(
+    known: dict, listing: Listing, images: Path, *, folder: str, template: str, options: SurveyOptions
+) -> Survey:
     paths, outside, is_outside = paths_inside(images, listing)
     problems = [*listing.problems, *list_problems(listing), *outside]
-    how.start(known["name"], len(paths))
-    findings, kinds = look_at_all(str(images), paths, deep=how.deep, processes=how.processes, advance=how.advance)
+    options.start(known["name"], len(paths))
+    findings, formats = inspect_files(
+        str(images), paths, deep=options.deep, processes=options.processes, advance=options.advance
+    )
     links = [
         f"{quoted(found.path)} is {LEAVES}" for found in findings if found.kind == "link" and is_outside(found.path)
     ]
     problems += links
     by_kind = {
-        kind: [_in_words(found.path, found.text) for found in findings if found.kind == kind]
+        kind: [_describe(found.path, found.text) for found in findings if found.kind == kind]
         for kind in ("missing", "unreadable", "odd")
     }
-    bad = by_kind["missing"] or by_kind["unreadable"] or problems
-    nothing = len(by_kind["missing"]) == len(paths) and not problems
+    damaged = by_kind["missing"] or by_kind["unreadable"] or problems
+    all_missing = len(by_kind["missing"]) == len(paths) and not problems
     labels = {label for entries in listing.parts.values() for _, label, _ in entries}
     return Survey(
         **known,
-        state="damaged" if bad and not nothing else "missing" if nothing else "present",
+        state="missing" if all_missing else "damaged" if damaged else "present",
         folder=folder,
         images=len({path for entries in listing.parts.values() for path, _, _ in entries}),
         counts={part: len(entries) for part, entries in listing.parts.items()},
         classes=len(labels),
         problems=_first(problems),
-        undecoded=0 if how.deep else sum(kinds.values()) - kinds[DECODED_BY_A_RUN],
-        dataset=None if bad else to_dataset(known["name"], listing, images=images, template=template),
+        undecoded=0 if options.deep else sum(formats.values()) - formats[NOT_DECODED],
+        dataset=None
+        if damaged or all_missing
+        else to_dataset(known["name"], listing, images=images, template=template),
         **{kind: Files(count=len(found), first=tuple(found[:NAMED])) for kind, found in by_kind.items()},
     )
 
 
-def _in_words(path: str, text: str) -> str:
+def _describe(path: str, text: str) -> str:
     return f"{path} ({text})" if text else path
 
 

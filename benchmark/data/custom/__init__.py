@@ -1,4 +1,4 @@
-"""Datasets that a user names with --dataset: folders, CSV files, split files.
+"""Custom datasets, which a user names with --dataset: class folders, CSV files, split files.
 
-Start with dataset.py.
+It imports common and data. Start with dataset.py.
 """

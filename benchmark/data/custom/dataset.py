@@ -1,7 +1,4 @@
-"""A user's own datasets: a tree of class folders, a CSV or a CoOp split file; docs/your-own-data.md describes each.
-
-What must hold for every dataset is checked where the catalogue's are.
-"""
+"""Load custom datasets: class folders, a CSV file or a CoOp split file (docs/your-own-data.md)."""
 
 import csv
 import difflib
@@ -15,23 +12,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmark.common.config import check_name
-from benchmark.data.catalog import Dataset, check_listing, load_catalog, to_dataset
-from benchmark.data.custom.settings import GUIDE, OwnSplit, Source, find_source
-from benchmark.data.layouts import Listing, folders_in, leaves_folder, pictures_in, read_split_json
+from benchmark.data.catalog import Dataset, load_catalog, to_dataset
+from benchmark.data.checks import check_listing
+from benchmark.data.custom.settings import GUIDE, CustomSplit, Source, find_source
+from benchmark.data.layouts import Listing, folders_in, images_in, leaves_folder, read_split_json
 from benchmark.errors import ConfigError, DataError
 
 CSV_COLUMNS = ("path", "label", "class_name", "split")
 PARTS = ("train", "val", "test")
-RESERVED = ("average",)  # a row of every table
+RESERVED = ("average",)  # the label of a row in every table
 LABEL = r"[0-9]{1,9}"
-ROUNDING = 1e-9  # 0.29 of 100 images are 29, though the product of floats is below
+ROUNDING = 1e-9  # 0.29 * 100 is below 29 in floating point
 NAMED = 10  # folders or classes named in a message
 
 Paths = dict[str, list[str]]  # by class folder
 
 
 def name_problems(names: Iterable[str]) -> list[str]:
-    """Why own datasets cannot be called so: no folder could be, or something else is, in capitals or not."""
+    """Return why names cannot be used for custom datasets: invalid as a folder, or taken, ignoring case."""
     catalog = load_catalog()
     keys, titles = {*catalog, *RESERVED}, {entry.title for entry in catalog.values()}
     problems, seen = [], {}
@@ -41,35 +39,35 @@ def name_problems(names: Iterable[str]) -> list[str]:
         except ConfigError as error:
             problems.append(str(error))
         if name.lower() in keys or name in titles:
-            problems.append(f"--dataset {name}: the tables know something of this name already; choose another")
+            problems.append(f"--dataset {name}: this name is taken already; choose another")
         if seen.setdefault(name.lower(), name) != name:
-            problems.append(f"--dataset {name}: differs from {seen[name.lower()]} in capitals alone; choose another")
+            problems.append(f"--dataset {name}: differs from {seen[name.lower()]} in capitals only; choose another")
     return problems
 
 
-def load_own(name: str, path: str | Path, *, check_files: bool = False) -> Dataset:
-    """Read an own dataset, writing nothing there.
+def load_custom(name: str, path: str | Path, *, check_files: bool = False) -> Dataset:
+    """Load a custom dataset; nothing is written to its folder.
 
     Args:
         path: a class-folder tree, a .csv, a .json, or a YAML whose `data` is one of them.
-        check_files: also open the header of every image, and see whether its file was cut off.
+        check_files: also check that every image has a valid header and is not truncated.
     Raises:
         ConfigError: the YAML is wrong.
-        DataError: there is nothing to read; or what is wrong with it, all in one message.
+        DataError: the data are missing or wrong; one message lists all problems.
     """
-    source, listing = read_own(name, path)
+    source, listing = read_custom(name, path)
     check_listing(
         listing,
         source.images,
         where=f"{name} ({source.data})",
-        remedy=f"Mend the data or their YAML; what is allowed is in {GUIDE}.",
+        remedy=f"Fix the data or their YAML; {GUIDE} says what is allowed.",
         check_files=check_files,
     )
     return to_dataset(name, listing, images=source.images, template=source.settings.template)
 
 
-def read_own(name: str, path: str | Path) -> tuple[Source, Listing]:
-    """Where an own dataset lies and what it lists, as yet unchecked; raises as load_own."""
+def read_custom(name: str, path: str | Path) -> tuple[Source, Listing]:
+    """Return the source and the unchecked listing of a custom dataset; raises as load_custom."""
     source = find_source(name, path)
     listing = _read(name, source)
     _correct_names(listing, source.settings.classes)
@@ -83,7 +81,7 @@ def _read(name: str, source: Source) -> Listing:
     if data.is_dir():
         listing = read_tree(data, settings.split)
         if settings.images is not None:
-            listing.problems.append("'images' is for a CSV or JSON; a tree of class folders holds its images itself")
+            listing.problems.append("'images' is for a CSV or JSON; class folders contain their images")
         return listing
     if data.suffix.lower() == ".csv":
         listing = read_csv(data)
@@ -91,59 +89,59 @@ def _read(name: str, source: Source) -> Listing:
         listing = read_split_json(data.parent, source.images, data.name)
     else:
         raise DataError(
-            f"{name}: {data} is no folder, and no .csv, .json or .yaml file. What may be given is in {GUIDE}."
+            f"{name}: {data} is not a folder, nor a .csv, .json or .yaml file. {GUIDE} says what is allowed."
         )
     if settings.split is not None:
-        listing.problems.append(
-            "'split' is for a tree of class folders; a CSV or JSON says itself what is for training"
-        )
+        listing.problems.append("'split' is for class folders; a CSV or JSON lists its own training images")
     return listing
 
 
-def read_tree(folder: Path, split: OwnSplit | None) -> Listing:
-    """Class folders, directly or below train, val and test; labels are in the order of the folders' names, as text.
+def read_tree(folder: Path, split: CustomSplit | None) -> Listing:
+    """Read class folders, directly or in train, val and test; labels follow the alphabetical order of the names.
 
     Args:
-        split: how a tree without those three is cut; None: as by default.
+        split: shares for folders without train, val and test; None: the default.
     Raises:
-        DataError: a folder without folders, or with only some of those three.
+        DataError: there are no class folders, or train and test are incomplete.
     """
     inside, listing = folders_in(folder), Listing()
     if not inside:
-        raise DataError(f"{folder}: holds no folder. Put the images of each class into a folder of its own ({GUIDE}).")
+        raise DataError(
+            f"{folder}: contains no folder. Put the images of each class into a folder of its own ({GUIDE})."
+        )
     if not {name.lower() for name in inside} & set(PARTS):
-        _enter(listing, _cut(_by_class(folder, "", listing), split or OwnSplit(), listing))
+        _add(listing, _cut(_by_class(folder, "", listing), split or CustomSplit(), listing))
         return listing
     if inside not in ({"train", "test"}, set(PARTS), {"test"}):
         raise DataError(
-            f"{folder}: holds {', '.join(sorted(inside)[:NAMED])}. Allowed are train and test, these and val, test "
-            "alone (a dataset that is only scored), or class folders alone. A class of such a name goes into a folder "
-            "called otherwise, and 'classes' of the YAML gives its name."
+            f"{folder}: contains {', '.join(sorted(inside)[:NAMED])}. Allowed are train and test, these and val, test "
+            "only (a dataset that is only scored), or class folders only. For a class called train, val or test, "
+            "rename its folder and set its name with 'classes' in the YAML."
         )
     if split is not None:
         listing.problems.append("'split' is for a tree that is not split yet, but this one has train and test folders")
-    _enter(listing, {part: _by_class(folder, f"{part}/", listing) for part in PARTS if part in inside})
+    _add(listing, {part: _by_class(folder, f"{part}/", listing) for part in PARTS if part in inside})
     return listing
 
 
 def _by_class(folder: Path, below: str, listing: Listing) -> Paths:
-    """The images of each class folder; what else such a folder holds is left out, folders are a problem."""
+    """Return the images of each class folder, ignoring other files; report folders in class folders."""
     found = {}
     for name in sorted(folders_in(folder / below), key=_composed):
         where = folder / below / name
-        found[name] = [f"{below}{name}/{file}" for file in pictures_in(where)]
+        found[name] = [f"{below}{name}/{file}" for file in images_in(where)]
         if inside := folders_in(where):
             listing.problems.append(
-                f"the class folder '{below}{name}' holds the folder '{min(inside)}'; images lie directly in the folder "
-                "of their class"
+                f"the class folder '{below}{name}' contains the folder '{min(inside)}'; put images directly in the "
+                "folder of their class"
             )
         elif not found[name]:
-            listing.problems.append(f"the class folder '{below}{name}' holds no image; fill it or remove it")
+            listing.problems.append(f"the class folder '{below}{name}' contains no image; fill it or remove it")
     return found
 
 
-def _cut(classes: Paths, split: OwnSplit, listing: Listing) -> dict[str, Paths]:
-    """Each class cut in three by a hash of the seed and the path, so that an image more moves few of the others."""
+def _cut(classes: Paths, split: CustomSplit, listing: Listing) -> dict[str, Paths]:
+    """Split each class by a hash of the seed and the path, so that an added image moves few of the others."""
     cut: dict[str, Paths] = {part: {} for part in PARTS}
     for name, paths in classes.items():
         if len(paths) == 1:
@@ -157,8 +155,8 @@ def _cut(classes: Paths, split: OwnSplit, listing: Listing) -> dict[str, Paths]:
     return cut
 
 
-def _enter(listing: Listing, found: Mapping[str, Paths]) -> None:
-    """Paths into the lists, with labels; a class without any image has none, so that it is one problem and not two."""
+def _add(listing: Listing, found: Mapping[str, Paths]) -> None:
+    """Add paths and labels to the lists; a class without images gets no label, so it is one problem, not two."""
     names = sorted({_composed(name) for classes in found.values() for name, paths in classes.items() if paths})
     labels = {name: label for label, name in enumerate(names)}
     for part, classes in found.items():
@@ -167,10 +165,10 @@ def _enter(listing: Listing, found: Mapping[str, Paths]) -> None:
 
 
 def read_csv(path: Path) -> Listing:
-    """Lines of path, label, class_name and split, in the order that the header gives.
+    """Read a CSV file with the columns path, label, class_name and split, in any order.
 
     Raises:
-        DataError: another header, or no text.
+        DataError: the header is wrong, or the file is not UTF-8.
     """
     listing = Listing(lines={part: [] for part in PARTS})
     rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
@@ -188,14 +186,14 @@ def read_csv(path: Path) -> Listing:
                 _take_row(listing, header, [cell.strip() for cell in cells], line)
             line = rows.line_num + 1
     except csv.Error as error:
-        listing.problems.append(f"line {line}: is no line of a CSV ({error}); the rest could not be read")
+        listing.problems.append(f"line {line}: is not valid CSV ({error}); the rest could not be read")
     return listing
 
 
 def _take_row(listing: Listing, header: list[str], cells: list[str], line: int) -> None:
-    """A line into the list that it belongs to, or what is wrong with it into the problems."""
+    """Add a line to its list, or its problems to the listing's."""
     if len(cells) != len(header):
-        problem = f"{len(cells)} values, not {len(header)}; put a value that holds a comma into double quotes"
+        problem = f"{len(cells)} values, not {len(header)}; put a value with a comma in double quotes"
         listing.problems.append(f"line {line}: {problem}")
         return
     row = dict(zip(header, cells, strict=True))
@@ -205,7 +203,9 @@ def _take_row(listing: Listing, header: list[str], cells: list[str], line: int) 
     if row["split"] not in PARTS:
         problems.append(f"the split is '{row['split'][:20]}', not train, val or test")
     if row["path"] and leaves_folder(row["path"]):
-        problems.append(f"the path '{row['path'][:80]}' leaves the image folder; 'images' of the YAML names another")
+        problems.append(
+            f"the path '{row['path'][:80]}' leaves the image folder; set 'images' in the YAML for another folder"
+        )
     if problems:
         listing.problems.append(f"line {line}: {'; '.join(problems)}")
         return
@@ -223,30 +223,30 @@ def _text(path: Path) -> str:
 
 
 def _correct_names(listing: Listing, classes: Mapping[str, str]) -> None:
-    """Class names as prompts are to hold them; a correction of no class is a problem."""
+    """Replace class names as the YAML says; report replacements of unknown classes."""
     corrections = {_composed(written): name.strip() for written, name in classes.items()}
     written = {_composed(name) for entries in listing.parts.values() for _, _, name in entries}
     for name in sorted(corrections.keys() - written):
-        near = difflib.get_close_matches(name, written, n=1, cutoff=0.5)
-        guess = f"did you mean '{near[0]}'? " if near else ""
+        close = difflib.get_close_matches(name, written, n=1, cutoff=0.5)
+        guess = f"did you mean '{close[0]}'? " if close else ""
         more = f" and {len(written) - NAMED} more" if len(written) > NAMED else ""
-        there = ", ".join(sorted(written)[:NAMED]) + more
-        listing.problems.append(f"'classes' names '{name}', which is no class here; {guess}Classes: {there}.")
+        known = ", ".join(sorted(written)[:NAMED]) + more
+        listing.problems.append(f"'classes' names '{name}', which is not a class here; {guess}Classes: {known}.")
     for entries in listing.parts.values():
         entries[:] = [(path, label, corrections.get(_composed(name), _composed(name))) for path, label, name in entries]
 
 
 def _refuse_broken_names(listing: Listing) -> None:
-    """Names that are no Unicode text, as old archives leave them: nothing could write them down."""
+    """Report names that are not valid Unicode, as some old archives contain; they cannot be written to a record."""
     for part, entries in listing.parts.items():
         for number, (path, _, name) in enumerate(entries):
             broken = [text for text in (path, name) if text.encode(errors="replace").decode() != text]
             if broken:
-                listing.problems.append(f"{listing.place(part, number)}: {broken[0]!a} is no UTF-8 name; rename it")
+                listing.problems.append(f"{listing.place(part, number)}: {broken[0]!a} is not a UTF-8 name; rename it")
 
 
 def _composed(text: str) -> str:
-    """One spelling of letters with accents: the disks and archives of different systems have two."""
+    """Return the composed form (NFC) of accented letters; some systems store them decomposed."""
     return unicodedata.normalize("NFC", text)
 
 

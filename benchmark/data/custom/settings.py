@@ -1,4 +1,4 @@
-"""Where a user's own dataset lies, and the YAML that says how its classes are put into words and how it is cut."""
+"""Find a custom dataset and read its YAML: prompt template, class names, split."""
 
 import os
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ SUFFIXES = (".yaml", ".yml")
 
 
 @validated
-class OwnSplit:
-    """How one tree is cut: shares of each class, the rest to test. Part of the dataset, not of a run."""
+class CustomSplit:
+    """Shares of each class for train and val; the rest is for test. Part of the dataset, not of a run."""
 
     train: float = 0.5
     val: float = 0.2
@@ -27,28 +27,28 @@ class OwnSplit:
         problems += [f"'val' must be at least 0, got {self.val}"] if self.val < 0 else []
         problems += [f"'seed' must be at least 0, got {self.seed}"] if self.seed < 0 else []
         if self.train + self.val >= 1:
-            problems.append(f"'train' and 'val' must leave something to test, got {self.train} and {self.val}")
+            problems.append(f"'train' and 'val' must leave something for test, got {self.train} and {self.val}")
         if problems:
             raise ConfigError("; ".join(problems))
 
 
 @validated
-class OwnSettings:
-    """What a dataset's YAML may say.
+class CustomSettings:
+    """The options of a dataset's YAML.
 
     Attributes:
-        template: with one {} for the class name.
-        classes: class name as written in the data -> as it stands in prompts.
-        images: the folder that a list's paths are relative to, itself relative to the YAML; None: the list's own.
-        data: what the YAML is about, relative to it, where --dataset names the YAML.
-        split: of a tree without train and test folders; None: the default one.
+        template: prompt with one {} for the class name.
+        classes: class name in the data -> class name in prompts.
+        images: the folder that listed paths are relative to, itself relative to the YAML; None: the list's folder.
+        data: path of the data, relative to the YAML; needed if --dataset names the YAML.
+        split: shares for class folders without train and test; None: the default.
     """
 
     template: str = "a photo of a {}."
     classes: Mapping[str, str] = field(default_factory=dict)
     images: str | None = None
     data: str | None = None
-    split: OwnSplit | None = None
+    split: CustomSplit | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -62,62 +62,62 @@ class OwnSettings:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset's data (a folder or a list), the folder that its paths are relative to, and its settings."""
+    """The data of a dataset (a folder or a list), the folder that its paths are relative to, and its settings."""
 
     data: Path
     images: Path
-    settings: OwnSettings
+    settings: CustomSettings
 
 
 def find_source(name: str, path: str | Path) -> Source:
-    """What --dataset NAME=PATH names: data with a YAML beside them or none, or a YAML that names them.
+    """Return what --dataset NAME=PATH names: data with or without a YAML next to them, or a YAML that names its data.
 
     Raises:
         ConfigError: the YAML is wrong.
-        DataError: something named is not there.
+        DataError: a path does not exist.
     """
     path = _absolute(path)
-    _check_there(name, path)
+    _check_exists(name, path)
     if path.suffix.lower() in SUFFIXES and path.is_file():
         return _source_of_yaml(name, path)
     stem = path / "dataset" if path.is_dir() else path.with_suffix("")
-    beside = next((file for suffix in SUFFIXES if (file := Path(f"{stem}{suffix}")).is_file()), None)
-    if beside is None:
-        return _source(name, path, OwnSettings(), path.parent)
-    settings = _read_settings(beside)
-    if settings.data is not None and _below(beside.parent, settings.data) != path:
-        raise ConfigError(f"{beside}: 'data' names something else than {path}, which it lies beside. Leave 'data' out.")
-    return _source(name, path, settings, beside.parent)
+    neighbor = next((file for suffix in SUFFIXES if (file := Path(f"{stem}{suffix}")).is_file()), None)
+    if neighbor is None:
+        return _source(name, path, CustomSettings(), path.parent)
+    settings = _read_settings(neighbor)
+    if settings.data is not None and _below(neighbor.parent, settings.data) != path:
+        raise ConfigError(f"{neighbor}: 'data' is not {path}, which is next to this YAML. Remove 'data'.")
+    return _source(name, path, settings, neighbor.parent)
 
 
 def _source_of_yaml(name: str, path: Path) -> Source:
     settings = _read_settings(path)
     if settings.data is None:
         raise ConfigError(
-            f"{path}: 'data' is missing: --dataset names this YAML, so it must say what it is about, "
-            "e.g. `data: photos`, relative to it."
+            f"{path}: 'data' is missing. --dataset names this YAML, so give the path of the data relative to it, "
+            "e.g. `data: photos`."
         )
     data = _below(path.parent, settings.data)
-    _check_there(name, data)
+    _check_exists(name, data)
     return _source(name, data, settings, path.parent)
 
 
-def _source(name: str, data: Path, settings: OwnSettings, home: Path) -> Source:
+def _source(name: str, data: Path, settings: CustomSettings, home: Path) -> Source:
     images = data if data.is_dir() else data.parent
     if settings.images is not None and not data.is_dir():
         images = _below(home, settings.images)
         if not images.is_dir():
-            raise DataError(f"{name}: there is no folder {images}, which 'images' of its YAML names.")
+            raise DataError(f"{name}: there is no folder {images}, which 'images' in its YAML names.")
     return Source(data, images, settings)
 
 
-def _read_settings(path: Path) -> OwnSettings:
-    return build(OwnSettings, read_yaml(path), shown(path))
+def _read_settings(path: Path) -> CustomSettings:
+    return build(CustomSettings, read_yaml(path), shown(path))
 
 
-def _check_there(name: str, path: Path) -> None:
+def _check_exists(name: str, path: Path) -> None:
     if not path.exists():
-        raise DataError(f"{name}: there is no file or folder {path}. What may be given is in {GUIDE}.")
+        raise DataError(f"{name}: there is no file or folder {path}. {GUIDE} says what is allowed.")
 
 
 def _below(folder: Path, path: str) -> Path:
@@ -125,4 +125,4 @@ def _below(folder: Path, path: str) -> Path:
 
 
 def _absolute(path: str | Path) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))  # links stay, ".." goes
+    return Path(os.path.abspath(Path(path).expanduser()))  # resolves "..", keeps links

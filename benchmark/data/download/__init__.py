@@ -1,4 +1,4 @@
 """Download of datasets: sources, transfer, archives, installation.
 
-Start with install.py.
+It imports common and data. Start with install.py.
 """

@@ -1,4 +1,4 @@
-"""Zip and gzipped tar read alike: what stands in an archive, and the bytes of each file, in the archive's order."""
+"""Read zip and gzipped tar archives through one interface: the entries and the bytes of each file, in order."""
 
 import contextlib
 import gzip
@@ -11,8 +11,8 @@ from typing import BinaryIO, NamedTuple
 
 from benchmark.errors import DataError
 
-MOST_RATIO = 20  # bytes out of each byte of the archive; pictures give 1, deflate can give 1000
-MARGIN = 1 << 20  # bytes that a tar may have beyond that: its headers and padding are long where files are few
+MOST_RATIO = 20  # unpacked bytes per byte of the archive; images give 1, deflate can give 1000
+MARGIN = 1 << 20  # bytes that a tar may have in addition: with few files, headers and padding dominate
 MOST_AT_ONCE = 1 << 24  # bytes that one header of a tar may have
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 ENCRYPTED = 1  # bit of a zip entry's flags
@@ -23,11 +23,11 @@ DAMAGE = (
 
 
 class ArchiveError(DataError):
-    """An archive that will never become a dataset; a fetched one is thrown away."""
+    """An archive that cannot become a dataset; a downloaded one is deleted."""
 
 
 class Entry(NamedTuple):
-    """What stands in an archive under a name; a folder is none of its files, and `problem` says why it is refused."""
+    """A file or folder in an archive; `problem` says why it is refused."""
 
     name: str
     size: int
@@ -37,10 +37,10 @@ class Entry(NamedTuple):
 
 
 class Zip:
-    """A zip, its index at its end.
+    """A zip archive.
 
     Args:
-        size: of the file that it is, or lies in.
+        size: of the file, or of the file that contains it.
     """
 
     def __init__(self, file: BinaryIO, size: int):
@@ -48,10 +48,10 @@ class Zip:
         self.opened = zipfile.ZipFile(file)
 
     def entries(self) -> Iterator[Entry]:
-        """In the order of the index.
+        """Yield the entries in the order of the index.
 
         Raises:
-            ArchiveError: several entries share bytes, the kind of bomb whose ratio no single entry shows.
+            ArchiveError: entries overlap, a kind of bomb that no ratio of a single entry reveals.
         """
         infos = self.opened.infolist()
         if (packed := sum(info.compress_size for info in infos)) > self.size:
@@ -60,7 +60,7 @@ class Zip:
             yield Entry(info.orig_filename, info.file_size, info.is_dir(), self._problem(info), info)
 
     def open(self, entry: Entry) -> BinaryIO:
-        """Its bytes, at most as many as it declares."""
+        """Open an entry; it gives at most as many bytes as it declares."""
         return self.opened.open(entry.handle)
 
     def _problem(self, info: zipfile.ZipInfo) -> str | None:
@@ -70,38 +70,38 @@ class Zip:
         if info.flag_bits & ENCRYPTED:
             return "is encrypted"
         if info.compress_type not in METHODS:
-            return f"is packed by method {info.compress_type}, which is not known here"
+            return f"is compressed by method {info.compress_type}, which is not supported"
         return None
 
 
 class Tar:
-    """A gzipped tar. It has no index: listing it unpacks all of it once, in memory and piece by piece.
+    """A gzipped tar archive. It has no index: listing the entries decompresses all of it, in chunks in memory.
 
     Args:
-        size: of the file that it is, or lies in.
+        size: of the file, or of the file that contains it.
     """
 
     def __init__(self, file: BinaryIO, size: int):
         self.size = size
-        self.stream = _Bounded(file, limit=MOST_RATIO * size + MARGIN)
+        self.stream = _BoundedGzip(file, limit=MOST_RATIO * size + MARGIN)
         self.opened = tarfile.TarFile(fileobj=self.stream)
 
     def entries(self) -> Iterator[Entry]:
-        """In the order of the archive.
+        """Yield the entries in the order of the archive.
 
         Raises:
-            TarError, OSError, EOFError: it is damaged, or cut off.
+            TarError, OSError, EOFError: the archive is damaged or truncated.
         """
         for info in self.opened:
             if info.size < 0:
                 raise tarfile.ReadError("a size below zero")
             yield Entry(info.name, info.size, info.isdir(), self._problem(info), info)
-        while rest := self.stream.read(MOST_AT_ONCE):  # to the checksum at the end of the stream
+        while rest := self.stream.read(MOST_AT_ONCE):  # up to the checksum at the end of the stream
             if any(rest):
-                raise tarfile.ReadError("a header cannot be read")  # which tarfile takes for the end
+                raise tarfile.ReadError("a header cannot be read")  # tarfile would take it for the end of the archive
 
     def open(self, entry: Entry) -> BinaryIO:
-        """Its bytes, at most as many as it declares; cheap only in the order of the archive."""
+        """Open an entry; it gives at most as many bytes as it declares. Only sequential access is fast."""
         return self.opened.extractfile(entry.handle)
 
     def _problem(self, info: tarfile.TarInfo) -> str | None:
@@ -110,8 +110,8 @@ class Tar:
         return None if info.isdir() or (info.isreg() and not info.issparse()) else "is neither file nor folder"
 
 
-class _Bounded(gzip.GzipFile):
-    """Never gives more than a limit, nor so much at once that memory would fill, whatever headers declare."""
+class _BoundedGzip(gzip.GzipFile):
+    """Limits the total and the single read, so that no header can fill the memory."""
 
     def __init__(self, file: BinaryIO, *, limit: int):
         super().__init__(fileobj=file, mode="rb")
@@ -135,7 +135,7 @@ class _Bounded(gzip.GzipFile):
 
 @contextlib.contextmanager
 def opened(file: BinaryIO, name: str, size: int) -> Iterator[Zip | Tar]:
-    """An archive of either kind, told apart by its name."""
+    """Open a zip or a tar, depending on its name."""
     archive = (Zip if name.lower().endswith(".zip") else Tar)(file, size)
     with archive.opened:
         yield archive

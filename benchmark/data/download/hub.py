@@ -1,6 +1,6 @@
-"""Where archives are listed: a repository of the Hugging Face hub, or a folder of this machine.
+"""List the archives in a repository of the Hugging Face hub or in a local folder.
 
-Requests are huggingface_hub's own, so HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and HF_HOME count as everywhere.
+Requests go through huggingface_hub, so HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and HF_HOME apply.
 """
 
 from dataclasses import dataclass
@@ -8,18 +8,19 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.hf_api import RepoSibling
 
-from benchmark.data.download.transfer import Archive, Say, SourceError, patiently
+from benchmark.data.download.transfer import Archive, Say, SourceError, with_retries
 from benchmark.errors import DataError
 
-REPOSITORY = "zhengli97/prompt_learning_dataset"  # a model repository; one zip a dataset, CoOp's split files in it
-SUFFIX = ".zip"  # of an archive that holds a whole dataset
-SUFFIXES = (SUFFIX, ".tar.gz", ".tgz")  # of those that can be unpacked
+REPOSITORY = "zhengli97/prompt_learning_dataset"  # a model repository; one zip per dataset, including CoOp's split file
+SUFFIX = ".zip"  # of an archive with a complete dataset
+SUFFIXES = (SUFFIX, ".tar.gz", ".tgz")  # of all archives that can be unpacked
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where archives come from: a repository at a revision, or else (revision None) a folder or the authors."""
+    """The origin of archives: a repository at a revision, or (revision None) a folder or the datasets' authors."""
 
     name: str
     revision: str | None
@@ -27,7 +28,7 @@ class Source:
 
 
 def list_folder(folder: Path, *, name: str = "", revision: str | None = None) -> Source:
-    """The archives that lie in a folder.
+    """List the archives in a folder.
 
     Raises:
         DataError: there is no such folder.
@@ -41,19 +42,19 @@ def list_folder(folder: Path, *, name: str = "", revision: str | None = None) ->
 
 
 def list_hub(repository: str, *, say: Say) -> Source:
-    """The archives of a model repository at the commit that its main branch is at now.
+    """List the archives of a model repository at the current commit of its main branch.
 
-    In offline mode, what the local cache of the hub holds of it.
+    In offline mode, list those in the local cache of the hub.
 
     Args:
-        say: is told why it waits.
+        say: called with a message before each wait.
     Raises:
-        SourceError: the hub cannot be reached, refuses, or lists nothing of use.
+        SourceError: the hub cannot be reached, refuses the request, or lists no archive.
         DataError: offline mode is on, and nothing is cached.
     """
     api = HfApi()
     try:
-        info = patiently(
+        info = with_retries(
             lambda: api.model_info(repository, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT),
             what=f"{api.endpoint}: the list of {repository}",
             say=say,
@@ -62,26 +63,28 @@ def list_hub(repository: str, *, say: Say) -> Source:
     except OfflineModeIsEnabled as error:
         return _list_cache(repository, error)
     except (ValueError, TypeError, KeyError) as error:
-        raise SourceError(f"{api.endpoint}: answers with no list of {repository} ({error}).", "Is it a hub?") from error
+        raise SourceError(
+            f"{api.endpoint}: does not answer with a list of {repository} ({error}).", "Check HF_ENDPOINT."
+        ) from error
     files = [file for file in info.siblings or () if file.rfilename.lower().endswith(SUFFIX) and file.size is not None]
     if not files or not info.sha:
-        raise SourceError(f"{api.endpoint}: {repository} holds no {SUFFIX} file any more.")
-    archives = []
-    for file in files:
-        cached = try_to_load_from_cache(repository, file.rfilename, revision=info.sha)
-        sha256 = file.lfs.sha256 if file.lfs else ""
-        archives.append(
-            Archive(
-                name=PurePosixPath(file.rfilename).name,
-                size=file.size,
-                sha256=sha256,
-                content=sha256 or file.blob_id or info.sha,
-                path=Path(cached) if isinstance(cached, str) else None,
-                inside=file.rfilename,
-                address=hf_hub_url(repository, file.rfilename, revision=info.sha, endpoint=api.endpoint),
-            )
-        )
-    return Source(name=repository, revision=info.sha, archives=tuple(archives))
+        raise SourceError(f"{api.endpoint}: {repository} contains no {SUFFIX} file any more.")
+    archives = tuple(_archive_of(file, info.sha, repository, api.endpoint) for file in files)
+    return Source(name=repository, revision=info.sha, archives=archives)
+
+
+def _archive_of(file: RepoSibling, revision: str, repository: str, endpoint: str) -> Archive:
+    cached = try_to_load_from_cache(repository, file.rfilename, revision=revision)
+    sha256 = file.lfs.sha256 if file.lfs else ""
+    return Archive(
+        name=PurePosixPath(file.rfilename).name,
+        size=file.size,
+        sha256=sha256,
+        content=sha256 or file.blob_id or revision,
+        path=Path(cached) if isinstance(cached, str) else None,
+        inside=file.rfilename,
+        address=hf_hub_url(repository, file.rfilename, revision=revision, endpoint=endpoint),
+    )
 
 
 def _list_cache(repository: str, error: Exception) -> Source:
@@ -92,6 +95,6 @@ def _list_cache(repository: str, error: Exception) -> Source:
     except (LocalEntryNotFoundError, DataError):
         pass
     raise DataError(
-        f"Offline mode (HF_HUB_OFFLINE) is on, and the local cache of the hub holds no archive of {repository}. "
-        "Unset HF_HUB_OFFLINE, or give --from FOLDER with archives fetched elsewhere."
+        f"Offline mode (HF_HUB_OFFLINE) is on, and the local cache of the hub contains no archive of {repository}. "
+        "Unset HF_HUB_OFFLINE, or give --from FOLDER with archives downloaded elsewhere."
     ) from error

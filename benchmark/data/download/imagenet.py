@@ -1,4 +1,4 @@
-"""ImageNet, which each user must get: how, linking a tree that is there, and its class names where they can be had."""
+"""Help to set up ImageNet, which cannot be redistributed: instructions, links to an existing copy, class names."""
 
 import os
 import re
@@ -17,34 +17,32 @@ NAMES_FROM = "CoOp's DATASETS.md (https://github.com/KaiyangZhou/CoOp) links it"
 
 
 def instructions(data: Path) -> str:
-    """In four lines, how to get ImageNet and what to put where."""
+    """Return four lines on how to get ImageNet and where to put it."""
     folder = data / load_catalog()["imagenet"].folder
     return "\n".join(
         (
-            "imagenet may not be handed on: register at https://image-net.org for ILSVRC2012's train and val images.",
+            "imagenet cannot be redistributed: register at https://image-net.org for ILSVRC2012's train and val sets.",
             f"Unpack them into class folders: {folder}/images/train/nXXXXXXXX/ and {folder}/images/val/nXXXXXXXX/.",
-            "Where you have such a tree, --download imagenet --imagenet PATH links it (or train=PATH val=PATH).",
-            f"Put {CLASS_NAMES} into {folder}: {NAMES_FROM}; --classnames takes it from a dataset that holds it.",
+            "If you have them, --download imagenet --imagenet PATH links them (or train=PATH val=PATH).",
+            f"Put {CLASS_NAMES} into {folder}: {NAMES_FROM}; --classnames copies it from a dataset that has it.",
         )
     )
 
 
 def link(words: Iterable[str], data: Path) -> list[str]:
-    """Link a tree of class folders into the data folder; one that is linked already stays.
+    """Link existing class folders into the data folder; an existing link to them is kept.
 
     Args:
-        words: one PATH that holds train/ and val/, or train=PATH and val=PATH.
+        words: one PATH that contains train/ and val/, or train=PATH and val=PATH.
     Returns:
-        What was linked, in words.
+        A message for each new link.
     Raises:
-        ConfigError, DataError: no such tree, or something else lies in the place.
+        ConfigError, DataError: the class folders are missing, or something else has the name of the link.
     """
     trees = _trees(list(words))
-    problems = [f"{part}: {problem}" for part, tree in trees.items() if (problem := _no_tree(tree))]
+    problems = [f"{part}: {problem}" for part, tree in trees.items() if (problem := _tree_problem(tree))]
     if problems:
-        raise DataError(
-            f"--imagenet: {'; '.join(problems)}. Give a tree of class folders, as torchvision's ImageFolder."
-        )
+        raise DataError(f"--imagenet: {'; '.join(problems)}. Give class folders, as for torchvision's ImageFolder.")
     images = data / load_catalog()["imagenet"].folder / load_catalog()["imagenet"].images
     places = {images / part: tree for part, tree in trees.items()}
     if trees["train"].parent == trees["val"].parent and all(tree.name == part for part, tree in trees.items()):
@@ -52,7 +50,7 @@ def link(words: Iterable[str], data: Path) -> list[str]:
     linked = []
     for place, tree in places.items():
         if os.path.lexists(place) and os.path.realpath(place) != os.path.realpath(tree):
-            raise DataError(f"{place}: is there already, and is not {tree}. Move it away, or go without --imagenet.")
+            raise DataError(f"{place}: exists already and is not {tree}. Move it away, or omit --imagenet.")
         if not os.path.lexists(place):
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -64,12 +62,12 @@ def link(words: Iterable[str], data: Path) -> list[str]:
 
 
 def write_class_names(data: Path) -> Path:
-    """Copy classnames.txt from a shifted version in the data folder, if ImageNet has none; returns where from.
+    """Copy classnames.txt from a shifted version in the data folder if ImageNet has none; return its path.
 
-    The versions carry ImageNet's own file: CoOp's preparation copies it. It must name all 1000 classes.
+    CoOp's preparation copies ImageNet's file to the shifted versions. It must name all 1000 classes.
 
     Raises:
-        DataError: no dataset of the data folder holds it.
+        DataError: no dataset in the data folder has it.
     """
     target = data / load_catalog()["imagenet"].folder / CLASS_NAMES
     if target.is_file():
@@ -82,8 +80,8 @@ def write_class_names(data: Path) -> Path:
             write_atomically(target, content)
             return path
     raise DataError(
-        f"{target}: the 1000 names are not part of this program, and no dataset in {data} holds them. {NAMES_FROM}; or "
-        "give --download imagenetv2 first, which may bring it."
+        f"{target}: the 1000 names are not part of this program, and no dataset in {data} has them. {NAMES_FROM}; or "
+        "run --download imagenetv2 first, which may include it."
     )
 
 
@@ -96,12 +94,12 @@ def _trees(words: list[str]) -> dict[str, Path]:
     return {part: Path(os.path.abspath(Path(given[part]).expanduser())) for part in PARTS}
 
 
-def _no_tree(tree: Path) -> str | None:
-    """Why a folder is no tree of class folders."""
+def _tree_problem(tree: Path) -> str | None:
+    """Return why a folder does not contain ImageNet's class folders, or None."""
     if not tree.is_dir():
         return f"there is no folder {tree}"
     inside = folders_in(tree)
     if not inside:
-        return f"{tree} holds no class folders"
+        return f"{tree} contains no class folders"
     wrong = sorted(name for name in inside if not SYNSET.fullmatch(name))
-    return f"{tree} holds {wrong[0]}/, and folders must be called nXXXXXXXX" if wrong else None
+    return f"{tree} contains {wrong[0]}/; class folders must be called nXXXXXXXX" if wrong else None

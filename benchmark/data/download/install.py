@@ -1,4 +1,4 @@
-"""Which datasets a data folder lacks, and putting one in place: whole or not at all."""
+"""Install a downloaded dataset in the data folder, completely or not at all."""
 
 import json
 import os
@@ -12,24 +12,24 @@ from benchmark.common.files import write_atomically
 from benchmark.common.provenance import digest_of
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download.archives import ArchiveError
-from benchmark.data.download.offers import AUTHORS, Offer
+from benchmark.data.download.sources import AUTHORS, Download
 from benchmark.data.download.transfer import Archive, size_of
 from benchmark.data.download.unpack import unpack
 from benchmark.errors import ConfigError, DataError, RecordError, did_you_mean
 
-IMAGENET = "imagenet"  # may not be handed on, so nobody's repository holds it
+IMAGENET = "imagenet"  # may not be redistributed, so no repository has it
 ALL = "all"
-RECORD = ".downloads.json"  # in the data folder: where each dataset is from
-WORK = ".downloads"  # in the data folder: what is on its way
+RECORD = ".downloads.json"  # in the data folder: the origin of each dataset
+WORK = ".downloads"  # in the data folder: partial downloads
 
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """What fetching some archives and unpacking them takes of the disk, in bytes; pictures take as much as their zip.
+    """Bytes that downloads take on the disk; unpacked images are assumed to be as large as their archive.
 
     Attributes:
-        fetched: still to come over the line.
-        peak: most that is held at a time. An archive goes when it is unpacked.
+        fetched: still to be downloaded.
+        peak: most at any time. An archive is deleted when it is unpacked.
     """
 
     fetched: int
@@ -37,16 +37,16 @@ class Need:
 
 
 def choose(words: Iterable[str]) -> list[str]:
-    """The datasets that `--download` names, each once; `all` is every one but ImageNet.
+    """Return the datasets that `--download` names, without duplicates; `all` means all but ImageNet.
 
     Raises:
-        ConfigError: a name that cannot be fetched.
+        ConfigError: a name that cannot be downloaded.
     """
     real = {name: entry for name, entry in load_catalog().items() if entry.mirrors is None}
     names: dict[str, None] = {}
     for word in words:
         if word in load_catalog() and word not in real:
-            raise ConfigError(f"--download {word}: belongs to the embedded suite, which is drawn where it is needed.")
+            raise ConfigError(f"--download {word}: is a generated dataset, which needs no download.")
         if word not in (*real, ALL):
             raise ConfigError(f"--download {word}: is not a dataset. {did_you_mean(word, [*real, ALL])}")
         names |= dict.fromkeys([name for name in real if name != IMAGENET] if word == ALL else [word])
@@ -56,7 +56,7 @@ def choose(words: Iterable[str]) -> list[str]:
 
 
 def is_absent(name: str, data: Path) -> bool:
-    """Whether nothing lies where a dataset would, or its split file alone, which waits for the authors' pictures."""
+    """Return whether a dataset's folder is missing, empty, or contains the split file only."""
     entry = load_catalog()[name]
     folder = data / entry.folder
     if folder.is_symlink() or not folder.is_dir():
@@ -65,25 +65,25 @@ def is_absent(name: str, data: Path) -> bool:
 
 
 def why_incomplete(name: str, data: Path) -> str | None:
-    """What a dataset in a data folder lacks: its lists, or a listed picture; none is opened. None if it is whole."""
+    """Return what is missing of a dataset, lists or listed images, or None; no image is opened."""
     try:
         dataset = load_dataset(name, data)
     except DataError as error:
         return str(error)
-    if load_catalog()[name].layout.startswith("image_folder"):  # its lists are what lies there
+    if load_catalog()[name].layout.startswith("image_folder"):  # its lists are its files
         return None
     paths = dict.fromkeys(item.path for part in (dataset.train, dataset.val, dataset.test) for item in part)
     missing = [path for path in paths if not os.path.isfile(path)]
     if not missing:
         return None
-    return f"{name}: {len(missing)} of {len(paths)} listed pictures are missing, {missing[0]} first."
+    return f"{name}: {len(missing)} of {len(paths)} listed images are missing, the first is {missing[0]}."
 
 
 def need(archives: Iterable[Archive], work: Path) -> Need:
-    """What these archives, one after another, take of the disk that the data folder is on."""
+    """Return the disk space that downloading and unpacking these archives in turn takes."""
     fetched = held = peak = 0
     for archive in archives:
-        missing = 0 if archive.path else archive.size - min(archive.size, size_of(archive.growing(work)))
+        missing = 0 if archive.path else archive.size - min(archive.size, size_of(archive.partial(work)))
         fetched += missing
         peak = max(peak, held + missing + archive.size)
         held += archive.size - (0 if archive.path else archive.size - missing)
@@ -91,56 +91,59 @@ def need(archives: Iterable[Archive], work: Path) -> Need:
 
 
 def install(name: str, archive: Path, data: Path, *, split: Path | None = None) -> None:
-    """Unpack an archive beside its place, see that the dataset can be read from there, and move it there in one step.
+    """Unpack an archive in a work folder, check that the dataset loads, and move it into the data folder.
+
+    On errors the data folder is unchanged.
 
     Args:
-        split: the split file, where the archive brings the pictures alone.
+        split: the split file, if the archive has the images only.
     Raises:
-        ArchiveError: it is damaged, not to be trusted, or no whole dataset; the data folder is as it was.
-        DataError: something else is missing, space or what a list names say; the data folder is as it was.
+        ArchiveError: the archive is damaged, unsafe, or not a complete dataset.
+        DataError: another cause: no space, or a list that names other images.
     """
     entry = load_catalog()[name]
     root = data / WORK / f"unpacking-{name}"
     try:
         shutil.rmtree(root, ignore_errors=True)
         unpack(archive, entry, root / entry.folder, split=split)
-        if (data / IMAGENET).is_dir():  # shifted versions take class names from there
+        if (data / IMAGENET).is_dir():  # shifted versions use its class names
             (root / IMAGENET).symlink_to((data / IMAGENET).resolve(), target_is_directory=True)
         if problem := why_incomplete(name, root):
-            from_elsewhere = split is not None or entry.layout.startswith("image_folder")  # lists, or class names
-            remedy = f" Look at {split}, or fetch it again; the archive is kept." if split else ""
-            raise (DataError if from_elsewhere else ArchiveError)(
-                f"{archive.name} is no whole dataset. {problem.replace(str(root), str(data))}{remedy}"
+            # the split file, or the class names, are not the archive's
+            lists_are_separate = split is not None or entry.layout.startswith("image_folder")
+            remedy = f" Check {split}, or fetch it again; the archive is kept." if split else ""
+            raise (DataError if lists_are_separate else ArchiveError)(
+                f"{archive.name} is not a complete dataset. {problem.replace(str(root), str(data))}{remedy}"
             )
         if hasattr(os, "sync"):
-            os.sync()  # after a power cut, too, what has its name is whole
+            os.sync()  # so that the dataset is complete even after a power failure
         _move(root / entry.folder, data / entry.folder, entry.split, last=entry.images)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
 def _move(made: Path, place: Path, split: str, *, last: str) -> None:
-    """A dataset into its place in one step. A place that holds its split file keeps that; pictures come last."""
+    """Move a dataset into place; an existing split file there is kept, and the images are moved last."""
     try:
         if not (split and (place / split).is_file()):
             os.rename(made, place)
             return
         if (place / split).read_bytes() != (made / split).read_bytes():
             raise DataError(
-                f"{place / split}: is another list than the archive's. Move it away and give the same command again."
+                f"{place / split}: differs from the archive's split file. Move it away and run the same command again."
             )
         for path in sorted(made.iterdir(), key=lambda path: path.name == last):
             if path.name != split:
                 os.rename(path, place / path.name)
     except OSError as error:
-        raise DataError(f"{place}: cannot be put in place ({error.strerror}).") from error
+        raise DataError(f"{place}: cannot be moved into place ({error.strerror}).") from error
 
 
 def read_record(data: Path) -> dict[str, dict]:
-    """Where the datasets of a data folder are from, by name; empty where nothing is recorded.
+    """Return the recorded origin of each dataset in a data folder, by name; {} if nothing is recorded.
 
     Raises:
-        DataError: the file is there and cannot be read.
+        DataError: the record exists and cannot be read.
     """
     path = data / RECORD
     try:
@@ -149,22 +152,22 @@ def read_record(data: Path) -> dict[str, dict]:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}). Move it away; it only says where datasets are from."
+            f"{path}: cannot be read ({error}). Move it away; it only records the origin of datasets."
         ) from error
     if not isinstance(record, dict):
-        raise DataError(f"{path}: holds no mapping. Move it away; it only says where datasets are from.")
+        raise DataError(f"{path}: does not contain a mapping. Move it away; it only records the origin of datasets.")
     return record
 
 
-def write_record(name: str, offer: Offer, file: Path, *, data: Path) -> None:
-    """Add where a dataset is from.
+def write_record(name: str, download: Download, file: Path, *, data: Path) -> None:
+    """Record the origin of a dataset.
 
     Args:
-        file: the archive as it lies here.
+        file: the archive.
     Raises:
-        DataError: it cannot be written.
+        DataError: the record cannot be written.
     """
-    archive, source = offer.archive, offer.source
+    archive, source = download.archive, download.source
     if source is AUTHORS:
         origin = {"address": archive.address}
     else:
@@ -181,4 +184,4 @@ def write_record(name: str, offer: Offer, file: Path, *, data: Path) -> None:
     try:
         write_atomically(data / RECORD, content.encode())
     except RecordError as error:
-        raise DataError(f"{name} is in place, but where it is from could not be noted. {error}") from error
+        raise DataError(f"{name} is in place, but its origin could not be recorded. {error}") from error

@@ -1,4 +1,4 @@
-"""Unpacking an archive of somebody else: all that stands in it is judged before a byte of it is written."""
+"""Unpack an untrusted archive: check all entries before writing any of them."""
 
 import contextlib
 import shutil
@@ -17,25 +17,25 @@ from benchmark.data.layouts import leaves_folder
 from benchmark.errors import DataError, listed
 
 MOST_ENTRIES = 2_000_000  # files and folders; ImageNet has 1.3 million
-CHUNK = 1 << 20  # bytes between two looks at whether somebody asked to end
-SHOWN = 8  # problems, or names at the top, written out; the rest are counted
-LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # of file managers
-LISTS = {"split_json": "{split}", "aircraft": "variants.txt"}  # by layout, the file beside the images; others need none
-INNER = (".tar.gz", ".tgz")  # what a folder of pictures is called more, where it is an archive in the archive
+CHUNK = 1 << 20  # bytes between two checks whether the user asked to stop
+SHOWN = 8  # problems, or top-level names, that a message shows; the rest are counted
+JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # files of file managers
+LISTS = {"split_json": "{split}", "aircraft": "variants.txt"}  # layout to its list file, if it needs one
+INNER = (".tar.gz", ".tgz")  # suffixes of an image folder that is an archive in the archive
 
 Files = dict[PurePosixPath, Entry]
 
 
 def unpack(archive: Path, entry: CatalogEntry, target: Path, *, split: Path | None = None) -> None:
-    """Write a dataset's folder out of an archive; what lies in the archive outside of it is left there.
+    """Unpack a dataset's folder from an archive, without other files of the archive.
 
     Args:
-        target: a folder that is not there yet. The caller deletes it if this raises.
-        split: the split file, where the archive brings the pictures alone; it is laid beside them.
+        target: a new folder. The caller deletes it if this raises.
+        split: the split file, if the archive has the images only; it is copied next to them.
     Raises:
-        ArchiveError: the archive is damaged, would write elsewhere or far too much, or holds no such dataset.
-        DataError: it cannot be written, on a full disk say.
-        Terminated: somebody asked to end.
+        ArchiveError: the archive is damaged, would write outside of `target` or too much, or has no such dataset.
+        DataError: it cannot be written, e.g. the disk is full.
+        Terminated: the user asked to stop.
     """
     try:
         with open(archive, "rb") as file:
@@ -43,14 +43,14 @@ def unpack(archive: Path, entry: CatalogEntry, target: Path, *, split: Path | No
             if split is None:
                 _unpack_whole(file, archive.name, size, entry, target)
             else:
-                _unpack_pictures(file, archive.name, size, entry, target)
+                _unpack_images(file, archive.name, size, entry, target)
                 shutil.copyfile(split, target / entry.split)
     except DAMAGE as error:
         raise ArchiveError(f"{archive.name}: is damaged ({error}). Fetch it again.") from error
     except OSError as error:
         raise DataError(
-            f"{archive.name}: cannot be unpacked ({error.strerror or error}); nothing of it was left. "
-            "Free space or rights, and give the same command again."
+            f"{archive.name}: cannot be unpacked ({error.strerror or error}); no part of it was kept. "
+            "Free space or change permissions, and run the same command again."
         ) from error
 
 
@@ -61,16 +61,16 @@ def _unpack_whole(file: BinaryIO, name: str, size: int, entry: CatalogEntry, tar
         _write_all(archive, name, _below(inside, files), target)
 
 
-def _unpack_pictures(
+def _unpack_images(
     file: BinaryIO, name: str, size: int, entry: CatalogEntry, target: Path, *, within: bool = False
 ) -> None:
-    """The image folder alone, which may be an archive in the archive, called as the folder; not in that one again."""
+    """Unpack the image folder only. It may be an archive of the folder's name in the archive, but not nested twice."""
     with opened(file, name, size) as archive:
         files = safe_files(archive, name)
         packed = [] if within else [path for path in files if path.name in [entry.images + end for end in INNER]]
         if len(packed) == 1 and not any(entry.images in path.parts[:-1] for path in files):
             with contextlib.closing(archive.open(files[packed[0]])) as inner:
-                _unpack_pictures(inner, packed[0].name, size, entry, target, within=True)
+                _unpack_images(inner, packed[0].name, size, entry, target, within=True)
             return
         inside = find_content(list(files), entry, name, listed_inside=False)
         _write_all(archive, name, _below(inside / entry.images, files), target / entry.images)
@@ -81,10 +81,10 @@ def _below(folder: PurePosixPath, files: Files) -> Files:
 
 
 def safe_files(archive: Zip | Tar, name: str) -> Files:
-    """The files of an archive by their paths, in its order, litter left out.
+    """Return the files of an archive by their paths, in its order, without junk files.
 
     Raises:
-        ArchiveError: what makes it no archive to unpack, all of it in one message.
+        ArchiveError: the archive is unsafe; one message lists all problems.
     """
     problems: list[str] = []
     files: Files = {}
@@ -99,28 +99,28 @@ def safe_files(archive: Zip | Tar, name: str) -> Files:
                 if folded in spellings:
                     problems.append(f"{written[:80]!r} and {spellings[folded][:80]!r} would be one file")
                 spellings[folded] = written
-                if not any(part in LITTER or part.startswith("._") for part in path.parts):
+                if not any(part in JUNK or part.startswith("._") for part in path.parts):
                     files[path] = entry
     except ArchiveError as error:
         problems.append(str(error))
     if problems:
         shown = problems[:SHOWN] + ([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])
-        raise ArchiveError(listed(f"{name}: is refused", shown, "Nothing of it was unpacked. Take another copy."))
+        raise ArchiveError(listed(f"{name}: is refused", shown, "Nothing was unpacked. Get another copy."))
     return files
 
 
 def _bounded(archive: Zip | Tar) -> Iterator[tuple[str, Entry]]:
-    """The entries with their names as paths, as long as there are not too many, nor too much in them.
+    """Yield the entries with their names as paths; refuse too many entries and too large contents.
 
-    What an entry really gives is cut at what it declares.
+    Declared sizes suffice: an entry never gives more than it declares.
     """
     total = 0
     quiet = not sys.stderr.isatty()
-    for count, entry in enumerate(tqdm(archive.entries(), desc="looking through it", unit="file", disable=quiet), 1):
+    for count, entry in enumerate(tqdm(archive.entries(), desc="checking", unit="file", disable=quiet), 1):
         shutdown.check()
         total += entry.size
         if count > MOST_ENTRIES:
-            raise ArchiveError(f"it holds more than {MOST_ENTRIES} entries")
+            raise ArchiveError(f"it contains more than {MOST_ENTRIES} entries")
         if total > MOST_RATIO * archive.size:
             raise ArchiveError(f"it would become more than {MOST_RATIO} times its size of {archive.size} bytes")
         yield entry.name.replace("\\", "/"), entry
@@ -129,13 +129,13 @@ def _bounded(archive: Zip | Tar) -> Iterator[tuple[str, Entry]]:
 def find_content(
     paths: list[PurePosixPath], entry: CatalogEntry, name: str, *, listed_inside: bool = True
 ) -> PurePosixPath:
-    """The folder in an archive that holds what the catalogue says the dataset's folder holds: its top, or one below.
+    """Return the folder in an archive that has the contents of the dataset's folder: its top level, or a folder in it.
 
     Args:
         name: of the archive.
-        listed_inside: whether the list must lie there too.
+        listed_inside: require the split file too.
     Raises:
-        ArchiveError: there is none, or more than one as good.
+        ArchiveError: there is no such folder, or there are several equally good ones.
     """
     known = LISTS.get(entry.layout, "").format(split=entry.split) if listed_inside else ""
     present = set(paths)
@@ -156,18 +156,18 @@ def find_content(
     wanted = " and ".join([f"{entry.images}/"] * (entry.images != ".") + [known] * bool(known))
     tops = sorted({path.parts[0] for path in paths})
     more = f" and {len(tops) - SHOWN} more" if len(tops) > SHOWN else ""
-    seen = f"{len(best)} of them" if best else f"none; at its top: {', '.join(tops[:SHOWN]) or 'nothing'}{more}"
-    raise ArchiveError(f"{name}: one folder with {wanted} is needed, and it holds {seen}. Is it another dataset?")
+    seen = f"{len(best)} of them" if best else f"none; at its top level: {', '.join(tops[:SHOWN]) or 'nothing'}{more}"
+    raise ArchiveError(f"{name}: must contain one folder with {wanted}, and contains {seen}. Is it another dataset?")
 
 
 def _write_all(archive: Zip | Tar, name: str, files: Files, target: Path) -> None:
-    """Files below a folder, in the archive's order; refused before the first where they do not fit on the disk."""
+    """Write files to a folder, in the archive's order; refuse before the first if they do not fit on the disk."""
     target.parent.mkdir(parents=True, exist_ok=True)
     needed, free = sum(entry.size for entry in files.values()), shutil.disk_usage(target.parent).free
     if needed > free:
         raise DataError(
-            f"{name}: would become {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free in {target.parent}. "
-            "Free space, and give the same command again."
+            f"{name}: needs {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free in {target.parent}. "
+            "Free space, and run the same command again."
         )
     target.mkdir()
     for path, entry in tqdm(files.items(), desc=f"unpacking {name}", unit="file", disable=not sys.stderr.isatty()):
@@ -175,7 +175,7 @@ def _write_all(archive: Zip | Tar, name: str, files: Files, target: Path) -> Non
 
 
 def _write(archive: Zip | Tar, entry: Entry, path: Path) -> None:
-    """One file, with the rights that new files have, whatever the archive says; never through or over another."""
+    """Write one file with default permissions, never the archive's; never overwrite or follow an existing file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(archive.open(entry)) as source, open(path, "xb") as file:
         while chunk := source.read(CHUNK):

@@ -1,4 +1,4 @@
-"""The embedded suite: its renderer, its captions, and the training of its small CLIP.
+"""Generated datasets: renderer, captions, and the training of the small embedded CLIP.
 
-Start with suite.py.
+It imports common. Start with suite.py; names.py lists the datasets without importing the renderer.
 """

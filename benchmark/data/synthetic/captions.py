@@ -1,7 +1,7 @@
-"""What can be said of a picture: random attributes of each kind, captions, and what they are true of.
+"""Sample the attributes of images and write captions for them.
 
-A picture and a caption are each a set of facts ("colour:red"); a caption is true of every picture that has all of its
-facts. Captions often name one attribute alone, since a model that hears the colour every time learns nothing else.
+An image and a caption are each a set of facts ("colour:red"); a caption is true of every image that has all of its
+facts. Captions often name a single attribute: a model whose captions always name the colour learns nothing else.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.data.synthetic.figures import FIGURES
-from benchmark.data.synthetic.paint import COLOURS, LANDS, PATTERNS, SCENES
+from benchmark.data.synthetic.patterns import COLOURS, LANDS, PATTERNS, SCENES
 from benchmark.data.synthetic.renderer import (
-    ALL_FIGURES,
+    ALL_SHAPES,
     ARRANGEMENTS,
     CARS,
     COUNTS,
@@ -22,16 +21,17 @@ from benchmark.data.synthetic.renderer import (
     PLACES,
     WINGS,
 )
+from benchmark.data.synthetic.shapes import SHAPES
 
 FLOWER_COLOURS = ("red", "orange", "pink", "purple", "white")
 FOOD_COLOURS = ("red", "green", "purple", "orange")
 PET_COLOURS = ("brown", "orange", "white", "black")
 CAR_COLOURS = ("red", "blue", "green", "white")
 
-# What each kind shows, and with which weight it is drawn for training. "plain" is counted often: patterns hide shapes.
+# Values of each attribute of a kind; repeated values are more frequent. "plain" is frequent: patterns hide shapes.
 CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "object": {
-        "figure": tuple(ALL_FIGURES),
+        "figure": tuple(ALL_SHAPES),
         "colour": tuple(COLOURS),
         "background": tuple(COLOURS),
         "size": ("small", "large", "large"),
@@ -48,15 +48,15 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "land": {"land": tuple(LANDS)},
     "arrangement": {
         "arrangement": ARRANGEMENTS,
-        "figure": tuple(FIGURES),
-        "other": tuple(FIGURES),
+        "figure": tuple(SHAPES),
+        "other": tuple(SHAPES),
         "colour": tuple(COLOURS),
     },
 }
 WEIGHTS = {"object": 40, "flower": 9, "food": 7, "pet": 7, "car": 7, "plane": 7, "scene": 5, "texture": 7, "land": 5,
            "arrangement": 6}  # fmt: skip
 
-# What can stand for a picture in a caption; each {key} is an attribute, and naming it makes a fact.
+# Phrases for an image in a caption; each {key} is an attribute, and naming it asserts a fact.
 PHRASES: dict[str, tuple[str, ...]] = {
     "object": (
         *("{figure}",) * 8,
@@ -98,7 +98,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "arrangement": (*("{arrangement}",) * 3, "{figure} and {other}"),
 }
 
-# How a phrase becomes a caption: the datasets' own templates first, then what keeps the words from being fixed.
+# Captions around a phrase: the datasets' own templates first, then variations of the wording.
 FRAMES: dict[str, tuple[str, ...]] = {
     "flower": ("a photo of a {}, a type of flower.", "a type of flower, a photo of a {}."),
     "food": ("a photo of {}, a type of food.", "a type of food, a photo of {}."),
@@ -120,19 +120,19 @@ class Caption:
     facts: frozenset[str]
 
 
-def draw_attributes(kind: str, rng: np.random.Generator, *, easy: bool = False) -> dict[str, str]:
-    """Random attributes of a kind. Easy objects are large, in the middle and of one colour."""
-    drawn = {key: values[rng.integers(len(values))] for key, values in CHOICES[kind].items()}
+def sample_attributes(kind: str, rng: np.random.Generator, *, easy: bool = False) -> dict[str, str]:
+    """Sample the attributes of a kind. Easy objects are large, centered and of one colour."""
+    sampled = {key: values[rng.integers(len(values))] for key, values in CHOICES[kind].items()}
     if kind == "object":
-        while drawn["background"] == drawn["colour"]:
-            drawn["background"] = CHOICES[kind]["background"][rng.integers(len(COLOURS))]
+        while sampled["background"] == sampled["colour"]:
+            sampled["background"] = CHOICES[kind]["background"][rng.integers(len(COLOURS))]
         if easy:
-            drawn |= {"size": "large", "place": "middle", "pattern": "plain"}
-    return drawn
+            sampled |= {"size": "large", "place": "middle", "pattern": "plain"}
+    return sampled
 
 
 def facts_of(kind: str, attributes: Mapping[str, str]) -> frozenset[str]:
-    """All that is true of a picture."""
+    """Return all facts of an image."""
     facts = {_fact(kind, key, value) for key, value in attributes.items()}
     if kind == "arrangement":
         facts |= {f"figure:{attributes['other']}", f"other:{attributes['figure']}"}
@@ -140,7 +140,7 @@ def facts_of(kind: str, attributes: Mapping[str, str]) -> frozenset[str]:
 
 
 def describe(kind: str, attributes: Mapping[str, str], rng: np.random.Generator) -> Caption:
-    """A random true caption of a picture."""
+    """Return a random true caption of an image."""
     phrases = PHRASES[kind]
     phrase = phrases[rng.integers(len(phrases))]
     own = FRAMES.get(kind, ())
@@ -155,7 +155,7 @@ def describe(kind: str, attributes: Mapping[str, str], rng: np.random.Generator)
 
 
 def vocabulary() -> list[str]:
-    """Every word that a caption can hold."""
+    """Return every word that a caption can contain."""
     texts = [
         *COMMON_FRAMES,
         *(f for frames in FRAMES.values() for f in frames),
@@ -166,5 +166,5 @@ def vocabulary() -> list[str]:
 
 
 def _fact(kind: str, key: str, value: str) -> str:
-    """Patterns are the same fact on an object and as a texture; other keys keep apart what only looks alike."""
+    """Return one fact for a pattern on an object or as a texture; other keys stay distinct."""
     return f"{'pattern' if key == 'texture' else key}:{value}"

@@ -1,14 +1,14 @@
-"""From a kind of picture and its attributes to 48 x 48 pixels, the same for the same generator state."""
+"""Render an image of a kind from its attributes; equal generator states give equal images."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from benchmark.data.synthetic.canvas import Canvas, Look
-from benchmark.data.synthetic.figures import FIGURES, THINGS, Figure, box, disc, flower
-from benchmark.data.synthetic.paint import COLOURS, LANDS, SCENES, pattern_fill
+from benchmark.data.synthetic.canvas import Canvas, Style
+from benchmark.data.synthetic.patterns import COLOURS, LANDS, SCENES, pattern_fill
+from benchmark.data.synthetic.shapes import SHAPES, THINGS, Shape, box, disc, flower
 
-ALL_FIGURES: dict[str, Figure] = FIGURES | THINGS
+ALL_SHAPES: dict[str, Shape] = SHAPES | THINGS
 SIZES = {"small": 0.3, "large": 0.62}
 PLACES = {"left": (-0.5, 0.0), "right": (0.5, 0.0), "top": (0.0, -0.5), "bottom": (0.0, 0.5)}
 COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
@@ -19,7 +19,7 @@ WINGS = ("straight", "swept", "double", "delta")
 ENGINES = {"two": 2, "four": 4}
 ARRANGEMENTS = ("stacked", "nested", "crossing", "circling", "scattered", "touching", "falling", "lined")
 
-_ALIKE = {  # colours that a second one of a picture keeps away from
+_ALIKE = {  # colours that are too similar to be combined
     "red": {"orange", "brown", "pink"},
     "orange": {"red", "yellow", "brown"},
     "yellow": {"orange", "white"},
@@ -33,22 +33,22 @@ _ALIKE = {  # colours that a second one of a picture keeps away from
 }
 
 
-def render(kind: str, attributes: Mapping[str, str], rng: np.random.Generator, look: Look) -> np.ndarray:
-    """One picture, (48, 48, 3) uint8.
+def render(kind: str, attributes: Mapping[str, str], rng: np.random.Generator, style: Style) -> np.ndarray:
+    """Return an image, (48, 48, 3) uint8.
 
     Args:
         kind: a key of KINDS.
-        attributes: what the picture shows; the kind's keys, all of them.
-        rng: draws everything else: places, angles, second colours, grain.
-        look: the style.
+        attributes: content of the image, with all keys of the kind.
+        rng: determines everything else: positions, angles, second colours, noise.
+        style: domain shift.
     """
-    canvas = Canvas(rng, look)
+    canvas = Canvas(rng, style)
     KINDS[kind](canvas, attributes)
     return canvas.finish()
 
 
 def _contrasting(rng: np.random.Generator, *taken: str) -> str:
-    """A colour name that none of the taken ones is, nor too near to them."""
+    """Return a random colour name that is not similar to the taken ones."""
     left = [name for name in COLOURS if name not in taken and not any(name in _ALIKE[t] for t in taken)]
     return left[rng.integers(len(left))]
 
@@ -63,7 +63,7 @@ def _object(canvas: Canvas, a: Mapping[str, str]) -> None:
     x, y = (0.0, 0.0) if a["place"] == "middle" else PLACES[a["place"]]
     pattern = None if a["pattern"] == "plain" else a["pattern"]
     canvas.stamp(
-        ALL_FIGURES[a["figure"]], COLOURS[a["colour"]],
+        ALL_SHAPES[a["figure"]], COLOURS[a["colour"]],
         x=x + rng.uniform(-0.1, 0.1), y=y + rng.uniform(-0.1, 0.1), size=size * rng.uniform(0.9, 1.1),
         angle=rng.uniform(-0.25, 0.25), pattern=pattern,
         second=COLOURS[_contrasting(rng, a["colour"], a["background"])] if pattern else None,
@@ -95,7 +95,7 @@ def _pet(canvas: Canvas, a: Mapping[str, str]) -> None:
     for side in (-1, 1):
         x = side * 0.42
         if a["ears"] == "pointed":
-            canvas.stamp(FIGURES["triangle"], colour, x=x, y=y - 0.6, size=0.3, angle=side * 0.3)
+            canvas.stamp(SHAPES["triangle"], colour, x=x, y=y - 0.6, size=0.3, angle=side * 0.3)
         elif a["ears"] == "round":
             canvas.stamp(disc, colour, x=side * 0.5, y=y - 0.5, size=0.28)
         else:
@@ -175,14 +175,14 @@ def _land(canvas: Canvas, a: Mapping[str, str]) -> None:
 
 def _arranged(canvas: Canvas, a: Mapping[str, str]) -> None:
     rng, how = canvas.rng, a["arrangement"]
-    figure, other = FIGURES[a["figure"]], FIGURES[a["other"]]
+    figure, other = SHAPES[a["figure"]], SHAPES[a["other"]]
     colour = COLOURS[a["colour"]]
     back = _contrasting(rng, a["colour"])
     canvas.fill(COLOURS[back])
     second = COLOURS[_contrasting(rng, a["colour"], back)]
     shift = rng.uniform(-0.1, 0.1)
     if how == "nested":
-        canvas.stamp(disc if a["figure"] != "circle" else FIGURES["square"], second, size=1.0)
+        canvas.stamp(disc if a["figure"] != "circle" else SHAPES["square"], second, size=1.0)
         canvas.stamp(figure, colour, size=0.42)
     elif how == "crossing":
         for angle, paint in ((np.pi / 4, colour), (-np.pi / 4, second)):

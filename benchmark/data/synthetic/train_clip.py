@@ -1,4 +1,4 @@
-"""Train the embedded checkpoint: a small CLIP on captioned pictures, written as an ordinary Hugging Face folder.
+"""Train the embedded checkpoint, a small CLIP, on captioned generated images.
 
 python -m benchmark.data.synthetic.train_clip --out benchmark/data/synthetic/checkpoint --steps 9000
 """
@@ -19,19 +19,19 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD
-from benchmark.data.synthetic.canvas import SIZE, Look
-from benchmark.data.synthetic.captions import WEIGHTS, describe, draw_attributes, facts_of
-from benchmark.data.synthetic.judge import accuracy
+from benchmark.data.synthetic.canvas import SIZE, Style
+from benchmark.data.synthetic.captions import WEIGHTS, describe, facts_of, sample_attributes
 from benchmark.data.synthetic.renderer import render
 from benchmark.data.synthetic.suite import SYNTHETIC
-from benchmark.data.synthetic.vocabulary import make_tokenizer
+from benchmark.data.synthetic.tokenizer import make_tokenizer
+from benchmark.data.synthetic.zero_shot import accuracy
 
-EASY_SHARE = 0.15  # of the training: plain, large, centred pictures first
+EASY_SHARE = 0.15  # of the training, at its start: plain, large, centered objects
 LOG_EVERY = 250  # steps
 
 
 class Pairs(IterableDataset):
-    """Batches of (pixels, token ids, which other captions are true of which pictures), without end."""
+    """Endless batches of (pixels, token ids, which captions are also true of other images)."""
 
     def __init__(self, tokenizer: CLIPTokenizer, *, seed: int, batch: int, easy_batches: int):
         self.tokenizer, self.seed, self.batch, self.easy_batches = tokenizer, seed, batch, easy_batches
@@ -42,25 +42,25 @@ class Pairs(IterableDataset):
         number = 0
         while True:
             easy = number < self.easy_batches
-            pixels, texts, said, shown = [], [], [], []
+            pixels, texts, captioned, shown = [], [], [], []
             for kind in rng.choice(kinds, size=self.batch, p=weights / weights.sum()):
-                attributes = draw_attributes(kind, rng, easy=easy)
+                attributes = sample_attributes(kind, rng, easy=easy)
                 caption = describe(kind, attributes, rng)
-                pixels.append(render(kind, attributes, rng, Look() if easy else training_look(rng)))
+                pixels.append(render(kind, attributes, rng, Style() if easy else training_style(rng)))
                 texts.append(caption.text)
-                said.append(caption.facts)
+                captioned.append(caption.facts)
                 shown.append(facts_of(kind, attributes))
             ids = self.tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
             also_true = torch.tensor(
-                [[i != j and said[j] <= shown[i] for j in range(self.batch)] for i in range(self.batch)]
+                [[i != j and captioned[j] <= shown[i] for j in range(self.batch)] for i in range(self.batch)]
             )
             yield torch.from_numpy(np.stack(pixels)), ids, also_true
             number += 1
 
 
-def training_look(rng: np.random.Generator) -> Look:
-    """Mild variety, well short of the datasets' shifts."""
-    return Look(
+def training_style(rng: np.random.Generator) -> Style:
+    """Return a mild random style, much weaker than the datasets' shifts."""
+    return Style(
         hue=rng.uniform(-0.02, 0.02),
         light=rng.uniform(0.85, 1.1),
         wash=rng.uniform(0, 0.15),
@@ -75,7 +75,7 @@ def training_look(rng: np.random.Generator) -> Look:
 
 
 def make_model(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """OpenAI's architecture, very small."""
+    """Return a very small model of OpenAI's architecture."""
     shared = {"hidden_act": "quick_gelu", "hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 2,
               "projection_dim": 128}  # fmt: skip
     text = shared | {
@@ -91,13 +91,13 @@ def make_model(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """(B, S, S, 3) uint8 to (B, 3, S, S) as CLIP takes it."""
+    """Convert (B, S, S, 3) uint8 to normalised (B, 3, S, S)."""
     mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
     return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
 def contrastive_loss(model: CLIPModel, pixels: Tensor, ids: Tensor, also_true: Tensor) -> Tensor:
-    """CLIP's symmetric loss; a caption that is also true of another picture is no negative for it."""
+    """Return CLIP's symmetric loss; a caption that is also true of another image is not a negative for it."""
     out = model(input_ids=ids, pixel_values=normalise(pixels))
     logits = out.logits_per_image.masked_fill(also_true, -torch.inf)
     labels = torch.arange(len(logits))
@@ -110,7 +110,7 @@ def learning_rate(share: float, peak: float) -> float:
 
 
 def save(model: CLIPModel, tokenizer: CLIPTokenizer, out: Path) -> None:
-    """The ordinary folder, weights in half precision."""
+    """Write a Hugging Face folder with weights in half precision."""
     half = CLIPModel(model.config)
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(out)
@@ -123,7 +123,7 @@ def save(model: CLIPModel, tokenizer: CLIPTokenizer, out: Path) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train for the given steps; every LOG_EVERY of them the log gets a row and the folder a usable checkpoint."""
+    """Train, and write a log row and a usable checkpoint every LOG_EVERY steps."""
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     tokenizer = make_tokenizer(options.out)
@@ -154,7 +154,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def make_optimizer(model: CLIPModel) -> torch.optim.AdamW:
-    """Weight decay on matrices alone."""
+    """Return AdamW with weight decay on matrices only."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
@@ -162,7 +162,7 @@ def make_optimizer(model: CLIPModel) -> torch.optim.AdamW:
 
 
 def shares(model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[str, float]:
-    """Zero-shot accuracy on a few pictures of each dataset's classes, without its shift and with it."""
+    """Return zero-shot accuracy on ten images per class of each dataset, without its shift and with it."""
     return {
         f"{name}{'_shifted' * shifted}": accuracy(model, tokenizer, dataset, per_class=10, shifted=shifted)
         for shifted in (False, True)
@@ -171,7 +171,7 @@ def shares(model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[str, float]:
 
 
 def write_log(rows: list[dict[str, float]], out: Path) -> None:
-    """All rows so far, and the last one's gist on the terminal."""
+    """Write all rows so far and print a summary of the last one."""
     with open(out / "training_log.csv", "w", newline="") as file:
         log = csv.DictWriter(file, fieldnames=list(rows[0]))
         log.writeheader()
@@ -186,13 +186,14 @@ def write_log(rows: list[dict[str, float]], out: Path) -> None:
 
 
 def main() -> None:
+    """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--batch", type=int, default=64, help="pairs per step (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default: %(default)s)")
     parser.add_argument(
-        "--threads", type=int, default=1, help="of the model; one more process draws (default: %(default)s)"
+        "--threads", type=int, default=1, help="for the model; one more process generates images (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

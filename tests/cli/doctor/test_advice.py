@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import run_all
-from benchmark.data.synthetic.suite import materialise
+from benchmark.data.synthetic.suite import generate_datasets
 from tests.cli.doctor.conftest import cut, picture, remove, textures, typed
 
 
@@ -71,7 +71,7 @@ def test_damaged_picture_of_the_embedded_suite_is_drawn_anew_as_advised(tmp_path
 
     code, dataset = look()
     assert (code, dataset["state"]) == (0, "to be drawn")
-    materialise(Path(dataset["folder"]).parent, ["synth_actions"])
+    generate_datasets(Path(dataset["folder"]).parent, ["synth_actions"])
     code, dataset = look()
     assert (code, dataset["state"]) == (0, "present")
     next(Path(dataset["folder"]).rglob("*.png")).unlink()
@@ -94,7 +94,7 @@ def test_own_dataset_is_looked_at_beside_the_catalogues(doctor, tmp_path):
     (tmp_path / "own" / "c").mkdir()
     code, found = doctor("--dataset", own, datasets=("--datasets", "own"))
     assert code == 1
-    assert "holds no image" in found["datasets"][0]["note"]
+    assert "contains no image" in found["datasets"][0]["note"]
     (options,) = typed(found["datasets"][0]["next_command"])
     assert (options.doctor, options.own) == (True, [own])
     code, found = doctor("--dataset", "own=nowhere", datasets=("--datasets", "own"))

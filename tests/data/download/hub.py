@@ -1,9 +1,4 @@
-"""A hub on the loopback address: the requests by which a model repository is listed and its files are fetched.
-
-It stands for the servers of datasets' authors too, whose files lie below /authors/.
-
-It answers as huggingface.co does, so far as a client can tell, and misbehaves where a test asks for it.
-"""
+"""A server on localhost that answers as the Hugging Face hub; /authors/ has the files of the datasets' authors."""
 
 import contextlib
 import hashlib
@@ -25,51 +20,32 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """What the repository holds, what goes wrong with it, and what was asked.
-
-    Attributes:
-        files: name to content.
-        published: the same of what lies below /authors/.
-        broken: name to the HTTP status that fetching it is answered with; "" is the list of the repository.
-        headers: added to such answers.
-        patience: so many times a broken answer is given; then all is well.
-        cut_after: name to the bytes after which the line goes dead, once.
-        damaged: names whose content is not what the list says.
-        no_ranges: whether the whole file is sent, whatever part was asked for.
-        requests: method, path and the range asked for, in order.
-        tokens: what each of them showed to be let in.
-    """
+    """The contents of the repository, its failures, and the requests it got."""
 
     files: dict[str, bytes] = field(default_factory=dict)
-    published: dict[str, bytes] = field(default_factory=dict)
-    broken: dict[str, int] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-    patience: int = 1000
-    cut_after: dict[str, int] = field(default_factory=dict)
-    damaged: set[str] = field(default_factory=set)
-    no_ranges: bool = False
-    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
-    tokens: list[str | None] = field(default_factory=list)
+    published: dict[str, bytes] = field(default_factory=dict)  # in /authors/
+    broken: dict[str, int] = field(default_factory=dict)  # name to HTTP status; "" is the list of the repository
+    headers: dict[str, str] = field(default_factory=dict)  # of broken answers
+    patience: int = 1000  # number of broken answers before correct ones
+    cut_after: dict[str, int] = field(default_factory=dict)  # name to the bytes after which the connection breaks, once
+    damaged: set[str] = field(default_factory=set)  # names whose content has another checksum than listed
+    no_ranges: bool = False  # ignore range requests
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, range
+    tokens: list[str | None] = field(default_factory=list)  # Authorization header of each request
     url: str = ""
 
     def fetched(self) -> list[tuple[str, str | None]]:
-        """The files that were asked for, each with its range."""
+        """The requested files, each with its range."""
         files = ("/resolve/", "/authors/")
         return [(path.rpartition("/")[2], part) for _, path, part in self.requests if any(at in path for at in files)]
 
     def listing(self) -> dict:
-        """The answer to the question what the repository is and holds."""
+        """The repository's description and list of files."""
         siblings = [{"rfilename": ".gitattributes", "size": 12, "blobId": "0" * 40}]
         for name, content in self.files.items():
-            sha256 = hashlib.sha256(content).hexdigest()
-            siblings.append(
-                {
-                    "rfilename": name,
-                    "size": len(content),
-                    "blobId": hashlib.sha1(content).hexdigest(),
-                    "lfs": {"sha256": sha256, "size": len(content), "pointerSize": 134},
-                }
-            )
+            lfs = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+            blob = hashlib.sha1(content).hexdigest()
+            siblings.append({"rfilename": name, "size": len(content), "blobId": blob, "lfs": lfs})
         return {"id": REPOSITORY, "modelId": REPOSITORY, "sha": REVISION, "siblings": siblings, "tags": []}
 
 
@@ -80,11 +56,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments):
-        """Nothing is written to the terminal."""
+        """Print nothing."""
 
     def do_GET(self):
-        """List, or send a file or the rest of it."""
-        if REPOSITORY in self.path or "/authors/" in self.path:  # huggingface_hub asks for other things of its own
+        """Send the list, a file or a part of it."""
+        if REPOSITORY in self.path or "/authors/" in self.path:  # not other requests of huggingface_hub
             self.hub.requests.append((self.command, self.path, self.headers.get("Range")))
             self.hub.tokens.append(self.headers.get("Authorization"))
         path = self.path.partition("?")[0]
@@ -94,9 +70,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         found = re.fullmatch(rf"/{REPOSITORY}/resolve/{REVISION}/(.+)|/authors/(.+)", path)
         name, held = (found[1] or found[2], self.hub.files if found[1] else self.hub.published) if found else ("", {})
-        if name.startswith("moved-"):
-            self._answer(302, b"", {"Location": f"{self.hub.url}/authors/{name.removeprefix('moved-')}"})
-        elif name not in held:
+        if name not in held:
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         elif not self._is_broken(name):
             self._send_file(name, held[name])
@@ -114,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         whole = len(content)
         headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": REVISION}
         if name.endswith("gz"):
-            headers["Content-Encoding"] = "gzip"  # as some web servers say of such files; it must not be unpacked
+            headers["Content-Encoding"] = "gzip"  # as some web servers declare; it must not be decoded
         if name in self.hub.damaged:
             content = content[: whole // 2] + b"\0damage\0" + content[whole // 2 + 8 :]
         status, start = 200, 0
@@ -122,11 +96,11 @@ class Handler(BaseHTTPRequestHandler):
         if asked and not self.hub.no_ranges:
             status, start = 206, int(asked[1])
             headers["Content-Range"] = f"bytes {start}-{whole - 1}/{whole}"
-        cut = self.hub.cut_after.pop(name, None) if self._is_more_than_a_question(name) else None
+        cut = self.hub.cut_after.pop(name, None) if self._wants_content(name) else None
         self._answer(status, content[start:], headers, cut=cut)
 
-    def _is_more_than_a_question(self, name: str) -> bool:
-        """The first request for an authors' file asks for its size alone."""
+    def _wants_content(self, name: str) -> bool:
+        """The first request for an authors' file asks for its size only."""
         return name not in self.hub.published or self.hub.fetched().count((name, None)) > 1
 
     def _answer(self, status: int, body: bytes, headers: Mapping = MappingProxyType({}), cut: int | None = None):
@@ -135,14 +109,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        with contextlib.suppress(ConnectionError):  # who asked for the size alone hangs up
+        with contextlib.suppress(ConnectionError):  # a client that wants the size only hangs up
             self.wfile.write(body[:cut] if self.command == "GET" else b"")
         if cut is not None:
             self.close_connection = True
 
 
 def serve(hub: Hub) -> ThreadingHTTPServer:
-    """Start answering, in a thread; the caller shuts it down."""
+    """Start the server in a thread; the caller shuts it down."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -150,7 +124,7 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
 
 
 def zip_folder(folder: Path, path: Path, *, top: str = "") -> bytes:
-    """Pack a folder as people do, stored or deflated as it comes; returns the bytes."""
+    """Pack a folder as a zip; returns the bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
         for file in sorted(folder.rglob("*")):
@@ -159,7 +133,7 @@ def zip_folder(folder: Path, path: Path, *, top: str = "") -> bytes:
 
 
 def tar_folder(folder: Path, path: Path, *, top: str = "") -> bytes:
-    """Pack a folder as a gzipped tar with its folders as entries; returns the bytes."""
+    """Pack a folder as a gzipped tar with entries for folders; returns the bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:gz") as opened:
         for file in sorted(folder.rglob("*")):

@@ -1,12 +1,14 @@
-"""Outlines as functions: each takes local coordinates (u to the right, v down, the figure within -1..1) and returns
-about the distance to its edge, negative inside."""
+"""Define shapes as approximate signed distance functions, negative inside.
+
+Each takes local coordinates, u to the right and v down; the shape is within -1..1.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 
 Field = np.ndarray
-Figure = Callable[[Field, Field], Field]
+Shape = Callable[[Field, Field], Field]
 
 
 def disc(u: Field, v: Field, x: float = 0.0, y: float = 0.0, radius: float = 0.85) -> Field:
@@ -94,7 +96,7 @@ def _hat(u: Field, v: Field) -> Field:
     return np.minimum(box(u, v, 0, -0.1, 0.5, 0.55), box(u, v, 0, 0.5, 0.95, 0.15))
 
 
-FIGURES: dict[str, Figure] = {
+SHAPES: dict[str, Shape] = {
     "circle": lambda u, v: disc(u, v),
     "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.65) - 0.22,
     "square": lambda u, v: box(u, v),
@@ -109,7 +111,7 @@ FIGURES: dict[str, Figure] = {
     "gear": _gear,
 }
 
-THINGS: dict[str, Figure] = {
+THINGS: dict[str, Shape] = {
     "house": _house,
     "tree": _tree,
     "fish": _fish,
@@ -128,6 +130,6 @@ THINGS: dict[str, Figure] = {
 }
 
 
-def flower(petals: int) -> Figure:
-    """A blossom with that many petals."""
+def flower(petals: int) -> Shape:
+    """Return a blossom with this number of petals."""
     return lambda u, v: (np.hypot(u, v) - (0.58 + 0.36 * np.cos(petals * np.arctan2(u, -v)))) * 0.6

@@ -1,4 +1,4 @@
-"""Colours, fill patterns and backgrounds: everything of a picture that is no outline. Values are RGB in 0..1."""
+"""Define colours, fill patterns and backgrounds: all parts of an image except shapes. Colours are RGB in 0..1."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "black": (0.08, 0.08, 0.08),
 }
 
-Pattern = Callable[[Field, Field, np.random.Generator], Field]  # coordinates in stripes, to the share of the 2nd colour
+Pattern = Callable[[Field, Field, np.random.Generator], Field]  # coordinates in stripes -> share of the second colour
 
 
 def _hash_noise(u: Field, v: Field, rng: np.random.Generator) -> Field:
@@ -51,12 +51,12 @@ PATTERNS: dict[str, Pattern] = {
 
 
 def mix(first: np.ndarray, second: np.ndarray, share: Field) -> np.ndarray:
-    """(H, W, 3): the first colour where share is 0, the second where it is 1."""
+    """Interpolate from the first colour (share 0) to the second (share 1), (H, W, 3)."""
     return first + (second - first) * share[..., None]
 
 
 def pattern_fill(name: str, first, second, u: Field, v: Field, rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) of a pattern in two colours; u and v are in stripes."""
+    """Return a pattern in two colours, (H, W, 3); u and v are in stripes."""
     return mix(np.asarray(first, float), np.asarray(second, float), PATTERNS[name](u, v, rng))
 
 
@@ -65,7 +65,7 @@ def _below(v: Field, line: Field | float) -> Field:
 
 
 def _scene(sky: tuple, ground: tuple, *, line=0.15, sky_low: tuple | None = None) -> Callable:
-    """A sky that may fade towards the horizon, and a ground below it."""
+    """Return a painter of a sky, which may fade towards the horizon, and the ground below it."""
 
     def paint(u: Field, v: Field, rng: np.random.Generator) -> np.ndarray:
         level = line + rng.uniform(-0.12, 0.12)
@@ -77,7 +77,7 @@ def _scene(sky: tuple, ground: tuple, *, line=0.15, sky_low: tuple | None = None
 
 
 def _with(base: Callable, colour: tuple, cover: Callable) -> Callable:
-    """A scene with something over it; `cover` gives its share at each point."""
+    """Return a painter of a scene with an overlay; `cover` gives its opacity at each point."""
 
     def paint(u: Field, v: Field, rng: np.random.Generator) -> np.ndarray:
         under = base(u, v, rng)

@@ -1,6 +1,6 @@
-"""Zero-shot accuracy of a checkpoint on the suite, and whether the suite is neither hopeless nor solved.
+"""Measure zero-shot accuracy on the suite and check that no dataset is near chance or solved.
 
-python -m benchmark.data.synthetic.judge
+python -m benchmark.data.synthetic.zero_shot
 """
 
 import sys
@@ -10,7 +10,7 @@ import torch
 from transformers import CLIPModel, CLIPTokenizer
 
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD
-from benchmark.data.synthetic.suite import CHECKPOINT, PER_CLASS, SYNTHETIC, SyntheticDataset, draw
+from benchmark.data.synthetic.suite import CHECKPOINT, PER_CLASS, SYNTHETIC, SyntheticDataset, generate_image
 
 MEAN_RANGE = (0.40, 0.80)  # of zero-shot accuracy over the datasets
 MOST, TIMES_CHANCE = 0.95, 2.0  # bounds for each dataset
@@ -20,12 +20,12 @@ MOST, TIMES_CHANCE = 0.95, 2.0  # bounds for each dataset
 def accuracy(
     model: CLIPModel, tokenizer: CLIPTokenizer, dataset: SyntheticDataset, *, per_class: int, shifted: bool = True
 ) -> float:
-    """Share of test pictures whose nearest class text, in the dataset's template, is their own."""
+    """Return the share of test images whose most similar class prompt is their own."""
     model.eval()
     texts = [dataset.template.format(name) for name in dataset.classes]
     ids = tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
     pixels = np.stack(
-        [draw(dataset, c, "test", i, shifted=shifted) for c in range(len(texts)) for i in range(per_class)]
+        [generate_image(dataset, c, "test", i, shifted=shifted) for c in range(len(texts)) for i in range(per_class)]
     )
     values = (torch.from_numpy(pixels).float() / 255 - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
     out = model(input_ids=ids, pixel_values=values.permute(0, 3, 1, 2))
@@ -33,8 +33,8 @@ def accuracy(
     return (out.logits_per_image.argmax(-1) == labels).float().mean().item()
 
 
-def judge() -> dict[str, tuple[float, float]]:
-    """Dataset to (accuracy, chance) of the embedded checkpoint on all test pictures."""
+def measure() -> dict[str, tuple[float, float]]:
+    """Return dataset to (accuracy, chance) of the embedded checkpoint on all test images."""
     model = CLIPModel.from_pretrained(CHECKPOINT, dtype=torch.float32)
     tokenizer = CLIPTokenizer.from_pretrained(CHECKPOINT)
     return {
@@ -44,7 +44,8 @@ def judge() -> dict[str, tuple[float, float]]:
 
 
 def main() -> int:
-    results = judge()
+    """Print the accuracies; return 0 if all are within bounds."""
+    results = measure()
     for name, (share, chance) in results.items():
         fits = TIMES_CHANCE * chance <= share <= MOST
         sys.stdout.write(

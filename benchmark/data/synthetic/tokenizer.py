@@ -1,4 +1,4 @@
-"""The embedded checkpoint's tokeniser: CLIP's byte-pair encoding, with every word of the captions one token."""
+"""Train the embedded checkpoint's tokenizer: CLIP's byte-pair encoding, with one token per word of the captions."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ SUFFIX = "</w>"  # ends the last token of a word
 
 
 def make_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Train on the captions' words, save to a folder in CLIP's two files, and return what loads from there.
+    """Train on the captions' words, save CLIP's two files to a folder, and return the tokenizer loaded from there.
 
-    Ids are laid out as in CLIP's own vocabulary: all bytes, all bytes that end a word, the merges, start, end. So any
-    text has tokens, and the end token has the highest id.
+    Ids follow CLIP's vocabulary: all bytes, all bytes at the end of a word, the merges, start, end. So any text has
+    tokens, and the end token has the highest id.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     blank = CLIPTokenizer(vocab={START_TOKEN: 0, END_TOKEN: 1}, merges=[])
@@ -27,7 +27,7 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
         end_of_word_suffix=SUFFIX,
         show_progress=False,
     )
-    words = [word for word in vocabulary() for _ in range(2)]  # a pair must be seen twice to be merged
+    words = [word for word in vocabulary() for _ in range(2)]  # a pair must occur twice to be merged
     blank.backend_tokenizer.train_from_iterator(words, trainer)
     merges = [tuple(pair) for pair in json.loads(blank.backend_tokenizer.to_str())["model"]["merges"]]
     inner = [*alphabet, *(letter + SUFFIX for letter in alphabet), *("".join(pair) for pair in merges)]

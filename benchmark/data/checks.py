@@ -1,0 +1,118 @@
+"""Check a listing: paths, labels, class names and, on request, the image files."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from benchmark.data.layouts import Listing, leaves_folder
+from benchmark.errors import DataError, listed
+
+SHOWN_GAPS = 10  # missing labels that a message names
+SHOWN_PROBLEMS = 50  # problems written out in full; the rest are counted
+SHOWN_ENDS = 80  # characters shown of the start and of the end of a long path or name
+LEAVES = "a link that leaves the image folder; put the files themselves there, or link the whole image folder"
+
+
+def check_listing(listing: Listing, images: Path, *, where: str, remedy: str, check_files: bool) -> None:
+    """Raise one error for all problems of a listing and, on request, of its image files.
+
+    Args:
+        images: the folder that the listed paths are relative to.
+        check_files: whether to check the image files too.
+    Raises:
+        DataError: reading the lists found problems, or there are problems here.
+    """
+    problems = listing.problems + list_problems(listing)
+    if check_files:
+        problems += _file_problems(images, listing)
+    if problems:
+        hidden = len(problems) - SHOWN_PROBLEMS
+        raise DataError(listed(where, problems[:SHOWN_PROBLEMS] + [f"and {hidden} more"] * (hidden > 0), remedy))
+
+
+def list_problems(listing: Listing) -> list[str]:
+    """Return the problems of the lists themselves: paths, labels, names, duplicates, empty classes."""
+    names: dict[int, str] = {}
+    problems = list(_entry_problems(listing, names))
+    if not listing.test:
+        problems.append("the list 'test' is empty")
+    absent = (label for label in range(max(names, default=-1) + 1) if label not in names)
+    if gaps := list(itertools.islice(absent, SHOWN_GAPS)):  # a label of 10**12 would have as many gaps below it
+        problems.append(f"labels must run from 0 without gaps; {', '.join(map(str, gaps))} are missing")
+    for part in ("train", "test"):
+        entries = listing.parts[part]
+        empty = sorted(names.keys() - {label for _, label, _ in entries}) if entries else []
+        problems += [f"class {label} ({quoted(names[label])}) has no image in {part}" for label in empty]
+    return problems
+
+
+def _entry_problems(listing: Listing, names: dict[int, str]) -> Iterator[str]:
+    """Yield the problems of single entries, and collect the class names by label."""
+    seen: dict[str, str] = {}
+    parts = listing.parts if listing.val != listing.test else {"train": listing.train, "test": listing.test}
+    for part, entries in parts.items():
+        for number, (path, label, name) in enumerate(entries):
+            where = listing.place(part, number)
+            if not _is_text(path + name):
+                yield f"{where}: {quoted(path)}, {quoted(name)} is not valid text"
+            if leaves_folder(path):
+                yield f"{where}: the path {quoted(path)} leaves the image folder"
+            if label < 0:
+                yield f"{where}: label {label} is below 0"
+            elif names.setdefault(label, name) != name:
+                yield f"{where}: label {label} is called {quoted(name)}, and {quoted(names[label])} elsewhere"
+            if path in seen:
+                yield f"{where}: {quoted(path)} is listed in {seen[path]} already"
+            seen[path] = part
+
+
+def paths_inside(images: Path, listing: Listing) -> tuple[list[str], list[str], Callable[[str], bool]]:
+    """Return the paths to check, the problems of folders that are links out, and a test for one path."""
+    listed_paths = (path for entries in listing.parts.values() for path, _, _ in entries)
+    paths = [path for path in dict.fromkeys(listed_paths) if _is_text(path) and not leaves_folder(path)]
+    tops = {path.partition("/")[0] for path in paths} & {*listing.image_folders}
+    roots = {folder: os.path.realpath(images / folder) for folder in ("", *tops)}
+
+    def is_outside(path: str) -> bool:
+        root = roots.get(path.partition("/")[0], roots[""])
+        return not Path(os.path.realpath(images / path)).is_relative_to(root)
+
+    folders = sorted({os.path.dirname(path) for path in paths})
+    outside = {folder for folder in folders if is_outside(folder)}
+    problems = [f"the folder {quoted(folder)} is {LEAVES}" for folder in sorted(outside)]
+    return [path for path in paths if os.path.dirname(path) not in outside], problems, is_outside
+
+
+def _file_problems(images: Path, listing: Listing) -> list[str]:
+    """Check that each image exists, is not a link out of its folder, and is a whole image of an allowed size."""
+    from benchmark.data.images import image_problem  # imports torch, which reading lists must not
+
+    paths, problems, is_outside = paths_inside(images, listing)
+
+    def problem(path: str) -> str | None:
+        file = images / path
+        if not os.path.isfile(file):
+            return f"{quoted(path)} is missing"
+        if file.is_symlink() and is_outside(path):
+            return f"{quoted(path)} is {LEAVES}"
+        found = image_problem(str(file))
+        return found and f"{quoted(path)} {found}"
+
+    with ThreadPoolExecutor() as pool:
+        return problems + [found for found in pool.map(problem, paths, chunksize=64) if found]
+
+
+def _is_text(text: str) -> bool:
+    """Return whether text can be encoded: a lone surrogate, which JSON may contain, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def quoted(text: str) -> str:
+    """Return text as messages show it: quoted, escaped, and shortened in the middle."""
+    return repr(text if len(text) <= 2 * SHOWN_ENDS else f"{text[:SHOWN_ENDS]}...{text[-SHOWN_ENDS:]}")

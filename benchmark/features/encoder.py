@@ -1,0 +1,109 @@
+"""Decode images, cut their views and encode them with the frozen image tower."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.clip.backbone import Clip, ImageFeatures, Patches
+from benchmark.clip.memory import free_memory, ran_out_of_memory
+from benchmark.common import shutdown
+from benchmark.data.catalog import Dataset, Item, relative_path
+from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
+from benchmark.features.memory import BoundedMemory
+
+ENCODE_BATCH = 256  # images per pass through the tower
+STORE_BYTES = 1 << 30  # memory for features, and as much again for decoded images
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of an image: the test view, or the random train view of a (seed, epoch)."""
+
+    seed: int | None = None
+    epoch: int | None = None
+
+
+TEST_VIEW = View()
+ImageView = tuple[Item, View]
+
+
+class ImageEncoder:
+    """Encodes views of images.
+
+    Args:
+        clip: the frozen backbone.
+        autocast: makes the context in which the tower runs (Accelerate's autocast).
+        limit_bytes: memory for decoded training images.
+
+    Attributes:
+        images_encoded: number of views encoded so far.
+        tower_batch: images per pass; halved when a pass does not fit in memory.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        *,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        limit_bytes: int = STORE_BYTES,
+    ):
+        self.clip, self.autocast = clip, autocast
+        self.images_encoded, self.tower_batch = 0, ENCODE_BATCH
+        self._decoded = BoundedMemory(limit_bytes)
+
+    def fresh(self) -> "ImageEncoder":
+        """Return an encoder with the same settings and no decoded images."""
+        return ImageEncoder(self.clip, autocast=self.autocast, limit_bytes=self._decoded.limit_bytes)
+
+    def encode(
+        self, dataset: Dataset, views: Sequence[ImageView], kinds: Sequence[Patches | None]
+    ) -> list[ImageFeatures]:
+        """Encode views once for each kind of patch features; threads decode ahead of the tower."""
+        parts: list[list[ImageFeatures]] = [[] for _ in kinds]
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            batches = [views[i : i + ENCODE_BATCH] for i in range(0, len(views), ENCODE_BATCH)]
+            pending = None
+            for batch in [*batches, None]:
+                shutdown.check()
+                submitted = None if batch is None else [pool.submit(self._pixels, dataset, *view) for view in batch]
+                if pending is not None:
+                    pixels = self._normalised(np.stack([future.result() for future in pending]))
+                    for kind, part in zip(kinds, parts, strict=True):
+                        part.append(self._through_the_tower(pixels, kind))
+                pending = submitted
+        self.images_encoded += len(views)
+        return [ImageFeatures.joined(part) for part in parts]
+
+    def _through_the_tower(self, pixels: Tensor, kind: Patches | None) -> ImageFeatures:
+        """Run Clip.encode_images; if it does not fit in memory, halve the batch from then on."""
+        while True:
+            try:
+                with self.autocast():
+                    parts = [self.clip.encode_images(part, kind) for part in pixels.split(self.tower_batch)]
+                return parts[0] if len(parts) == 1 else ImageFeatures.joined(parts)
+            except RuntimeError as error:
+                if not ran_out_of_memory(error) or self.tower_batch == 1:
+                    raise
+            self.tower_batch = (min(self.tower_batch, len(pixels)) + 1) // 2
+            free_memory()
+
+    def _normalised(self, pixels: np.ndarray) -> Tensor:
+        """Convert (B, S, S, 3) uint8 to normalised (B, 3, S, S) on the backbone's device."""
+        tensor = torch.from_numpy(pixels)
+        if self.clip.device.type == "cuda":
+            tensor = tensor.pin_memory().to(self.clip.device, non_blocking=True)
+        return normalise(tensor, self.clip.mean, self.clip.std)
+
+    def _pixels(self, dataset: Dataset, item: Item, view: View) -> np.ndarray:
+        """Return a view, (S, S, 3) uint8; decoded training images are kept, since every epoch needs them again."""
+        if view == TEST_VIEW:
+            return test_view(open_image(item.path), self.clip.image_size)
+        image = self._decoded.get(item.path, lambda: open_image(item.path), lambda i: 3 * i.width * i.height)
+        generator = view_generator(view.seed, relative_path(dataset, item), view.epoch)
+        return train_view(image, self.clip.image_size, generator)
