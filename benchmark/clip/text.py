@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers.activations import QuickGELUActivation
 
 from benchmark.clip.trie import TextPlan
 from benchmark.common.shapes import check_shape
@@ -83,7 +82,7 @@ def _folded_mlp(mlp: nn.Module) -> Callable[[Tensor, Product], Tensor]:
     over the hidden values instead of three. Half-precision weights would be rounded by it and stay as they are.
     """
     fc1, fc2, activation = mlp.fc1, mlp.fc2, mlp.activation_fn
-    if not isinstance(activation, QuickGELUActivation) or fc1.weight.dtype not in (torch.float32, torch.float64):
+    if mlp.config.hidden_act != "quick_gelu" or fc1.weight.dtype not in (torch.float32, torch.float64):
         return lambda x, product: product(activation(product(x, fc1.weight, fc1.bias)), fc2.weight, fc2.bias)
     weight1, bias1 = fc1.weight.detach() * QUICK, fc1.bias.detach() * QUICK
     weight2, bias2 = fc2.weight.detach() / QUICK, fc2.bias.detach()

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.clip.backbone import check_loads
 from benchmark.clip.locate import locate_checkpoint
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.custom.dataset import load_own
@@ -21,6 +20,8 @@ def backbone_folder(name: str, *, fetch: bool) -> Path | None:
         return CHECKPOINT
     folder = locate_checkpoint(name, fetch=fetch)
     if folder is not None:
+        from benchmark.clip.weights import check_loads  # here: transformers takes seconds to import
+
         check_loads(folder, name)
     return folder
 

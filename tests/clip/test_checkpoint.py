@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from benchmark.clip.backbone import check_loads, load_clip
+from benchmark.clip.backbone import load_clip
 from benchmark.clip.checkpoint import read_normalisation, weight_files
 from benchmark.clip.locate import locate_checkpoint
+from benchmark.clip.weights import check_loads
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.errors import ConfigError
 
@@ -80,12 +81,12 @@ def test_broken_configuration_is_refused(copy, text, wanted):
     "section, key, value, wanted",
     [
         ("text_config", "num_attention_heads", 3, "not a multiple"),
-        ("text_config", "hidden_size", "wide", "expected int"),
+        ("text_config", "hidden_size", "wide", "'text_config.hidden_size' must be"),
         ("text_config", "hidden_act", "swishy", "'swishy'"),
         ("text_config", "vocab_size", 800, "ids go up to 895"),
         ("text_config", "eos_token_id", 5, "end with token 895"),
         ("vision_config", "num_channels", 4, "RGB"),
-        ("vision_config", "image_size", [48, 64], "square"),
+        ("vision_config", "image_size", [48, 64], "'vision_config.image_size' must be"),
         ("vision_config", "num_hidden_layers", 3, "layers that config.json does not state"),
         ("vision_config", "num_hidden_layers", 5, "are missing and would stay random"),
         ("vision_config", "image_size", 64, "(37, 128), not (65, 128)"),

@@ -9,7 +9,7 @@ from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPTokenizer
 
-from benchmark.clip import locate
+from benchmark.clip import hub as hub_module
 from benchmark.clip.backbone import load_clip
 from benchmark.clip.locate import checkpoint_hash, locate_checkpoint
 from benchmark.data.synthetic.suite import CHECKPOINT
@@ -48,7 +48,7 @@ def hub(tmp_path, monkeypatch):
             return str(self.cache)
 
     hub = Hub()
-    monkeypatch.setattr(locate, "snapshot_download", hub.snapshot_download)
+    monkeypatch.setattr(hub_module, "snapshot_download", hub.snapshot_download)
     return hub
 
 

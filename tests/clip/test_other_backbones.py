@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPM
 import benchmark.planning.inputs
 import run_all
 from benchmark.clip.backbone import Clip, load_clip, outline
-from benchmark.clip.checkpoint import read_config
+from benchmark.clip.config import read_config
 from benchmark.clip.locate import checkpoint_hash
 from benchmark.costs.operations import Tower, image_operations, plain_text_operations
 from benchmark.data.catalog import load_dataset
@@ -188,21 +188,21 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_configurations_are_read_as_they_are(name, tmp_path):
-    """On the meta device and with one layer a tower: nothing is computed, and no weight is there."""
+    """The sizes are those that transformers reads, defaults included."""
     stated, (vision, patches, image, joint, text, image_gflop, text_gflop) = PUBLISHED[name]
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip", **stated}))
     config = read_config(tmp_path, name)
     assert image_operations(Tower.vision(config)) == pytest.approx(1e9 * image_gflop, rel=0.02)
     assert plain_text_operations(Tower.text(config), 1) == pytest.approx(1e9 * text_gflop, rel=0.02)
-    config.text_config.num_hidden_layers = config.vision_config.num_hidden_layers = 1
-    with torch.device("meta"):
-        model = CLIPModel(config)
-    clip = Clip(model, AutoTokenizer.from_pretrained(CHECKPOINT), name)
-    assert (clip.vision_width, clip.patch_count, clip.image_size) == (vision, patches, image)
-    assert (clip.joint_width, clip.token_width, clip.text.max_length) == (joint, text, 77)
-    activations = {type(tower.encoder.layers[0].mlp.activation_fn).__name__ for tower in (model.text_model,
-                   model.vision_model)}  # fmt: skip
-    assert activations == {"GELUActivation" if name.startswith("laion") else "QuickGELUActivation"}
+    theirs = CLIPConfig.from_pretrained(tmp_path)
+    assert config.projection_dim == theirs.projection_dim == joint
+    for tower in ("text_config", "vision_config"):
+        read, wanted = vars(getattr(config, tower)), getattr(theirs, tower)
+        assert read == {key: getattr(wanted, key) for key in read}
+    found = config.vision_config
+    assert (found.hidden_size, (found.image_size // found.patch_size) ** 2, found.image_size) == (vision, patches, image)
+    assert config.text_config.hidden_size == text
+    assert config.text_config.hidden_act == ("gelu" if name.startswith("laion") else "quick_gelu")
 
 
 def test_outline_has_the_tokens_and_positions_of_the_checkpoint(random_checkpoint, random_clip):
@@ -212,7 +212,6 @@ def test_outline_has_the_tokens_and_positions_of_the_checkpoint(random_checkpoin
         random_clip.text.max_length, random_clip.mean, random_clip.std
     )  # fmt: skip
     assert (small.patch_count, small.image_size) == (random_clip.patch_count, random_clip.image_size)
-    assert isinstance(config, CLIPConfig)
     assert config.vision_config.hidden_size == random_clip.vision_width
 
 

@@ -22,7 +22,7 @@ from benchmark.cli.doctor.environment import (
     look_at_versions,
 )
 from benchmark.clip.checkpoint import weight_files
-from benchmark.clip.locate import bytes_on_hub
+from benchmark.clip.hub import bytes_on_hub
 from benchmark.common.provenance import machine
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download.install import is_absent
