@@ -6,14 +6,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from benchmark.common.config import RunSpec, read_yaml
 from benchmark.common.files import REPOSITORY
 from benchmark.errors import ConfigError, RecordError
 from benchmark.records.metrics import accuracy_percent, mean, sample_std
 from benchmark.records.record import RunRecord, Score
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METHOD_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # the paper's
 AVERAGE = "average"  # stands where a dataset's name would; the published files call it so too
@@ -135,8 +137,10 @@ def to_percent(score: Score) -> float:
     return accuracy_percent(score.correct, score.total)
 
 
-def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
+def to_frame(records: Iterable[RunRecord]) -> "pd.DataFrame":
     """One row a run and class set: COLUMNS; accuracy in percent, unrounded, and the record's path below results."""
+    import pandas as pd  # slow to import, and no table needs it
+
     rows = [
         (
             record.spec.protocol,

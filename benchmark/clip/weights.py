@@ -33,8 +33,9 @@ def load_model(folder: Path, name: str, **how) -> CLIPModel:
     Raises:
         ConfigError: weights are missing, unreadable or of another shape, or belong to layers that are not configured.
     """
-    level = logging.get_verbosity()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # what transformers warns of is refused below, or does not matter
+    logging.disable_progress_bar()
     try:
         model, loading = CLIPModel.from_pretrained(
             folder,
@@ -57,6 +58,8 @@ def load_model(folder: Path, name: str, **how) -> CLIPModel:
         ) from error
     finally:
         logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
     stray = sorted(key for key in loading["unexpected_keys"] if ".encoder.layers." in key)
     problems = [
         _some("are missing and would stay random", sorted(loading["missing_keys"])),

@@ -22,7 +22,7 @@ from benchmark.errors import ConfigError
 from benchmark.features.store import STORE_BYTES
 from benchmark.planning.plan import Plan
 from benchmark.plugins.discovery import add_plugin
-from benchmark.running.device import make_accelerator
+from benchmark.running.accelerator import make_accelerator
 
 
 def calibrate(plan: Plan, *, processes: int, before: float) -> Forecast:

@@ -12,7 +12,6 @@ from typing import Literal
 from PIL import Image
 
 from benchmark.common.config import build, read_yaml
-from benchmark.data.images import check_image
 from benchmark.data.layouts import READERS, Listing, leaves_folder
 from benchmark.errors import ConfigError, DataError, did_you_mean, listed
 
@@ -233,6 +232,8 @@ def paths_inside(images: Path, listing: Listing) -> tuple[list[str], list[str], 
 
 
 def _image_problem(images: Path, path: str, is_outside: Callable[[str], bool]) -> str | None:
+    from benchmark.data.images import check_image  # here: it imports torch, and names are checked without it
+
     file = images / path
     try:
         if not file.is_file():

@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
-
-from accelerate import PartialState
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from typing import TYPE_CHECKING
 
 from benchmark.common.config import TRACKING, RunSpec
 from benchmark.common.files import write_whole
@@ -24,7 +22,11 @@ from benchmark.records.metrics import accuracy_percent
 from benchmark.records.record import RunRecord
 from benchmark.records.store import load
 
-NAMES = tuple(LOGGER_TYPE_TO_CLASS)
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
+# The keys of accelerate.tracking.LOGGER_TYPE_TO_CLASS, without its import: it takes seconds.
+NAMES = ("aim", "comet_ml", "mlflow", "tensorboard", "wandb", "clearml", "dvclive", "swanlab", "trackio")
 TOLD = ".told"  # below the trackers' folder: a mark for each run told
 PACKAGES = {"comet_ml": "comet-ml"}  # where pip's name is another
 MLFLOW_PLACE = "MLFLOW_TRACKING_URI"  # read from the environment: where MLflow keeps runs
@@ -184,13 +186,16 @@ def _flat(values: Mapping, before: str = "") -> dict[str, object]:
     return flat
 
 
-def _open(spec: RunSpec, name: str, folder: Path) -> GeneralTracker:
+def _open(spec: RunSpec, name: str, folder: Path) -> "GeneralTracker":
     """A tracker, started on a run of its own; what it keeps on this machine goes into the folder.
 
     The suite is its project, and the run is called as its record's path below that.
     """
     if name == "wandb" and getattr(sys.modules.get("wandb"), "run", None) is not None:  # a notebook's, say
         raise ConfigError("a run of yours is open, which this one would be taken for; call wandb.finish() before")
+    from accelerate import PartialState  # here: it imports torch, and names are checked without it
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
     PartialState(cpu=True)  # Accelerate's trackers ask it which process speaks; here there is one
     project, title = spec.suite, spec.record_path(Path()).relative_to(spec.suite).with_suffix("").as_posix()
     run = folder / project / title

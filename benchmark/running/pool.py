@@ -23,7 +23,7 @@ from benchmark.common.shutdown import Terminated
 from benchmark.errors import BenchmarkError
 from benchmark.planning.plan import Plan
 from benchmark.plugins.discovery import add_plugin
-from benchmark.running.device import make_accelerator
+from benchmark.running.accelerator import make_accelerator
 from benchmark.running.progress import Progress
 from benchmark.running.queue import Counter, take_turns, units_of
 from benchmark.running.runner import Runner

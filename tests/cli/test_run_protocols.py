@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import run_all
-from benchmark.cli.commands import make_request
+from benchmark.cli.arguments import make_request
 from benchmark.data.synthetic.suite import SHIFTED
 from benchmark.planning.plan import make_plan
 from benchmark.records.store import collect

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from benchmark.errors import ConfigError
-from benchmark.running.device import choose_device, make_accelerator, settings_restored
+from benchmark.running.accelerator import make_accelerator, settings_restored
+from benchmark.running.device import choose_device
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def gpus(monkeypatch):
         ("cuda", 0, False, "built without CUDA"),
         ("cuda:0", 0, True, "torch sees no GPU"),
         ("cuda:2", 2, True, "torch sees 2 of them, counted from 0"),
-        ("xpu", 2, True, "has none"),
+        ("mps", 2, True, "has none"),
         ("gpu", 2, True, "not a device"),
     ],
 )

@@ -13,7 +13,8 @@ from benchmark.features.store import FeatureStore
 from benchmark.plugins.factory import create_method
 from benchmark.records.store import collect
 from benchmark.training.evaluate import SCORE_BATCH
-from benchmark.training.loaded import Loader, pattern_problems
+from benchmark.training.load_paths import pattern_problems
+from benchmark.training.loaded import Loader
 from tests.helpers.dassl import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("sketched")

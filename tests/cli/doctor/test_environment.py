@@ -6,7 +6,7 @@ import pytest
 
 import benchmark.cli.doctor.checks
 from benchmark.cli.doctor import environment
-from benchmark.clip import locate
+from benchmark.clip import hub
 
 
 def test_backbone_that_a_run_refuses_is_a_problem_in_its_words(doctor, tmp_path):
@@ -29,7 +29,7 @@ def hub_files(**sizes):
     ({"config__json": 1, "model__safetensors": 30, "model-00001-of-00002__safetensors": 10}, 31),
 ])  # fmt: skip
 def test_backbone_to_be_fetched_is_as_large_as_what_a_run_would_fetch(doctor, monkeypatch, tmp_path, files, wanted):
-    monkeypatch.setattr(locate.HfApi, "model_info", lambda *given, **options: hub_files(**files))
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *given, **options: hub_files(**files))
     code, found = doctor(backbone="somebody/clip")
     assert code == 0
     assert (found["backbone"]["state"], found["backbone"]["size_bytes"]) == ("to be fetched", wanted)
@@ -39,7 +39,7 @@ def test_hub_that_does_not_answer_is_a_problem_with_a_way_around(doctor, monkeyp
     def silent(*given, **options):
         raise TimeoutError
 
-    monkeypatch.setattr(locate.HfApi, "model_info", silent)
+    monkeypatch.setattr(hub.HfApi, "model_info", silent)
     code, found = doctor(backbone="somebody/clip")
     assert (code, found["backbone"]["state"], found["backbone"]["size_bytes"]) == (1, "to be fetched", None)
     assert "hf download somebody/clip --local-dir FOLDER" in found["problems"][0]
