@@ -23,6 +23,7 @@ from benchmark.features.store import STORE_BYTES
 from benchmark.planning.plan import Plan
 from benchmark.plugins.discovery import add_plugin
 from benchmark.running.accelerator import make_accelerator
+from benchmark.running.device import process_context
 
 
 def calibrate(plan: Plan, *, processes: int, before: float) -> Forecast:
@@ -71,7 +72,7 @@ _ready = 0.0
 
 def _side_by_side(plan: Plan, groups: Sequence[Sequence[RunSpec]], processes: int) -> list[Portion]:
     """The portions, measured in so many processes at once."""
-    context = torch.multiprocessing.get_context("spawn")
+    context = process_context()
     told = (plan, processes, time.time())
     pool = ProcessPoolExecutor(min(processes, len(groups)), mp_context=context, initializer=_prepare, initargs=told)
     try:

@@ -24,6 +24,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.planning.plan import Plan
 from benchmark.plugins.discovery import add_plugin
 from benchmark.running.accelerator import make_accelerator
+from benchmark.running.device import process_context
 from benchmark.running.progress import Progress
 from benchmark.running.queue import Counter, take_turns, units_of
 from benchmark.running.runner import Runner
@@ -50,7 +51,7 @@ def run_side_by_side(plan: Plan, counter: Counter, progress: Progress, *, proces
     Raises:
         Terminated: this process was asked to end; its processes have ended before, each at a checkpoint.
     """
-    context = torch.multiprocessing.get_context("spawn")
+    context = process_context()
     workers, ears = [], []
     for _ in range(processes):
         # a pipe for each: what several share, one of them could hold locked when it is killed

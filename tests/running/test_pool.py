@@ -50,7 +50,7 @@ def test_killed_parent_takes_its_processes_along(tmp_path):
                "--out", str(tmp_path)]  # fmt: skip
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while len(children := children_of(parent.pid)) < 3 and time.monotonic() < deadline:  # two and a resource tracker
+    while len(children := children_of(parent.pid)) < 4 and time.monotonic() < deadline:  # with server and tracker
         time.sleep(0.2)
     time.sleep(8)  # they import, then watch
     parent.kill()
@@ -63,7 +63,9 @@ def test_killed_parent_takes_its_processes_along(tmp_path):
 
 
 def children_of(pid):
-    return [int(p.name) for p in Path("/proc").glob("[0-9]*") if parent_of(p) == pid]
+    """The fork server, the resource tracker and the processes of the grid below them."""
+    own = [int(p.name) for p in Path("/proc").glob("[0-9]*") if parent_of(p) == pid]
+    return [*own, *(below for child in own for below in children_of(child))]
 
 
 def parent_of(process):
@@ -79,4 +81,4 @@ def is_alive(pid):
 
 def test_processes_are_for_the_cpu_and_at_least_one(capsys):
     assert run_all.main(["--processes", "0", "--device", "cpu"]) == 2
-    assert "--processes 0: 1 or more" in capsys.readouterr().err
+    assert "--processes 0: must be a whole number, 1 or more" in capsys.readouterr().err

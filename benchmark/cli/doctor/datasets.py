@@ -1,4 +1,4 @@
-"""What is there of a dataset and what a run would refuse in it, found without decoding a picture: for the doctor."""
+"""Survey the files of a dataset for the doctor: what is there and what a run would refuse, without decoding images."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -25,12 +25,12 @@ from benchmark.data.synthetic.suite import DRAWN, PER_CLASS
 from benchmark.errors import ConfigError, DataError
 
 NAMED = 5  # files, or problems of lists, that are named; the rest is counted
-DECODED_BY_A_RUN = "JPEG"  # every other kind is, before anything starts
+NOT_DECODED = "JPEG"  # a run decodes images of every other kind before it starts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Those with the same trouble: how many, and the first few with what is known of it."""
+    """Files with the same problem: their number, and the first few with the reason."""
 
     count: int = 0
     first: tuple[str, ...] = ()
@@ -38,18 +38,18 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What is there of a dataset.
+    """The state of a dataset.
 
     Attributes:
-        folder: where it lies or would lie.
-        images: that are listed, each counted once.
-        catalogue_images: that the original has; None for a user's own.
+        folder: where it is or would be.
+        images: number of listed images, each counted once.
+        catalogue_images: number of images of the original; None for a custom dataset.
         counts, catalogue_counts: of train, val and test.
-        problems: of its folders and lists, in words.
-        missing, unreadable: listed files that are not there, and those whose header or end is not a picture's.
-        odd: pictures that are very small or very long; no run refuses them.
-        undecoded: readable pictures of which a run will find out by decoding whether they are whole.
-        dataset: read, where a run would take it.
+        problems: messages about its folders and lists.
+        missing, unreadable: listed files that do not exist, and files that are not complete images.
+        odd: very small or very long images; no run refuses them.
+        undecoded: number of readable images that a run decodes before it starts.
+        dataset: the dataset, if a run would use it.
     """
 
     name: str
@@ -71,11 +71,11 @@ class Survey:
 
 @dataclass(frozen=True, kw_only=True)
 class How:
-    """How files are looked at: decoded or not, in how many processes, and who is told of those that are done.
+    """How files are checked: decoded or not, in how many processes, with which callbacks.
 
     Attributes:
-        start: told of a dataset's name and of how many files are to be looked at.
-        advance: told of each number of files that are done.
+        start: called with a dataset's name and its number of files.
+        advance: called with each number of files that were checked.
     """
 
     deep: bool = False
@@ -85,7 +85,7 @@ class How:
 
 
 def survey_known(name: str, root: str | Path, how: How) -> Survey:
-    """Of a dataset of the catalogue, below the data folder."""
+    """Survey a dataset of the catalog in the data folder."""
     entry = load_catalog()[name]
     folder, images = folders_of(entry, root)
     known = _original(name, entry)
@@ -99,7 +99,7 @@ def survey_known(name: str, root: str | Path, how: How) -> Survey:
 
 
 def survey_own(name: str, path: str | Path, how: How) -> Survey:
-    """Of a user's own dataset."""
+    """Survey a custom dataset."""
     folder = str(Path(path).expanduser())
     if not os.path.exists(folder):
         return Survey(name=name, state="missing", folder=folder, problems=(f"there is no file or folder {folder}",))
@@ -112,7 +112,7 @@ def survey_own(name: str, path: str | Path, how: How) -> Survey:
 
 
 def survey_embedded(name: str, root: Path, how: How) -> Survey:
-    """Of a dataset of the embedded suite: below `root` if it is drawn already, else what will be drawn."""
+    """Survey a dataset of the embedded suite: its files in `root`, or what will be generated there."""
     entry = load_catalog()[name]
     folder, _ = folders_of(entry, root)
     if folder.is_dir():
@@ -131,7 +131,7 @@ def survey_embedded(name: str, root: Path, how: How) -> Survey:
 
 
 def _original(name: str, entry: CatalogEntry) -> dict:
-    """What the catalogue says; ImageNet's 'val' is its 'test' again, and the pictures are counted once."""
+    """What the catalog says. ImageNet's 'val' is its 'test' again, and each image is counted once."""
     twice = entry.layout == "image_folder"
     return {
         "name": name,
@@ -165,7 +165,7 @@ def _survey(known: dict, listing: Listing, images: Path, *, folder: str, templat
         counts={part: len(entries) for part, entries in listing.parts.items()},
         classes=len(labels),
         problems=_first(problems),
-        undecoded=0 if how.deep else sum(kinds.values()) - kinds[DECODED_BY_A_RUN],
+        undecoded=0 if how.deep else sum(kinds.values()) - kinds[NOT_DECODED],
         dataset=None if bad else to_dataset(known["name"], listing, images=images, template=template),
         **{kind: Files(count=len(found), first=tuple(found[:NAMED])) for kind, found in by_kind.items()},
     )
