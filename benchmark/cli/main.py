@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace, *, began: float) -> int:
     request = read_request(options)
     check_names(request)
     if options.doctor:
-        from benchmark.cli.doctor.command import diagnose
+        from benchmark.cli.diagnose import diagnose
 
         return diagnose(request, options)
     check_options(request)

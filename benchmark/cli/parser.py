@@ -71,17 +71,17 @@ def run_parser() -> Parser:
     """The parser of run_all.py."""
     parser = Parser(prog="run_all.py", description=DESCRIPTION, epilog=EXIT_CODES)
     _add_run(parser)
-    lines = "\n".join(f"python -m benchmark {name:<12}{text}" for name, text in VERBS.items())
-    _add_tools(parser.add_argument_group("tools (each has its own --help)", lines))
+    _add_tools(parser.add_argument_group("tools (each has its own --help)", _tools()))
     return parser
 
 
 def verb_parser() -> Parser:
     """The parser of `python -m benchmark`."""
     parser = Parser(prog="python -m benchmark", description="Tools of the benchmark; run_all.py runs it.")
-    verbs = parser.add_subparsers(title="tools", metavar="TOOL      ", dest="verb")
+    verbs = parser.add_subparsers(title="tools (each has its own --help)", description=_tools(), dest="verb",
+                                  metavar="TOOL", help=argparse.SUPPRESS)  # fmt: skip
     for name, text in VERBS.items():
-        verb = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        verb = verbs.add_parser(name, description=f"{text[0].upper()}{text[1:]}.")
         if name in ("doctor", "plan", "calibrate"):
             verb.set_defaults(**{name: True})
             _add_run(verb)
@@ -98,6 +98,10 @@ def verb_parser() -> Parser:
     return parser
 
 
+def _tools() -> str:
+    return "\n".join(f"python -m benchmark {name:<12}{text}" for name, text in VERBS.items())
+
+
 def _add_run(parser: Parser) -> None:
     """The options that say what to run, on what and how."""
     _add_what(parser.add_argument_group("what to run"))
@@ -110,7 +114,7 @@ def _add_run(parser: Parser) -> None:
 def _add_what(group: Group) -> None:
     add = group.add_argument
     add("--protocol", default="base2new", metavar="NAME",
-        help="base2new (default), cross_dataset, few_shot, domain_generalization, all")  # fmt: skip
+        help="base2new, cross_dataset, few_shot, domain_generalization, all")  # fmt: skip
     add("--suite", metavar="NAME", help="synthetic, paper (default with --data or --dataset) or a YAML file")
     add("--seeds", nargs="+", metavar="N", help="these seeds (default: those of the suite)")
     add("--shots", nargs="+", metavar="K", help="training images per class; several for few_shot only")

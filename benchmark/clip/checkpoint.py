@@ -11,6 +11,7 @@ EXAMPLE = "openai/clip-vit-base-patch16"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which transformers looks for them
 INDEX = ".index.json"  # ends the name of the file that lists the parts of divided weights
 
+
 def has_tokenizer(folder: Path) -> bool:
     """Whether the folder has the files of a tokenizer."""
     pair = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()

@@ -1,9 +1,17 @@
 """Checkpoints in, features out: whose activation, which patches, what is refused."""
 
+from functools import cache
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from benchmark.clip.backbone import load_clip
+from benchmark.clip.config import read_config
+from benchmark.clip.tokenizer import ClipTokenizer, read_tokenizer
+from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ConfigError, ShapeError
 
 
@@ -61,3 +69,16 @@ def test_unknown_patches_are_refused(clip):
 def test_text_of_more_than_77_tokens_is_refused_not_cut(clip):
     with pytest.raises(ShapeError, match="at most 77"):
         clip.tokenize(["circle " * 80])
+
+
+@given(text=st.text(max_size=60))
+def test_token_ids_are_those_of_transformers(text):
+    ours, theirs = tokenizers()
+    assert isinstance(ours, ClipTokenizer)
+    assert ours([text])["input_ids"] == theirs([text], verbose=False)["input_ids"]
+
+
+@cache
+def tokenizers():
+    text = read_config(CHECKPOINT, "embedded").text_config
+    return read_tokenizer(CHECKPOINT, "embedded", text), AutoTokenizer.from_pretrained(CHECKPOINT)

@@ -14,14 +14,11 @@ import benchmark.planning.inputs
 import run_all
 from benchmark.clip.backbone import Clip, load_clip, outline
 from benchmark.clip.config import read_config
-from benchmark.clip.locate import checkpoint_hash
 from benchmark.costs.operations import Tower, image_operations, plain_text_operations
 from benchmark.data.catalog import load_dataset
 from benchmark.data.images import normalise, test_view
-from benchmark.plugins.factory import create_method, method_class, method_names, resolve_recipe
+from benchmark.plugins.factory import create_method, method_names
 from benchmark.prompts import PromptMethod
-from benchmark.records import store
-from tables.rendering.markup import latex
 
 TEXTS = ["a photo of a red circle.", "star", "a drawing of striped squares, in fog!", "circle"]
 NAMES = ["circle", "red star", "striped square", "star"]
@@ -94,15 +91,6 @@ def test_pictures_are_normalised_as_the_checkpoint_says(random_checkpoints, view
     wanted = processor([Image.fromarray(picture) for picture in pictures], return_tensors="pt")["pixel_values"]
     assert (normalise(torch.from_numpy(pictures), clip.mean, clip.std) - wanted).abs().max() < 1e-6
     assert (normalise(torch.from_numpy(pictures)) - wanted).abs().max() > 0.1, "CLIP's own would be another picture"
-
-
-def test_zero_shot_logits_are_those_of_transformers(random_checkpoint, random_clip, reference, views):
-    pixels = normalise(torch.from_numpy(views(random_clip, 3)), random_clip.mean, random_clip.std)
-    method = create_method("zero_shot", clip=random_clip, class_names=NAMES, template="a drawing of a {}.")
-    inputs = padded(random_checkpoint[1], [f"a drawing of a {name}." for name in NAMES])
-    with torch.no_grad():
-        wanted = reference(**inputs, pixel_values=pixels.double()).logits_per_image
-        assert (method(random_clip.encode_images(pixels)) - wanted).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -218,18 +206,6 @@ def test_outline_has_the_tokens_and_positions_of_the_checkpoint(random_checkpoin
 ONE_DATASET = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "1"]
 
 
-def test_plan_counts_operations_by_the_checkpoints_shape(random_checkpoint, tmp_path, capsys):
-    folder = random_checkpoint[1]
-    arguments = [*ONE_DATASET, "--backbone", str(folder), "--out", str(tmp_path), "--plan"]
-    assert run_all.main([*arguments, "--methods", "zero_shot"]) == 0
-    text = capsys.readouterr().out
-    assert f"backbone {folder}" in text
-    row = next(line.split() for line in text.splitlines() if line.startswith("base2new") and "synth_actions" in line)
-    images, gflop = int(row[7]), int(row[10].replace(",", ""))
-    config = CLIPConfig.from_pretrained(folder)
-    assert gflop == round(1e-9 * images * image_operations(Tower.vision(config)))
-
-
 def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path, monkeypatch, capsys):
     """Known before anything runs; every run of the dataset would fail of it. All names but the last would fit."""
     folder = copy("text_config", max_position_embeddings=8)
@@ -251,21 +227,3 @@ def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path
     assert "at most 8" in message
     assert "zero_shot:" in message
     assert "coop:" in message
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("sketched")
-def test_all_methods_run_from_end_to_end_and_records_name_the_checkpoint(random_checkpoint, tmp_path):
-    folder = random_checkpoint[1]
-    trained = [name for name in method_names() if resolve_recipe(name, template="{}.").training]
-    short = [word for name in trained for word in ("--set", f"{name}.epochs=1")]
-    arguments = [*ONE_DATASET, "--backbone", str(folder), "--out", str(tmp_path), "--processes", "1", *short]
-    arguments += ["--methods", *method_names()]
-    assert run_all.main(arguments) == 0
-    found, problems = store.collect(tmp_path)
-    assert problems == []
-    assert {record.spec.method for record in found} == {n for n in method_names() if method_class(n).transfers}
-    assert {record.spec.checkpoint for record in found} == {checkpoint_hash(folder)}
-    assert {record.spec.backbone for record in found} == {str(folder)}
-    assert latex(f"backbone {folder}") in (tmp_path / "synthetic" / "base2new.tex").read_text()
-    assert checkpoint_hash(folder) in (tmp_path / "synthetic" / "report.html").read_text()

@@ -236,9 +236,9 @@ def _disks(request: Request) -> tuple[Disk, ...]:
 def _disk_problems(disks: Sequence[Disk], backbone: Backbone, *, generated: bool) -> list[str]:
     """Folders that a run must write and cannot."""
     by_name = {disk.what: disk for disk in disks}
-    must = (
-        {"results"} | ({"cache"} if generated else set()) | ({"hub cache"} if backbone.state == "to be fetched" else set())
-    )
+    must = {"results"}
+    must |= {"cache"} if generated else set()
+    must |= {"hub cache"} if backbone.state == "to be fetched" else set()
     remedy = {"results": "give --out another folder", "cache": "set COPL_BENCHMARK_CACHE", "hub cache": "set HF_HOME"}
     problems = [
         f"{by_name[what].folder} ({what}) cannot be written; {remedy[what]}"

@@ -1,7 +1,6 @@
 """What the doctor advises can be typed, and helps."""
 
 import json
-import shlex
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 import run_all
 from benchmark.data.synthetic.suite import materialise
-from tests.cli.doctor.conftest import cut, picture, remove, textures, typed
+from tests.cli.doctor.conftest import picture, remove, typed
 
 
 def test_dataset_that_is_not_there_is_fetched_and_a_damaged_one_put_aside_before(doctor, data):
@@ -27,20 +26,6 @@ def test_dataset_that_is_not_there_is_fetched_and_a_damaged_one_put_aside_before
     (options,) = typed(found["next_commands"][0])
     assert options.download == ["eurosat", "food101", "imagenet"], "in one command"
     assert len(found["next_commands"]) == 3
-
-
-@pytest.mark.slow
-def test_damaged_dataset_is_whole_again_once_the_advice_is_followed(doctor, data, tmp_path, capsys):
-    shutil.make_archive(str(tmp_path / "archives" / "dtd"), "zip", data, "dtd")
-    cut(data)
-    code, found = doctor()
-    assert code == 1
-    aside, fetch = (shlex.split(part) for part in found["next_commands"][0].split(" && "))
-    shutil.move(*aside[1:])
-    assert run_all.main([*fetch[2:], "--from", str(tmp_path / "archives")]) == 0
-    capsys.readouterr()
-    assert doctor()[0] == 0
-    assert (data / "dtd.damaged").is_dir()
 
 
 def test_imagenet_with_a_damaged_picture_is_looked_at_again_once_its_owner_mended_it(doctor, data):
@@ -99,10 +84,3 @@ def test_own_dataset_is_looked_at_beside_the_catalogues(doctor, tmp_path):
     assert (options.doctor, options.own) == (True, [own])
     code, found = doctor("--dataset", "own=nowhere", datasets=("--datasets", "own"))
     assert (code, found["datasets"][0]["state"]) == (1, "missing")
-
-
-def test_list_that_waits_for_pictures_is_not_put_aside(doctor, data):
-    shutil.rmtree(data / "dtd" / "images")
-    code, found = doctor()
-    assert (code, textures(found)["state"]) == (1, "missing")
-    assert found["next_commands"] == [f"python run_all.py --download dtd --data {data}"]

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import benchmark.cli.doctor.checks
 from benchmark.cli.doctor import environment
 from benchmark.clip import hub
 
@@ -50,21 +49,6 @@ def test_results_folder_that_cannot_be_written_is_a_problem(doctor, tmp_path):
     code, found = doctor()
     assert code == 1
     assert "give --out another folder" in found["problems"][0]
-
-
-def test_full_disk_is_a_problem(doctor, monkeypatch):
-    monkeypatch.setattr(environment.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
-    code, found = doctor()
-    assert code == 1
-    assert "(results) cannot be written" in found["problems"][0]
-    assert "less than 1 GB is free" in found["disks"][0]["note"]
-
-
-def test_disk_without_room_for_the_backbone_is_a_problem(doctor, monkeypatch):
-    monkeypatch.setattr(benchmark.cli.doctor.checks, "bytes_on_hub", lambda name, timeout: 10**18)
-    code, found = doctor(backbone="somebody/clip")
-    assert code == 1
-    assert "has no room for the backbone" in found["problems"][0]
 
 
 def test_limit_of_the_cache_that_is_no_number_is_a_problem(doctor, monkeypatch):

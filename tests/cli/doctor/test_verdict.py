@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 import run_all
+from benchmark.common.files import REPOSITORY
 from tests.cli.doctor.conftest import remove, textures, typed
 
 KEYS = {
@@ -32,7 +33,7 @@ def test_json_has_the_keys_that_the_page_lists(doctor):
     _, found = doctor()
     assert found.keys() == KEYS
     assert textures(found).keys() == DATASET_KEYS
-    page = (run_all.ROOT / "docs" / "data.md").read_text()
+    page = (REPOSITORY / "docs" / "data.md").read_text()
     assert not {key for key in KEYS | DATASET_KEYS if f"`{key}`" not in page}
 
 
