@@ -77,9 +77,10 @@ def run_parser() -> Parser:
 
 def verb_parser() -> Parser:
     """The parser of `python -m benchmark`."""
-    parser = Parser(prog="python -m benchmark", description="Tools of the benchmark; run_all.py runs it.")
+    description = "Tools of the benchmark; run_all.py runs it."
+    parser = Parser(prog="python -m benchmark", usage="%(prog)s TOOL ...", description=description)
     verbs = parser.add_subparsers(title="tools (each has its own --help)", description=_tools(), dest="verb",
-                                  metavar="TOOL", help=argparse.SUPPRESS)  # fmt: skip
+                                  prog=parser.prog, metavar="TOOL", help=argparse.SUPPRESS)  # fmt: skip
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, description=f"{text[0].upper()}{text[1:]}.")
         if name in ("doctor", "plan", "calibrate"):
