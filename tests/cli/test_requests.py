@@ -41,6 +41,7 @@ SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
         (["--set", "coop.epochs=2", "--set", "coop.epochs=3"], "is given twice"),
         (["--set", "coop.n_ctx=2", "--set", "coop.ctx_init=a photo of a"], "has 4 words, but n_ctx is 2"),
         (["--deep"], "belongs to --doctor"),
+        (["--doctor", "--methods", "cop"], "'cop' is not a method"),
         (["--imagenet", "x"], "go with --download"),
     ],
 )

@@ -80,26 +80,6 @@ def test_three_forms_of_the_same_data_give_the_same_row(call, recorded, discs, t
     assert "| split " in capsys.readouterr().out
 
 
-def test_suite_file_that_names_own_datasets_decides_what_runs(call, recorded, discs, tmp_path):
-    draw(tmp_path / "pale", parts=("test",), colours={**COLOURS, "red": "pink"})
-    few = {name: colour for name, colour in COLOURS.items() if name in ("green", "red")}
-    draw(tmp_path / "few", parts=("test",), colours=few)
-    suite = tmp_path / "mine.yaml"
-    suite.write_text(
-        "backbone: embedded\ndatasets: [tree, synth_actions]\nshots: 1\nseeds: [1]\nsource: tree\n"
-        "shift_source: tree\nshift_targets: [pale, few]\n"
-    )
-    shifted = ["--dataset", f"pale={tmp_path / 'pale'}", "--dataset", f"few={tmp_path / 'few'}"]
-    options = ["--suite", str(suite), *discs["tree"], *shifted, *ONE]
-    assert call("domain_generalization", *options, backbone=()) == 0
-    record = recorded()["kgcoop", "tree", 1]
-    assert {name: score.classes for name, score in record.scores.items()} == {"tree": 4, "pale": 4, "few": 2}
-    assert call("cross_dataset", *options, backbone=()) == 0
-    crossed = [r for r in collect(tmp_path / "out")[0] if r.spec.protocol == "cross_dataset"]
-    assert {tuple(record.scores) for record in crossed} == {("tree", "synth_actions")}
-    assert (tmp_path / "out" / "mine" / "domain_generalization.md").is_file()
-
-
 @pytest.mark.parametrize(
     ("protocol", "arguments", "message"),
     [

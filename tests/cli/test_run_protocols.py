@@ -1,6 +1,5 @@
 """The three protocols beside base-to-new from end to end: on the embedded suite and on real photographs."""
 
-
 import pytest
 
 import run_all
@@ -92,12 +91,3 @@ def test_targets_are_read_in_the_template_of_the_methods_recipe():
     sets = plan.scored_sets(plan.specs[-1])
     assert sets[0][1] == "a photo of a {}."
     assert [scored.name for scored, _ in sets] == ["synth_things", "synth_textures", "synth_pets"]
-
-
-def test_method_with_another_list_of_templates_on_each_dataset_is_refused_where_one_run_scores_several():
-    names = ["--datasets", "synth_textures", "--seeds", "1", "--methods", "zero_shot", "coop", "--shots", "1"]
-    plan = plan_of("--protocol", "cross_dataset", *names, "--set", "zero_shot.templates=ensemble")
-    assert [spec.method for spec in plan.specs] == ["coop"]
-    assert plan.refused[0].startswith("zero_shot: its list of templates is another for each dataset")
-    plan = plan_of("--protocol", "few_shot", *names, "--set", "zero_shot.templates=ensemble")
-    assert (len(plan.specs), plan.refused) == (2, [])

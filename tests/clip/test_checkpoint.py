@@ -33,11 +33,7 @@ def refused(folder) -> str:
     "kind, reason",
     [
         ("siglip", "softmax"),
-        ("siglip2", "start token"),
         ("blip", "BERT"),
-        ("chinese_clip", "BERT"),
-        ("align", "convolutional"),
-        ("altclip", "XLM"),
         ("clip_text_model", "text tower alone"),
         ("clip_vision_model", "image tower alone"),
         ("something_new", "causal text tower"),

@@ -1,7 +1,5 @@
 """Running out of memory: the work is done in smaller chunks, and the numbers stay."""
 
-import dataclasses
-
 import pytest
 import torch
 from accelerate import Accelerator
@@ -11,7 +9,6 @@ from benchmark.clip.text import SMALLEST_CHUNK, TextEncoder
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.features.store import FeatureStore
 from benchmark.plugins.factory import create_method
-from benchmark.training.evaluate import evaluate
 from benchmark.training.step import Stepper
 
 NAMES = [f"{colour} {shape}" for colour in ("red", "green", "blue") for shape in ("circle", "star", "cross", "ring")]
@@ -85,17 +82,6 @@ def test_other_errors_are_not_taken_for_it(clip, pictures, monkeypatch):
     with pytest.raises(RuntimeError, match="shapes do not match"):
         step(method, optimizer, pictures(clip, 6))
     assert clip.text.kept_rows > 0
-
-
-def test_scoring_goes_on_in_halves(clip, dataset, monkeypatch):
-    few = dataclasses.replace(dataset, test=dataset.test[:9])
-    method = create_method("cocoop", clip=clip, class_names=dataset.class_names, template="a photo of a {}.", seed=1)
-    tools = {"store": FeatureStore(clip), "accelerator": Accelerator(cpu=True)}
-    wanted = evaluate(method, few, **tools)
-    give_up_above(monkeypatch, 128, torch.OutOfMemoryError("CUDA out of memory"))
-    got = evaluate(method, few, **tools)
-    assert (got.predictions == wanted.predictions).all()
-    assert clip.text.chunk_rows == 128
 
 
 def test_images_that_do_not_fit_go_through_in_halves(clip, dataset, monkeypatch):

@@ -132,20 +132,12 @@ LARGE = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 1
 LARGE_VISION = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14
 }  # fmt: skip
-HUGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24}
-HUGE_VISION = {
-    "hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16, "num_hidden_layers": 32, "patch_size": 14
-}  # fmt: skip
 BIG = {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32}
 BIG_VISION = {
     "hidden_size": 1664, "intermediate_size": 8192, "num_attention_heads": 16, "num_hidden_layers": 48, "patch_size": 14
 }  # fmt: skip
 OLD, GELU = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}, {"hidden_act": "gelu"}
 PUBLISHED = {
-    "openai/clip-vit-base-patch32": (
-        {"projection_dim": 512, "text_config": OLD, "vision_config": {"patch_size": 32}},
-        (768, 49, 224, 512, 512, 8.82, 5.96),
-    ),
     "openai/clip-vit-base-patch16": (
         {"projection_dim": 512, "text_config": OLD, "vision_config": {"patch_size": 16}, "text_config_dict": None},
         (768, 196, 224, 512, 512, 35.13, 5.96),
@@ -154,17 +146,9 @@ PUBLISHED = {
         {"projection_dim": 768, "text_config": OLD, "text_config_dict": LARGE, "vision_config_dict": LARGE_VISION},
         (1024, 256, 224, 768, 768, 162.03, 13.3),
     ),
-    "openai/clip-vit-large-patch14-336": (
-        {"projection_dim": 768, "text_config": LARGE, "vision_config": {**LARGE_VISION, "image_size": 336}},
-        (1024, 576, 336, 768, 768, 381.92, 13.3),
-    ),
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": (
         {"projection_dim": 512, "text_config": GELU, "vision_config": {**GELU, "patch_size": 32}},
         (768, 49, 224, 512, 512, 8.82, 5.96),
-    ),
-    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": (
-        {"projection_dim": 1024, "text_config": {**HUGE, **GELU}, "vision_config": {**HUGE_VISION, **GELU}},
-        (1280, 256, 224, 1024, 1024, 334.59, 47.09),
     ),
     "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": (
         {"projection_dim": 1280, "text_config": {**BIG, **GELU}, "vision_config": {**BIG_VISION, **GELU}},

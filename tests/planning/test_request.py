@@ -29,21 +29,6 @@ def test_shots_are_those_named_or_the_protocols_or_the_suites(tmp_path):
     assert asked(tmp_path, shots=(2,)).shots_of(base2new) == asked(tmp_path, shots=(2,)).shots_of(few_shot) == (2,)
 
 
-@pytest.mark.parametrize("protocol", ["base2new", "cross_dataset", "domain_generalization", "all"])
-def test_several_numbers_of_shots_are_for_few_shot_alone(tmp_path, protocol):
-    check_names(asked(tmp_path, "few_shot", shots=(1, 2)))
-    with pytest.raises(ConfigError, match=r"--shots 1 2: .* takes one number of shots; give one, or take"):
-        check_names(asked(tmp_path, protocol, shots=(1, 2)))
-
-
-@pytest.mark.parametrize("protocol", ["base2new", "few_shot", "domain_generalization"])
-def test_source_is_refused_where_there_is_none_to_choose(tmp_path, protocol):
-    with pytest.raises(ConfigError, match=f"{protocol} has no source to choose; .* --protocol cross_dataset"):
-        check_names(asked(tmp_path, protocol, source="synth_pets"))
-    check_names(asked(tmp_path, "cross_dataset", source="synth_pets"))
-    check_names(asked(tmp_path, "all", source="synth_pets"))
-
-
 @pytest.mark.parametrize("change", [{"recipes": {"coopp": {}}}, {"protocol_recipes": {"few_shot": {"coopp": {}}}}])
 def test_recipes_of_an_unknown_method_are_refused(tmp_path, change):
     suite = dataclasses.replace(load_suite("synthetic"), **change)
@@ -75,11 +60,6 @@ def test_protocol_that_named_datasets_leave_nothing_to_do_for_is_left_out_of_all
     assert ["is also the only target" in left_out[0], "is a target of it" in left_out[1]] == [True, True]
     with pytest.raises(ConfigError, match="is also the only target"):
         choose_trainings(asked(tmp_path, "cross_dataset", datasets=("synth_things",)))
-
-
-def test_real_targets_need_a_folder(tmp_path):
-    with pytest.raises(ConfigError, match=r"imagenet, imagenetv2.*: real images are needed; give --data FOLDER"):
-        choose_trainings(asked(tmp_path, "domain_generalization", suite=load_suite("paper")))
 
 
 OWN = {"mine": Path("mine"), "yours": Path("yours")}

@@ -1,13 +1,5 @@
 """What the doctor advises can be typed, and helps."""
 
-import json
-import shutil
-from pathlib import Path
-
-import pytest
-
-import run_all
-from benchmark.data.synthetic.suite import materialise
 from tests.cli.doctor.conftest import picture, remove, typed
 
 
@@ -42,29 +34,6 @@ def test_imagenet_with_a_damaged_picture_is_looked_at_again_once_its_owner_mende
     (data / "imagenet" / "classnames.txt").unlink()
     (options,) = typed(doctor(datasets=("--datasets", "imagenet"))[1]["next_commands"][0])
     assert options.download == ["imagenet"], "which says where the file is had"
-
-
-@pytest.mark.slow
-def test_damaged_picture_of_the_embedded_suite_is_drawn_anew_as_advised(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path))
-    arguments = ["--doctor", "--json", "--datasets", "synth_actions", "--out", str(tmp_path / "out")]
-
-    def look():
-        code = run_all.main(arguments)
-        (dataset,) = json.loads(capsys.readouterr().out)["datasets"]
-        return code, dataset
-
-    code, dataset = look()
-    assert (code, dataset["state"]) == (0, "to be drawn")
-    materialise(Path(dataset["folder"]).parent, ["synth_actions"])
-    code, dataset = look()
-    assert (code, dataset["state"]) == (0, "present")
-    next(Path(dataset["folder"]).rglob("*.png")).unlink()
-    code, dataset = look()
-    assert (code, dataset["state"]) == (1, "damaged")
-    assert dataset["next_command"] == f"rm -r {dataset['folder']}"
-    shutil.rmtree(dataset["folder"])
-    assert look()[0] == 0
 
 
 def test_own_dataset_is_looked_at_beside_the_catalogues(doctor, tmp_path):

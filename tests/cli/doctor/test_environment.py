@@ -51,13 +51,6 @@ def test_results_folder_that_cannot_be_written_is_a_problem(doctor, tmp_path):
     assert "give --out another folder" in found["problems"][0]
 
 
-def test_limit_of_the_cache_that_is_no_number_is_a_problem(doctor, monkeypatch):
-    monkeypatch.setenv("COPL_BENCHMARK_CACHE_GB", "much")
-    code, found = doctor()
-    assert code == 1
-    assert "must be a number of gigabytes" in found["problems"][0]
-
-
 def test_versions_are_held_against_what_the_requirements_name(monkeypatch):
     found = {package.name: package for package in environment.look_at_versions()}
     assert {"python", "torch", "transformers", "accelerate"} <= found.keys()
