@@ -1,4 +1,4 @@
-"""A plan in words and tables: what runs, what is done already, what it will compute."""
+"""Describe a plan or a forecast in words and tables."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from benchmark.protocols.registry import PROTOCOLS
 
 
 def describe(plan: Plan) -> str:
-    """The plan in words: each protocol's runs by method, steps and what is done; what is refused, what to know."""
+    """Describe a plan: the runs of each protocol by method, steps, what is done, refused or to know."""
     parts, totals = [], []
     for protocol in plan.protocols:
         text, total = _describe_protocol(plan, protocol)
@@ -34,7 +34,7 @@ def describe(plan: Plan) -> str:
 
 
 def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
-    """What a protocol runs, as a table, and its total: runs, done, to run, trainings, steps."""
+    """The runs of a protocol as a table, and their total: runs, done, to run, trainings, steps."""
     request, missing = plan.request, set(plan.missing)
     specs = [spec for spec in plan.specs if spec.protocol == protocol]
     counts, rows = Counter(spec.method for spec in specs), []
@@ -58,7 +58,7 @@ def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
 
 
 def describe_cost(plan: Plan) -> str:
-    """What the missing runs will compute: a row for each (protocol, method, dataset, shots), then the sum."""
+    """Describe what the missing runs compute: a row per (protocol, method, dataset, shots), then the sum."""
     estimator, rows, groups = Estimator(plan), [], {}
     for spec in plan.missing:
         key = (spec.protocol, spec.method, spec.dataset, spec.shots, spec in plan.taken)
@@ -76,7 +76,7 @@ def describe_cost(plan: Plan) -> str:
 
 
 def describe_forecast(forecast: Forecast) -> str:
-    """Runs, trainings, steps, time and memory of what is missing, and what of it was measured."""
+    """Describe a forecast: runs, trainings, steps, time and memory of what is missing, and what was measured."""
     if not forecast.parts:
         return "Nothing is left to run."
     groups: dict[tuple[str, str], list[Part]] = {}
