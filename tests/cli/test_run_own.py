@@ -51,21 +51,11 @@ def call(tmp_path):
     return run
 
 
-@pytest.fixture
-def recorded(tmp_path):
-    """recorded(): (method, dataset, shots) to record."""
-
-    def read():
-        records, problems = collect(tmp_path / "out")
-        assert problems == []
-        return {(record.spec.method, record.spec.dataset, record.spec.shots): record for record in records}
-
-    return read
-
-
-def test_three_forms_of_the_same_data_give_the_same_row(call, recorded, discs, tmp_path, capsys):
+def test_three_forms_of_the_same_data_give_the_same_row(call, discs, tmp_path, capsys):
     assert call("base2new", *discs["tree"], *discs["table"], *discs["split"], *ONE, "--shots", "2") == 0
-    records = recorded()
+    found, problems = collect(tmp_path / "out")
+    assert problems == []
+    records = {(record.spec.method, record.spec.dataset, record.spec.shots): record for record in found}
     assert {dataset for _, dataset, _ in records} == {"tree", "table", "split"}, "and none of the suite's"
     for method in ("zero_shot", "kgcoop"):
         scores = [records[method, name, 2].scores for name in ("tree", "table", "split")]

@@ -60,16 +60,6 @@ def test_cross_dataset_scores_source_and_targets_by_one_training(call, recorded,
     assert "synth_things 8" in capsys.readouterr().err
 
 
-def test_few_shot_runs_every_number_of_shots_on_all_classes(call, recorded):
-    names = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "1", "2"]
-    assert call("few_shot", *names, *QUICK, "--methods", "zero_shot", "coop", "copl") == 0
-    records = recorded()
-    assert set(records) == {(method, shots) for method in ("zero_shot", "coop", "copl") for shots in (1, 2)}
-    assert all(classes(record) == {"all": 8} for record in records.values())
-    assert [records["copl", shots].training["steps"] for shots in (1, 2)] == [8, 16]
-    assert records["coop", 1].spec.options["n_ctx"] == 16, "the recipe of few-shot, not of base-to-new"
-
-
 def test_domain_generalization_carries_a_training_to_sets_of_half_the_classes(call, recorded):
     assert call("domain_generalization", *ONE, *QUICK, "--methods", "zero_shot", "prograd", "--processes", "1") == 0
     records = recorded()

@@ -53,17 +53,6 @@ def test_trie_equals_dense_in_double_precision_for_any_class_set(clip64, suffixe
     assert (gradient - wanted_gradient).abs().max() < 1e-12 * max(1.0, wanted_gradient.abs().max())
 
 
-@pytest.mark.slow
-def test_trie_equals_dense_for_a_thousand_classes(clip64):
-    generator = torch.Generator().manual_seed(5)
-    lengths = torch.randint(1, 12, (1000,), generator=generator).tolist()
-    suffixes = [torch.randint(2, 30, (length,), generator=generator).tolist() for length in lengths]
-    assert len({tuple(suffix) for suffix in suffixes}) < 1000, "some names should stand twice"
-    (features, gradient), (wanted, wanted_gradient) = both(clip64, suffixes, n_ctx=4, batch=1)
-    assert (features - wanted).abs().max() < 1e-12
-    assert (gradient - wanted_gradient).abs().max() < 1e-12 * wanted_gradient.abs().max()
-
-
 def test_plan_shares_nodes_of_common_beginnings(clip):
     plan = clip.plan([[5, 6, 7, 1], [5, 6, 8, 1], [5, 6, 7, 1]], 2)
     assert plan.rows == 1 + 2 + 6  # start, context, and 5 6 (7 1 | 8 1)

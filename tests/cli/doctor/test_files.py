@@ -6,9 +6,6 @@ import shlex
 import pytest
 
 import run_all
-from benchmark.cli.doctor.datasets import How, survey_known
-from benchmark.cli.doctor.report import note_on
-from benchmark.data.headers import MANY, look_at_all
 from tests.cli.doctor.conftest import cut, picture, remove, textures
 
 
@@ -73,24 +70,3 @@ def test_lists_that_a_run_refuses_are_damage(doctor, data):
     assert "labels must run from 0 without gaps" in textures(found)["note"]
     path.unlink()
     assert "split_zhou_DescribableTextures.json: cannot be read" in textures(doctor()[1])["note"]
-
-
-def test_many_files_are_looked_at_in_other_processes_with_the_same_outcome(tmp_path, monkeypatch):
-    monkeypatch.setitem(MANY, False, 4)
-    paths = [f"{number}.jpg" for number in range(6)]
-    for path in paths[:4]:
-        (tmp_path / path).write_bytes(picture(size=(10, 10)))
-    done = []
-    one, several = (look_at_all(str(tmp_path), paths, deep=False, processes=n, advance=done.append) for n in (1, 2))
-    assert one == several
-    assert [finding.kind for finding in one[0]] == ["odd"] * 4 + ["missing"] * 2
-    assert sum(done) == 12
-
-
-@pytest.mark.golden
-def test_real_photographs_are_present_as_a_subset(shared):
-    survey = survey_known("caltech101", shared / "data", How())
-    assert (survey.state, survey.images, survey.classes) == ("present", 1400, 100)
-    assert survey.missing.count == survey.unreadable.count == survey.undecoded == 0
-    assert "1400 of 8242 images" in note_on(survey)
-    assert survey_known("caltech101", shared / "data", How(deep=True)).state == "present"
