@@ -100,7 +100,7 @@ def describe_forecast(forecast: Forecast) -> str:
             f"images: {encoded:,} to encode, the features of {found:,} lie on disk",
             "",
             f"Measured in {forecast.took:.0f} s, {in_processes}: the start, some steps of each kind of training, "
-            "scoring of some images of each class set, decoding and encoding of some pictures of each dataset.",
+            "scoring of some images of each class set, decoding and encoding of some images of each dataset.",
             "Extrapolated: how often each occurs. Assumed: a machine as busy as just now, and files as quick as when "
             "they are read a second time. Not in it: the tables.",
         ]

@@ -63,7 +63,7 @@ def test_links_of_all_pages_lead_somewhere():
 
 
 def test_commands_of_the_readme_name_options_that_exist():
-    parsers = "".join((ROOT / name).read_text() for name in ("run_all.py", "tables/__main__.py"))
+    parsers = "".join((ROOT / name).read_text() for name in ("benchmark/cli/parser.py", "tables/__main__.py"))
     known = set(re.findall(r'add\("(--[\w-]+)"', parsers))
     used = set(re.findall(r"`(--[\w-]+)", README)) | set(re.findall(r"run_all.py[^\n`]*?(--[\w-]+)", README))
     assert len(used) > 8

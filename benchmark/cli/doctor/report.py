@@ -98,7 +98,7 @@ def note_on(survey: Survey) -> str:
     """Notes on a dataset, as one text."""
     notes = list(survey.problems)
     notes += _files(survey.missing, f"of {survey.images} listed images are not there")
-    notes += _files(survey.unreadable, "files are no whole picture")
+    notes += _files(survey.unreadable, "files are not complete images")
     if survey.state == "to be drawn":
         notes.append("the first run draws it")
     elif survey.images and survey.catalogue_images not in (None, survey.images):
@@ -106,7 +106,7 @@ def note_on(survey: Survey) -> str:
     if survey.classes and survey.catalogue_classes not in (None, survey.classes):
         notes.append(f"{survey.classes} of {survey.catalogue_classes} classes")
     limits = f"below {SHORTEST_SIDE} pixels or longer than 1:{LONGEST_RATIO}"
-    notes += _files(survey.odd, f"pictures have an odd size ({limits}), which is no fault")
+    notes += _files(survey.odd, f"images have an odd size ({limits}), which is no fault")
     if survey.dataset is None and survey.name == BY_HAND:
         notes.append("each user gets it by hand: docs/data.md")
     return "; ".join(notes)
