@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 import benchmark
 import benchmark.__main__
 import run_all
 from benchmark.cli.parser import VERBS, parse, parse_verb, run_parser, to_markdown
+from benchmark.records.trackers import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
@@ -115,3 +117,7 @@ def test_public_names_are_imported_when_asked_for():
     assert callable(benchmark.run) and callable(benchmark.load_clip)
     with pytest.raises(AttributeError, match="no attribute 'runn'"):
         benchmark.runn  # noqa: B018
+
+
+def test_names_of_trackers_are_those_of_accelerate():
+    assert set(NAMES) == set(LOGGER_TYPE_TO_CLASS)
