@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 import yaml
-from accelerate.tracking import GeneralTracker
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import run_all
@@ -72,7 +72,7 @@ class Listener(GeneralTracker):
 @pytest.fixture
 def listener(monkeypatch):
     """A stand-in for Weights & Biases, which is not installed here."""
-    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", Listener)
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "wandb", Listener)
     monkeypatch.setattr(Listener, "heard", [])
     monkeypatch.setattr(tracking, "find_spec", lambda name: ModuleSpec(name, None, origin="wandb/__init__.py"))
     return Listener
@@ -203,7 +203,7 @@ def test_folder_with_the_name_of_a_tracker_is_no_package(tmp_path, monkeypatch):
 
 
 def test_place_of_mlflow_is_each_commands_own(listener, trackers, tmp_path, monkeypatch):
-    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "mlflow", Listener)
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "mlflow", Listener)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     places = []
     monkeypatch.setattr(Listener, "start", lambda self: places.append(os.environ["MLFLOW_TRACKING_URI"]))
@@ -213,7 +213,7 @@ def test_place_of_mlflow_is_each_commands_own(listener, trackers, tmp_path, monk
 
 
 def test_dvclive_leaves_nothing_where_the_command_was_started(listener, trackers, tmp_path, monkeypatch):
-    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "dvclive", Listener)
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "dvclive", Listener)
     trackers("dvclive").tell(save(record_of(), tmp_path))
     options = listener.heard[0][2]
     folder = tmp_path / ".tracking" / "dvclive" / record_of().spec.record_path(Path()).with_suffix("")
