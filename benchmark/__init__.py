@@ -1,16 +1,8 @@
 """A benchmark for prompt learning with CLIP: `run` does from Python what run_all.py does (docs/from-python.md)."""
 
 import os
-from importlib import import_module
 
-_PUBLIC = {  # name -> its module, imported when the name is asked for: importing the package imports no torch
-    "collect": "benchmark.records.store",
-    "create_method": "benchmark.plugins.factory",
-    "load_clip": "benchmark.clip.backbone",
-    "method_names": "benchmark.plugins.discovery",
-    "run": "benchmark.cli.api",
-}
-__all__ = sorted(_PUBLIC)
+__all__ = ["collect", "create_method", "load_clip", "method_names", "run"]
 
 # Both must be set before torch is imported.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -19,10 +11,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> object:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'benchmark' has no attribute '{name}'")
+    """A public name, imported when it is asked for: importing the package imports no torch."""
+    if name == "collect":
+        from benchmark.records.store import collect as found
+    elif name == "create_method":
+        from benchmark.plugins.factory import create_method as found
+    elif name == "load_clip":
+        from benchmark.clip.backbone import load_clip as found
+    elif name == "method_names":
+        from benchmark.plugins.discovery import method_names as found
+    elif name == "run":
+        from benchmark.cli.api import run as found
+    else:
+        raise AttributeError(f"module 'benchmark' has no attribute '{name}'")
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *__all__})
