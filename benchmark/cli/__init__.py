@@ -1,4 +1,4 @@
-"""The command line and the Python API: arguments, commands, doctor, download, export.
+"""The command line and the Python API: parser, request, plan, grid, doctor, download, export.
 
-It imports every room, and tables. Start with commands.py.
+It may import every room, and tables. Start with main.py, then commands.py.
 """

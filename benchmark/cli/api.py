@@ -1,4 +1,4 @@
-"""`run`: a grid from Python, for notebooks and scripts; the same plan, runs and records as `run_all.py`."""
+"""Run a grid from Python, for notebooks and scripts: the same plan, runs and records as run_all.py."""
 
 import argparse
 import json
@@ -6,32 +6,32 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
-from transformers.utils import logging
 
 from benchmark.cli.arguments import make_request
+from benchmark.common.constants import CHECKPOINT_MINUTES
 from benchmark.common.files import REPOSITORY
 from benchmark.errors import ConfigError, RunsFailedError
 from benchmark.planning.plan import make_plan
+from benchmark.planning.request import Request
 from benchmark.records import store
 from benchmark.records.trackers import Trackers
-from benchmark.running.device import settings_restored
+from benchmark.running.accelerator import settings_restored
 from benchmark.running.execute import execute, outcome_of
-from benchmark.training.checkpoints import MINUTES
 from tables.aggregate import to_frame
 
 Names = str | Sequence[str]
 Numbers = int | Sequence[int]
 AnyPath = str | PathLike
 
-_one_at_a_time = threading.RLock()  # torch's settings, Accelerate's state and the locks of runs are a whole process's
+# The settings of torch, the state of Accelerate and the locks of runs belong to the whole process.
+_one_at_a_time = threading.RLock()
 
 
 def run(
@@ -53,106 +53,94 @@ def run(
     precision: str = "fp32",
     processes: int | None = None,
     threads: int | None = None,
-    checkpoint_minutes: float = MINUTES,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
     track: Names = (),
     cache: bool = True,
     lockstep: bool = True,
     graphs: bool = True,
     out: AnyPath = REPOSITORY / "results",
 ) -> pd.DataFrame:
-    """Do what is missing of a grid and return all of its accuracies.
+    """Run what is missing of a grid and return all of its accuracies; recorded runs are not repeated.
 
-    The arguments are the options of `python run_all.py --help`, where their defaults are told; messages name them as
-    there. What is recorded already is not run again, so a second call returns at once. What the plan notes are warnings
-    of Python; progress goes to standard error. No table is rendered: `python -m tables` does, from the same records.
+    The arguments are the options of docs/command-line.md. The notes of the plan are warnings, progress goes to standard
+    error, and `python -m tables` makes tables of the records.
 
     Args:
-        methods: names, or one; `datasets`, `seeds`, `shots`, `plugins` and `track` alike.
-        dataset: datasets of your own, name to path.
-        settings: changes of recipes, as {"coop.epochs": 5}.
+        methods: one name or several; `datasets`, `seeds`, `shots`, `plugins` and `track` alike.
+        dataset: custom datasets, name to path.
+        settings: changes of recipes, such as {"coop.epochs": 5}.
         load: method to the file of its learned values.
     Returns:
-        One row a run and class set: protocol, method, dataset, shots, seed, class_set ("base" and "new", "all", or the
-        name of the dataset scored), accuracy in percent, correct, total, and the path of the record below `out`.
+        A row per run and class set, with the columns of tables.aggregate.COLUMNS (docs/from-python.md).
     Raises:
-        ConfigError: all that is wrong with the request, in one message; nothing ran.
-        DataError: a dataset is missing or damaged; nothing ran.
+        ConfigError, DataError: all problems of the request or of the datasets; nothing ran.
         RecordError: records cannot be written.
-        RunsFailedError: runs failed, or a tracker; the others are recorded, and in its `frame`.
+        RunsFailedError: runs or a tracker failed; the others are recorded, and in its `frame`.
     """
-    options = argparse.Namespace(
-        protocol=protocol,
-        suite=_word(suite),
-        methods=_some("methods", methods),
-        datasets=_some("datasets", datasets),
-        source=_word(source),
-        seeds=_some("seeds", seeds),
-        shots=_some("shots", shots),
-        backbone=_word(backbone),
-        precision=precision,
-        device=_word(device),
-        processes=processes,
-        threads=threads,
-        checkpoint_minutes=checkpoint_minutes,
-        data=None if data is None else Path(data),
-        own=[f"{name}={path}" for name, path in _pairs("dataset", dataset)],
-        plugin=[Path(path) for path in _words(plugins)],
-        settings=[f"{key}={json.dumps(value, default=_plain)}" for key, value in _pairs("settings", settings)],
-        load=[f"{method}={path}" for method, path in _pairs("load", load)],
-        track=_words(track),
-        no_cache=not cache,
-        no_lockstep=not lockstep,
-        no_graphs=not graphs,
-        out=Path(out),
+    return _run(_options(locals()), processes)
+
+
+def _options(given: Mapping[str, object]) -> argparse.Namespace:
+    """The arguments of `run` as the command line would have them."""
+    paths = {"data": None if given["data"] is None else Path(given["data"]), "out": Path(given["out"])}
+    words = {name: _word(given[name]) for name in ("suite", "source", "backbone", "device")}
+    lists = {name: _some(name, given[name]) for name in ("methods", "datasets", "seeds", "shots")}
+    unchanged = ("protocol", "precision", "processes", "threads", "checkpoint_minutes")
+    return argparse.Namespace(
+        **paths,
+        **words,
+        **lists,
+        **{name: given[name] for name in unchanged},
+        **{f"no_{name}": not given[name] for name in ("cache", "lockstep", "graphs")},
+        own=[f"{name}={path}" for name, path in _pairs("dataset", given["dataset"])],
+        plugin=[Path(path) for path in _words(given["plugins"])],
+        settings=[f"{key}={json.dumps(value, default=_plain)}" for key, value in _pairs("settings", given["settings"])],
+        load=[f"{method}={path}" for method, path in _pairs("load", given["load"])],
+        track=_words(given["track"]),
     )
+
+
+def _run(options: argparse.Namespace, processes: int | None) -> pd.DataFrame:
+    """One call at a time."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ConfigError(
             "A launcher started this script in several processes, and `run` does not share a grid among them: start it "
             "with python alone, or the grid with `accelerate launch run_all.py` (docs/cluster.md)."
         )
-    with _one_at_a_time, settings_restored(), _without_bars():
-        request = make_request(options)
-        trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
-        plan = make_plan(request, fetch=True)
-        for note in (*plan.warnings, *plan.refused):
-            warnings.warn(note, stacklevel=2)
-        if plan.missing:
-            store.check_writable(request.out)
-            execute(plan, None, processes=processes, on_record=trackers.log)
-        outcome = outcome_of(plan)
-        untold = trackers.finish(outcome.records)
+    with _one_at_a_time, settings_restored():
+        return _run_request(make_request(options), processes)
+
+
+def _run_request(request: Request, processes: int | None) -> pd.DataFrame:
+    trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
+    plan = make_plan(request, fetch=True)
+    for note in (*plan.warnings, *plan.refused):
+        warnings.warn(note, stacklevel=4)  # the caller of run
+    if plan.missing:
+        store.check_writable(request.out)
+        execute(plan, None, processes=processes, on_record=trackers.log)
+    outcome = outcome_of(plan)
+    not_logged = trackers.finish(outcome.records)
     problems = [outcome.failed] if outcome.failed else []
     if outcome.elsewhere:
         count = f"{outcome.elsewhere} of {len(plan.specs)}"
-        problems.append(f"{count} runs are under way in another process; call again when it is through.")
-    problems += [f"left out: {problem}" for problem in plan.broken.values()] + untold
+        problems.append(f"{count} runs are under way in another process; call again when it has finished.")
+    problems += [f"left out: {problem}" for problem in plan.broken.values()] + not_logged
     frame = to_frame(outcome.records)
     if problems:
         raise RunsFailedError("\n".join(problems), frame)
     return frame
 
 
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Transformers shows one for each checkpoint that it reads; the caller's own stay."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _words(given: object) -> list[str]:
-    """One of something, several of it or none, in the words of the command line."""
+    """One value, several or none, as words of the command line."""
     if given is None:
         return []
     return [str(each) for each in (given if pd.api.types.is_list_like(given) else [given])]
 
 
 def _some(argument: str, given: object) -> list[str]:
-    """As _words, but an empty list is a mistake: none at all would mean every one."""
+    """As _words, but refuse an empty list, which would mean all."""
     words = _words(given)
     if given is not None and not words:
         raise ConfigError(f"{argument}: is empty; name at least one, or leave it out for the suite's.")
@@ -170,5 +158,5 @@ def _pairs(argument: str, given: object) -> Iterable[tuple[str, object]]:
 
 
 def _plain(value: object) -> object:
-    """A value that JSON does not know as one that it does; the recipe says whether it will do."""
+    """Convert a value for JSON; the recipe says whether it fits."""
     return value.item() if isinstance(value, np.generic) else str(value)

@@ -1,6 +1,7 @@
-"""What `run_all.py` was told, read into a Request: the suite's defaults, and over them what the arguments say."""
+"""Read command-line options into a Request: the defaults of the suite, overridden by the options."""
 
 import argparse
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -9,47 +10,49 @@ from benchmark.common.yaml import parse_scalar
 from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.planning.request import Request
 from benchmark.plugins.discovery import add_plugin, method_names, repository_names
-from benchmark.running.device import choose_device, default_threads
+from benchmark.running.device import check_device_name, choose_device, default_threads
 from tables.aggregate import in_order
 
 
 def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request:
-    """The arguments over the suite's defaults. Named plugins are known by their names from here on.
+    """read_request, with the device; see choose_device."""
+    return with_device(read_request(options), options, local_rank=local_rank)
+
+
+def with_device(request: Request, options: argparse.Namespace, *, local_rank: int = 0) -> Request:
+    """The request with the device that this process computes on.
 
     Args:
-        local_rank: of this process among those that a launcher started on this machine.
+        local_rank: number of this process among those that a launcher started on this machine.
     """
     device = choose_device(options.device, options.precision, local_rank=local_rank)
-    if options.processes is not None and not (_is_count(options.processes) and device == "cpu"):
-        raise ConfigError(
-            f"--processes {options.processes!r}: 1 or more, a whole number, and on a CPU only (--device cpu)."
-        )
-    if options.threads is not None and not _is_count(options.threads):
-        raise ConfigError(f"--threads {options.threads!r}: 1 or more is needed, a whole number.")
-    minutes = options.checkpoint_minutes
-    if not (isinstance(minutes, Real) and minutes >= 0):
-        raise ConfigError(f"--checkpoint-minutes {minutes!r}: a number is needed, 0 (after every step) or more.")
+    if options.processes is not None and device != "cpu":
+        raise ConfigError(f"--processes {options.processes!r}: is for a CPU only. Leave it out, or add --device cpu.")
+    return replace(request, device=device)
+
+
+def read_request(options: argparse.Namespace) -> Request:
+    """The options over the defaults of the suite, without the device: torch is not imported.
+
+    From here on, the methods of --plugin are known by their names.
+    """
+    _check_numbers(options)
+    check_device_name(options.device)
     suite = load_suite(options.suite or ("paper" if options.data or options.own else "synthetic"))
     if options.data and not options.data.expanduser().is_dir():
         raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
-    plugins, left_out = {}, {}
-    for path in options.plugin:
-        try:
-            plugins[add_plugin(path)] = path
-        except MethodError as error:
-            left_out[str(path)] = str(error)
-    ordinary = tuple(dict.fromkeys([*(suite.methods or in_order(repository_names())), *plugins]))
+    plugins, left_out = _add_plugins(options.plugin)
+    default_methods = tuple(dict.fromkeys([*(suite.methods or in_order(repository_names())), *plugins]))
     return Request(
         protocol=options.protocol,
         suite=suite,
-        methods=split_names(options.methods) or ordinary,
+        methods=split_names(options.methods) or default_methods,
         datasets=split_names(options.datasets) or None,
         source=options.source,
         seeds=split_numbers("seeds", options.seeds) or suite.seeds,
         shots=split_numbers("shots", options.shots),
         backbone=options.backbone or suite.backbone,
         precision=options.precision,
-        device=device,
         threads=options.threads or default_threads(),
         checkpoint_minutes=options.checkpoint_minutes,
         data=options.data.expanduser() if options.data else None,
@@ -66,17 +69,34 @@ def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request
     )
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, Integral) and value >= 1
+def _check_numbers(options: argparse.Namespace) -> None:
+    for name in ("processes", "threads"):
+        value = getattr(options, name)
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
+            raise ConfigError(f"--{name} {value!r}: must be a whole number, 1 or more.")
+    minutes = options.checkpoint_minutes
+    if not (isinstance(minutes, Real) and minutes >= 0):
+        raise ConfigError(f"--checkpoint-minutes {minutes!r}: must be a number, 0 (after every step) or more.")
+
+
+def _add_plugins(paths: list[Path]) -> tuple[dict[str, Path], dict[str, str]]:
+    """Method to file for the plugins that can be added, and file to reason for the others."""
+    added, left_out = {}, {}
+    for path in paths:
+        try:
+            added[add_plugin(path)] = path
+        except MethodError as error:
+            left_out[str(path)] = str(error)
+    return added, left_out
 
 
 def split_names(words: list[str] | None) -> tuple[str, ...]:
-    """`--methods coop,copl kgcoop` as three names; none for none."""
+    """Split `--methods coop,copl kgcoop` into three names."""
     return tuple(name for word in words or () for name in word.split(",") if name)
 
 
 def split_numbers(option: str, words: list[str] | None) -> tuple[int, ...]:
-    """`--seeds 1 2 3` or `--seeds 1,2,3` as numbers."""
+    """Split `--seeds 1 2 3` or `--seeds 1,2,3` into numbers."""
     try:
         return tuple(int(name) for name in split_names(words))
     except ValueError as error:
@@ -84,23 +104,23 @@ def split_numbers(option: str, words: list[str] | None) -> tuple[int, ...]:
 
 
 def parse_own(words: list[str]) -> dict[str, Path]:
-    """`--dataset flowers=~/flowers` and its like, by name. Names and paths are checked where they are used."""
+    """Parse `--dataset flowers=~/flowers` into name and path; both are checked where they are used."""
     own: dict[str, Path] = {}
     for text in words:
         name, _, path = text.partition("=")
         if not name or not path:
             raise ConfigError(
                 f"--dataset {text}: write NAME=PATH, e.g. --dataset flowers=photos/flowers. "
-                "To choose among datasets, take --datasets."
+                "--datasets chooses among the known ones."
             )
         if name in own:
-            raise ConfigError(f"--dataset {name} is given twice; give it once, or call one of them otherwise.")
+            raise ConfigError(f"--dataset {name} is given twice; give it once, or use another name for one of them.")
         own[name] = Path(path)
     return own
 
 
 def parse_loads(words: list[str]) -> dict[str, str]:
-    """`--load coop=model.pth.tar-50` and its like, by method. Methods and paths are checked where they are used."""
+    """Parse `--load coop=model.pth.tar-50` into method and path; both are checked where they are used."""
     loads: dict[str, str] = {}
     for text in words:
         method, _, path = text.partition("=")
@@ -115,7 +135,7 @@ def parse_loads(words: list[str]) -> dict[str, str]:
 
 
 def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:
-    """`--set coop.epochs=2` and its like, by method. Keys are checked where the recipe is resolved."""
+    """Parse `--set coop.epochs=2` into method, key and value; keys are checked with the recipe."""
     overrides: dict[str, dict[str, object]] = {}
     for text in settings:
         target, equals, value = text.partition("=")

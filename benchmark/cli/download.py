@@ -1,4 +1,4 @@
-"""What `run_all.py --download` does: says what is there, what would come and whether it fits, then fetches it."""
+"""Download datasets: print what is there, what is to download and whether it fits, then download it."""
 
 import argparse
 import contextlib
@@ -30,7 +30,7 @@ from benchmark.errors import BenchmarkError, ConfigError, DataError, listed
 
 
 def run(options: argparse.Namespace) -> int:
-    """Fetch what is named; returns 0 if all of it is there now, 1 if some is not, 2 if none is."""
+    """Download the named datasets; returns 0 if all are there now, 1 if some are missing, 2 if all are."""
     check_options(options)
     names = choose(split_names(options.download))
     data = options.data.expanduser()
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Refuse combinations that mean nothing.
+    """Refuse options that do not fit together.
 
     Raises:
         ConfigError: all that is wrong, in one message.
@@ -73,7 +73,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def prepare_imagenet(options: argparse.Namespace, data: Path, failed: dict[str, str]) -> None:
-    """Link the user's tree and its class names if told to; say how ImageNet is had if it is not there then."""
+    """Link the user's tree and write class names on request; print how to get ImageNet if it is missing."""
     try:
         for line in imagenet.link(options.imagenet, data) if options.imagenet and not options.plan else ():
             print(f"{IMAGENET}: {line}")
@@ -93,7 +93,7 @@ def prepare_imagenet(options: argparse.Namespace, data: Path, failed: dict[str, 
 
 
 def fetch_all(names: list[str], options: argparse.Namespace, data: Path, failed: dict[str, str]) -> None:
-    """Find, show and fetch the archives of datasets that are not there; one that fails leaves the others.
+    """Find, print and download the archives of missing datasets; the others go on if one fails.
 
     Raises:
         DataError: nothing can be listed, or it does not fit on the disk.
@@ -118,7 +118,7 @@ def fetch_all(names: list[str], options: argparse.Namespace, data: Path, failed:
 
 
 def _put_or_fall_back(name: str, offer: Download, data: Path, folder: Path | None) -> None:
-    """One dataset from its archive into its place; from its authors' where the hub's is gone or damaged."""
+    """Install one dataset, from its authors' archive if that of the hub is missing or damaged."""
     try:
         _put(name, offer, data)
     except (SourceError, ArchiveError) as error:
@@ -134,7 +134,7 @@ def _put_or_fall_back(name: str, offer: Download, data: Path, folder: Path | Non
 
 
 def _put(name: str, offer: Download, data: Path) -> None:
-    """One dataset from its archive into its place."""
+    """Download and install one dataset."""
     file = fetch(offer.archive, data / WORK, say=_say)
     try:
         install(name, file, data, split=offer.split)
@@ -146,13 +146,13 @@ def _put(name: str, offer: Download, data: Path) -> None:
 
 
 def _throw_away(file: Path, archive: Archive) -> None:
-    """Delete what was fetched; an archive that lay here before is the user's."""
+    """Delete a downloaded archive; one that was there before belongs to the user."""
     if file != archive.path:
         shutil.rmtree(file.parent)
 
 
 def _show(offers: dict[str, Download], data: Path) -> None:
-    """Print what comes, from where and how large; refuse what does not fit."""
+    """Print names, sources and sizes; refuse what does not fit on the disk."""
     width = max(map(len, offers))
     for source in dict.fromkeys(offer.source for offer in offers.values()):
         at = f", revision {source.revision[:12]}" if source.revision else ""
@@ -176,7 +176,7 @@ def _show(offers: dict[str, Download], data: Path) -> None:
 
 
 def _alone(data: Path) -> contextlib.AbstractContextManager:
-    """The data folder for this process; two that fetch into one folder would be in each other's way."""
+    """Lock the data folder, since two downloads into one folder would disturb each other."""
     try:
         (data / WORK).mkdir(parents=True, exist_ok=True)
         return FileLock(data / WORK / "lock").acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""What a recorded run has learned, as one small file that explains itself, with a model card beside it."""
+"""Export the learned values of a recorded run as one safetensors file with metadata and a model card."""
 
 import json
 import shlex
@@ -18,14 +18,14 @@ from tables.aggregate import commits, method_title
 from tables.report.provenance import commands
 
 FORMAT = "copl-benchmark learned values 1"
-LISTED_CLASSES = 20  # that a card names; the file names all
+LISTED_CLASSES = 20  # class names in a card; the file has all
 
 
 def export(path: Path, folder: Path) -> list[Path]:
     """Write <name>.safetensors and <name>.md of a record into a folder; returns both.
 
     Raises:
-        RecordError: no whole record, its learned tensors are missing or damaged, or the folder cannot be written.
+        RecordError: the record or its tensors are missing or damaged, or the folder cannot be written.
         ConfigError: the run learned nothing.
     """
     record = load(path)
@@ -41,13 +41,13 @@ def export(path: Path, folder: Path) -> list[Path]:
 
 
 def name_of(record: RunRecord) -> str:
-    """The stem of a run's files: what it is, and the hash that no other run has."""
+    """The stem of the files of a run, which ends with its hash."""
     spec = record.spec
     return f"{spec.method}-{spec.dataset}-{spec.protocol}-shots{spec.shots}-seed{spec.seed}-{spec.hash}"
 
 
 def about_of(record: RunRecord, file: str) -> dict[str, str]:
-    """The metadata of the file: texts by name, JSON where a value is more than a text."""
+    """The metadata of the file: texts by name, and JSON for values that are not texts."""
     spec = record.spec.to_json()
     texts = ("suite", "protocol", "method", "dataset", "template", "backbone", "checkpoint", "precision", "split")
     values = ("shots", "seed", "options", "training", "targets")
@@ -65,7 +65,7 @@ def about_of(record: RunRecord, file: str) -> dict[str, str]:
 
 
 def scoring_command(record: RunRecord, file: str) -> str:
-    """The command that scores the file as the run was scored; a capital word is the reader's to fill in."""
+    """The command that scores the file as the run was scored; the reader replaces words in capitals."""
     spec = record.spec
     words = shlex.split(commands([record])[0])
     if spec.loaded:
@@ -138,7 +138,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _harmonic(record: RunRecord) -> list[str]:
-    """The line that base-to-new adds to the numbers."""
+    """The line with the harmonic mean, for base-to-new."""
     if not {"base", "new"} <= record.scores.keys():
         return []
     base, new = (accuracy_percent(record.scores[half].correct, record.scores[half].total) for half in ("base", "new"))

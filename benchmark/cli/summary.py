@@ -1,4 +1,4 @@
-"""A plan in words and tables: what runs, what is done already, what it will compute."""
+"""Describe a plan or a forecast in words and tables."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from benchmark.protocols.registry import PROTOCOLS
 
 
 def describe(plan: Plan) -> str:
-    """The plan in words: each protocol's runs by method, steps and what is done; what is refused, what to know."""
+    """Describe a plan: the runs of each protocol by method, steps, what is done, refused or to know."""
     parts, totals = [], []
     for protocol in plan.protocols:
         text, total = _describe_protocol(plan, protocol)
@@ -76,7 +76,7 @@ def describe_cost(plan: Plan) -> str:
 
 
 def describe_forecast(forecast: Forecast) -> str:
-    """Runs, trainings, steps, time and memory of what is missing, and what of it was measured."""
+    """Describe a forecast: runs, trainings, steps, time and memory of what is missing, and what was measured."""
     if not forecast.parts:
         return "Nothing is left to run."
     groups: dict[tuple[str, str], list[Part]] = {}
@@ -100,7 +100,7 @@ def describe_forecast(forecast: Forecast) -> str:
             f"images: {encoded:,} to encode, the features of {found:,} lie on disk",
             "",
             f"Measured in {forecast.took:.0f} s, {in_processes}: the start, some steps of each kind of training, "
-            "scoring of some images of each class set, decoding and encoding of some pictures of each dataset.",
+            "scoring of some images of each class set, decoding and encoding of some images of each dataset.",
             "Extrapolated: how often each occurs. Assumed: a machine as busy as just now, and files as quick as when "
             "they are read a second time. Not in it: the tables.",
         ]

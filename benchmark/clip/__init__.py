@@ -1,4 +1,4 @@
-"""The frozen CLIP: checkpoints, both towers, and the fast path of the text encoder.
+"""The frozen CLIP: checkpoints, tokenizer, both towers, and the fast path of the text encoder.
 
 It imports common. Start with backbone.py.
 """

@@ -1,4 +1,4 @@
-"""What to do when a computation does not fit: take it in smaller chunks and go on."""
+"""Repeat a computation in smaller chunks when it runs out of memory."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,14 +11,14 @@ Result = TypeVar("Result")
 
 
 def ran_out_of_memory(error: RuntimeError) -> bool:
-    """Whether this is a GPU's or a CPU's allocator that gave up."""
+    """Whether the allocator of a GPU or a CPU raised this error."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def in_memory(encoder: TextEncoder, work: Callable[[], Result]) -> Result:
-    """What `work` returns, called again with halved chunks of prompts for as long as it runs out of memory.
+    """The result of `work`, which is repeated with halved chunks of prompts while it runs out of memory.
 
-    `work` must be repeatable: whatever it left behind halfway, it clears at its start.
+    `work` must be repeatable: it clears at its start what an interrupted call left.
     """
     while True:
         try:
@@ -30,6 +30,6 @@ def in_memory(encoder: TextEncoder, work: Callable[[], Result]) -> Result:
 
 
 def free_memory() -> None:
-    """Give back what a failed attempt held; to be called outside its handler, for the error's frames hold tensors."""
+    """Free the memory of a failed attempt. Call it outside the except block: the frames of the error hold tensors."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

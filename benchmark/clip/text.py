@@ -1,11 +1,11 @@
-"""The text encoder, computing only what can reach a text feature.
+"""Encode prompts with CLIP's text tower, computing only what can reach a text feature.
 
 CLIP's text tower is causal and is read at the end token (EOT), so three savings leave every number as it is:
 a sequence ends at its EOT instead of at 77; prompts that begin alike share what they have in common, which turns a
 class set into a *trie* of suffix tokens behind one start token and one context; and the last layer is evaluated at
 the EOT rows only. `TextPlan` is the trie of a class set, made once; `TextEncoder.encode` runs contexts through it.
-`TextEncoder.encode_dense` is the ordinary path, for prompts whose context does not stand in front, and the
-reference that the tests hold the plan against.
+`TextEncoder.encode_dense` is the ordinary path, for prompts whose context is not at the front, and the
+reference to which the tests compare the plan.
 """
 
 import functools
@@ -15,15 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers.activations import QuickGELUActivation
 
 from benchmark.clip.trie import TextPlan
 from benchmark.common.shapes import check_shape
 from benchmark.errors import ShapeError
 
 QUICK = 1.702  # QuickGELU's factor
-CHUNK_ROWS = {"cpu": 4096, "cuda": 32768}  # pushed through a layer at once: bounds memory, fills a matrix product
-KEPT_ROWS = 16384  # rows of a pass whose activations wait for the backward; of more, each chunk is computed twice
+CHUNK_ROWS = {"cpu": 4096, "cuda": 32768}  # per pass through a layer: bounds memory, fills a matrix product
+KEPT_ROWS = 16384  # rows of a pass whose activations are kept for the backward; above it, each chunk is computed twice
 SMALLEST_CHUNK = 128
 
 Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # rows, weight, bias: as F.linear
@@ -65,9 +64,9 @@ class _Layer:
 
 
 def apart(copies: int) -> Product:
-    """A matrix product that multiplies the rows of each of some copies, equal parts of x, on their own.
+    """A matrix product that multiplies each of `copies` equal parts of x separately.
 
-    How a product on a CPU rounds may depend on how many rows it has; so a copy's values are those it would have alone.
+    On a CPU, rounding may depend on the number of rows; so each copy gets the values that it would have alone.
     """
 
     def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -83,7 +82,7 @@ def _folded_mlp(mlp: nn.Module) -> Callable[[Tensor, Product], Tensor]:
     over the hidden values instead of three. Half-precision weights would be rounded by it and stay as they are.
     """
     fc1, fc2, activation = mlp.fc1, mlp.fc2, mlp.activation_fn
-    if not isinstance(activation, QuickGELUActivation) or fc1.weight.dtype not in (torch.float32, torch.float64):
+    if mlp.config.hidden_act != "quick_gelu" or fc1.weight.dtype not in (torch.float32, torch.float64):
         return lambda x, product: product(activation(product(x, fc1.weight, fc1.bias)), fc2.weight, fc2.bias)
     weight1, bias1 = fc1.weight.detach() * QUICK, fc1.bias.detach() * QUICK
     weight2, bias2 = fc2.weight.detach() / QUICK, fc2.bias.detach()
@@ -103,9 +102,9 @@ class TextEncoder:
         self.kept_rows = KEPT_ROWS
 
     def halve_chunks(self) -> bool:
-        """Take half the memory from now on, where a pass ran out of it; False if it cannot be less.
+        """Use half the memory from now on; returns False if chunks cannot be smaller.
 
-        The features stay what they are, up to the order of sums inside a matrix product.
+        The features stay the same, up to the order of sums inside a matrix product.
         """
         if self.chunk_rows <= SMALLEST_CHUNK:
             return False
@@ -137,9 +136,9 @@ class TextEncoder:
         Args:
             plan: made by `plan`, with M context vectors.
             context: (B, M, T), position not yet added; B is 1 when all images share a context.
-            copies: how many equal parts of the contexts stand for computations of their own, which on a CPU give the
-                values, bit by bit, that a call for each would give.
-            unit_length: False leaves the features as long as the projection makes them.
+            copies: how many equal parts of the contexts are separate computations, which on a CPU give bit by bit the
+                values of a call for each.
+            unit_length: False keeps the length that the projection gives.
         Returns:
             (B, C, D), at least float32.
         Raises:
@@ -164,7 +163,7 @@ class TextEncoder:
         return unit(features) if unit_length else at_least_float32(features)
 
     def _runner(self, rows: int) -> Callable[..., Tensor]:
-        """How a chunk of a pass of so many rows is called: plainly, or keeping its input alone for the backward."""
+        """How a chunk of a pass of so many rows is called: directly, or recomputed in the backward."""
         if rows <= self.kept_rows or not torch.is_grad_enabled():
             return lambda work, *inputs: work(*inputs)
         return functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)

@@ -1,4 +1,4 @@
-"""What the prompts of a class set share: a trie of their suffix tokens behind one start token and one context."""
+"""Build the trie of the suffix tokens that the prompts of a class set share."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ GROUP_NODES = 128  # trie nodes that share one attention mask: more share more, 
 
 
 class TextPlan:
-    """What a set of prompts shares: a trie of their suffix tokens, cut into groups of at most GROUP_NODES nodes.
+    """The trie of the suffix tokens of a class set, split into groups of at most GROUP_NODES nodes.
 
     A prompt is [start, context 1..M, suffix tokens, end]; the suffix of a class holds its name, the full stop and the
     end token. A node of the trie is a suffix token after a particular beginning; it sees the start, the context, its
@@ -61,11 +61,11 @@ class TextPlan:
         self.positions = positions.to(device)  # (G, N)
         self.visible = visible.to(device)  # (G, R, R), R = 1 + M + N: may row i see row j
         self.end_rows = end_rows.to(device)  # (G, E)
-        # where class c is found among the G * E end rows
+        # index of class c among the G * E end rows
         self.class_rows = torch.tensor([place[tuple(s)][0] * ends + place[tuple(s)][1] for s in suffixes]).to(device)
 
     def _count(self, distinct: Sequence[tuple[int, ...]]) -> None:
-        """What the computation needs at least, for accounts of its cost: the one trie of all classes, nothing padded.
+        """Count what the computation needs at least: the one trie of all classes, without padding.
 
         nodes: of the trie; ends: distinct prompts; pairs: (row, row that it sees), context included; end_pairs: those
         of the end rows.
@@ -78,7 +78,7 @@ class TextPlan:
 
     @property
     def rows(self) -> int:
-        """Rows pushed through the layers for one context, padding included."""
+        """Rows that pass through the layers for one context, padding included."""
         return self.visible.shape[0] * self.visible.shape[1]
 
 

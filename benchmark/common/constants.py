@@ -20,6 +20,8 @@ CROP_SCALE = (0.08, 1.0)  # share of the area of a random resized crop; Dassl de
 CROP_RATIO = (3 / 4, 4 / 3)  # its width over height, sampled log-uniformly; torchvision RandomResizedCrop
 FLIP_PROBABILITY = 0.5  # torchvision RandomHorizontalFlip
 
+CHECKPOINT_MINUTES = 5.0  # between two checkpoints of a training, by default; ours
+
 # The seven templates that CLIP's authors selected for ImageNet; CoOp trainers/imagenet_templates.py at ff61507
 IMAGENET_TEMPLATES = (
     "itap of a {}.",

@@ -22,7 +22,8 @@ from benchmark.features.encoder import STORE_BYTES
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.run_settings import RunSettings
 from benchmark.plugins.discovery import add_plugin
-from benchmark.running.device import make_accelerator
+from benchmark.running.accelerator import make_accelerator
+from benchmark.running.device import process_context
 from benchmark.running.recording import peak_memory_bytes
 
 
@@ -72,7 +73,7 @@ _ready = 0.0
 
 def _in_processes(settings: RunSettings, groups: Sequence[Sequence[PlannedRun]], processes: int) -> list[Portion]:
     """Measure the portions in parallel processes."""
-    context = torch.multiprocessing.get_context("spawn")
+    context = process_context()
     arguments = (settings, [run for group in groups for run in group], processes, time.time())
     workers = min(processes, len(groups))
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=arguments)

@@ -1,9 +1,8 @@
-"""What a plan reads before anything is computed: the backbone's folder, all datasets and their pictures' headers."""
+"""Read what a plan needs: the folder of the backbone, all datasets and the headers of their images."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.clip.backbone import check_loads
 from benchmark.clip.locate import locate_checkpoint
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.custom.dataset import load_custom
@@ -13,21 +12,23 @@ from benchmark.errors import ConfigError, DataError
 from benchmark.features.cache import cache_folder
 from benchmark.planning.request import Request, names_of
 
-EMBEDDED = "embedded"  # the backbone that lies in this repository
+EMBEDDED = "embedded"  # the backbone in this repository
 
 
 def backbone_folder(name: str, *, fetch: bool) -> Path | None:
-    """Where a backbone lies: the embedded one here, any other as locate_checkpoint says."""
+    """The folder of the embedded backbone, or what locate_checkpoint finds for another one."""
     if name == EMBEDDED:
         return CHECKPOINT
     folder = locate_checkpoint(name, fetch=fetch)
     if folder is not None:
+        from benchmark.clip.weights import check_loads  # here: transformers takes seconds to import
+
         check_loads(folder, name)
     return folder
 
 
 def load_datasets(request: Request, trainings: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str, Dataset]:
-    """All datasets, checked file by file before anything is computed; the problems of all in one error."""
+    """Load all datasets and check their files; one error reports the problems of all."""
     names = names_of(trainings)
     embedded = [name for name in names if name in generated_names()]
     cache = cache_folder() / f"synthetic-{suite_version()}"
@@ -49,7 +50,7 @@ def load_datasets(request: Request, trainings: Mapping[str, Mapping[str, tuple[s
 
 
 def _way_without(name: str, trainings: Mapping[str, Mapping[str, tuple[str, ...]]]) -> str:
-    """How to run without a dataset that cannot be read; nothing where it is all there is."""
+    """How to run without a dataset that cannot be read; empty if it is the only one."""
     targets = {target for of in trainings.values() for pair in of.values() for target in pair}
     one_of_several = {source for of in trainings.values() if len(of) > 1 for source in of}
     ways = ["train on another with --source NAME"] if name in trainings.get("cross_dataset", {}) else []

@@ -1,46 +1,49 @@
-"""What a user asked for, and the names and numbers in it checked before any file is opened."""
+"""Hold what a user requests, and check its names and numbers before any dataset or checkpoint is opened.
+
+It imports neither torch nor transformers: a wrong name is answered at once.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.common.config import Suite
+from benchmark.common.constants import CHECKPOINT_MINUTES
 from benchmark.data.catalog import load_catalog
 from benchmark.data.custom.dataset import name_problems
-from benchmark.data.synthetic.names import generated_names
 from benchmark.errors import ConfigError, did_you_mean, listed
 from benchmark.plugins.discovery import method_names
+from benchmark.plugins.recipes import option_problems
 from benchmark.protocols.protocol import Choice, Protocol
 from benchmark.protocols.registry import ALL, PROTOCOLS
 from benchmark.records.trackers import tracker_problems
-from benchmark.training.checkpoints import MINUTES
-from benchmark.training.loaded import pattern_problems
+from benchmark.training.load_paths import pattern_problems
 
-GIVE_OWN = " One of your own is given with --dataset NAME=PATH."
+ADD_CUSTOM = " Add a custom one with --dataset NAME=PATH."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user asked for, names still unchecked.
+    """What a user requests; names are not checked yet.
 
     Attributes:
         protocol: one of PROTOCOLS, or "all".
-        datasets: those named; None: the user's own, or the suite's where there are none or its file names some.
+        datasets: the datasets named; None: the custom ones, or the suite's if there are none or its file names some.
         source: the dataset that cross_dataset trains on; None: the suite's.
-        shots: those named; none: the protocol's.
-        device: that this process computes on.
-        threads: of each process on a CPU; it may decide last digits, whatever the number of processes.
-        data: folder of the catalogue's real datasets; None where none of them is asked for.
-        own: the user's own datasets, each with the path of its data.
+        shots: the numbers of shots named; empty: the protocol's.
+        device: where this process computes.
+        threads: of each process on a CPU; they may change last digits, for any number of processes.
+        data: folder of the real datasets; None if no real dataset is requested.
+        own: custom datasets, each with the path of its data.
         lockstep: whether the seeds of a (method, dataset) are trained in one pass.
         graphs: whether training steps may be CUDA graphs.
-        checkpoint_minutes: between two checkpoints of a training under way.
-        cache: whether image features may be kept on disk.
-        overrides: method to the option values given on the command line.
+        checkpoint_minutes: between two checkpoints of a training.
+        cache: whether image features may be cached on disk.
+        overrides: method to the option values of --set.
         plugins: files of methods outside this repository.
+        left_out: plugins that cannot be used under their names, with the reason.
         loads: methods whose learned values are loaded, each with the path of its file.
-        track: experiment trackers that finished runs are told to.
-        left_out: those of them that cannot be used under their names, with what is wrong.
+        track: experiment trackers that log finished runs.
     """
 
     protocol: str
@@ -65,29 +68,30 @@ class Request:
     cache: bool = True
     lockstep: bool = True
     graphs: bool = True
-    checkpoint_minutes: float = MINUTES
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
 
     @property
     def protocols(self) -> list[Protocol]:
-        """Those asked for, in the order in which they run."""
+        """The requested protocols, in the order in which they run."""
         return [p for p in PROTOCOLS.values() if self.protocol in (p.name, ALL)]
 
     @property
     def chosen(self) -> tuple[str, ...] | None:
-        """The datasets that a protocol is told of; None: it takes the suite's."""
+        """The datasets that a protocol chooses from; None: the suite's."""
         suite = self.suite
         in_suite = {*suite.datasets, suite.source, suite.shift_source, *suite.shift_targets}
         return self.datasets or (tuple(self.own) if self.own and not in_suite & self.own.keys() else None)
 
     @property
     def known(self) -> list[str]:
-        """Every dataset that may be named."""
+        """All datasets that may be named."""
         return [*load_catalog(), *self.own]
 
     @property
-    def away(self) -> frozenset[str]:
-        """Of the known ones, those of which nothing says where their pictures are."""
-        return frozenset(load_catalog().keys() - generated_names()) if self.data is None else frozenset()
+    def missing_datasets(self) -> frozenset[str]:
+        """The real datasets, if no folder of them is given."""
+        real = (name for name, entry in load_catalog().items() if entry.mirrors is None)
+        return frozenset(real) if self.data is None else frozenset()
 
     def shots_of(self, protocol: Protocol) -> tuple[int, ...]:
         """The numbers of shots that a protocol runs."""
@@ -103,7 +107,7 @@ def check_names(request: Request) -> None:
         ("method", (*request.methods, *request.overrides, *_in_recipes(request.suite)), method_names()),
         ("dataset", (*(request.chosen or request.suite.datasets), *sources), request.known),
     ):
-        hint = GIVE_OWN if kind == "dataset" else ""
+        hint = ADD_CUSTOM if kind == "dataset" else ""
         problems += [
             f"'{name}' is not a {kind}. {did_you_mean(name, allowed)}{hint}" for name in given if name not in allowed
         ]
@@ -131,19 +135,32 @@ def check_names(request: Request) -> None:
         raise ConfigError(listed("this request", list(dict.fromkeys(problems))))
 
 
+def check_options(request: Request) -> None:
+    """Refuse wrong options of --set and of the suite, as far as recipe files and training settings tell; no method is imported."""
+    suite, problems = request.suite, []
+    for method in request.methods:
+        for protocol in request.protocols:
+            of_protocol = suite.protocol_recipes.get(protocol.name, {})
+            layers = (suite.recipes, of_protocol, request.overrides)
+            given = {key: value for layer in layers for key, value in layer.get(method, {}).items()}
+            problems += option_problems(method, given)
+    if problems:
+        raise ConfigError(listed("this request", sorted(set(problems))))
+
+
 def _in_recipes(suite: Suite) -> set[str]:
-    """The methods that a suite has recipes for."""
+    """The methods for which a suite has recipes."""
     return {method for recipes in (suite.recipes, *suite.protocol_recipes.values()) for method in recipes}
 
 
 def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, ...]]], list[str]]:
-    """Protocol to {dataset trained on: other datasets scored}, and which of `all` are left out, in words.
+    """Protocol to {dataset trained on: other datasets scored}, and a message for each protocol that is left out.
 
-    Where all protocols are asked for, shifted versions of a source are for domain generalization alone, and a protocol
-    that the named datasets leave nothing to do for is left out.
+    With `all` protocols, only domain generalization uses the shifted versions of a source, and a protocol that has
+    nothing to do with the named datasets is left out.
 
     Raises:
-        ConfigError: the only protocol asked for has nothing to do, real datasets lack a folder, a name is unknown.
+        ConfigError: the only protocol requested has nothing to do, the folder of real datasets or a name is missing.
     """
     chosen, left_out = {}, []
     for protocol in request.protocols:
@@ -151,7 +168,7 @@ def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, .
         if named is not None and request.protocol == ALL and protocol.name != "domain_generalization":
             named = tuple(name for name in named if name not in request.suite.shift_targets)
         try:
-            choice = Choice(suite=request.suite, datasets=named, source=request.source, missing_datasets=request.away)
+            choice = Choice(suite=request.suite, datasets=named, source=request.source, missing_datasets=request.missing_datasets)
             trainings = protocol.trainings(choice)
         except ConfigError as error:
             left_out.append(f"{error} It is left out.")
@@ -164,17 +181,17 @@ def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, .
 
 
 def names_of(chosen: Mapping[str, Mapping[str, tuple[str, ...]]]) -> list[str]:
-    """Every dataset of some trainings once, in order."""
+    """All datasets of these trainings, each once, in order."""
     return list(dict.fromkeys(name for of in chosen.values() for pair in of.items() for name in (pair[0], *pair[1])))
 
 
 def _check_datasets(request: Request, names: list[str]) -> None:
     problems = [
-        f"suite '{request.suite.name}': '{name}' is not a dataset. {did_you_mean(name, request.known)}{GIVE_OWN}"
+        f"suite '{request.suite.name}': '{name}' is not a dataset. {did_you_mean(name, request.known)}{ADD_CUSTOM}"
         for name in names
         if name not in request.known
     ]
-    if real := [name for name in names if name in request.away]:
+    if real := [name for name in names if name in request.missing_datasets]:
         problems.append(f"{', '.join(real)}: real images are needed; give --data FOLDER (its layout: docs/data.md)")
     if problems or not names:
         raise ConfigError(listed("this request", problems or ["no protocol has anything to do with these datasets"]))

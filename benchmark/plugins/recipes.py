@@ -64,16 +64,23 @@ def read_recipe(name: str) -> RecipeFile:
         raise MethodError(str(error)) from error
 
 
-def check_option_names(name: str, given: Iterable[str]) -> None:
-    """Refuse unknown options of a method of this repository without importing it.
+def option_problems(name: str, given: Mapping[str, Any]) -> list[str]:
+    """Problems of given options that show without importing the method: unknown names, and training settings.
 
-    Its recipe gives every option a value. A plugin's may not, so a plugin's options are checked by resolve_recipe.
-
-    Raises:
-        ConfigError: unknown options, with the nearest.
+    The recipe of a method of this repository gives every option a value. A plugin's may not: resolve_recipe checks it.
     """
-    if name in repository_names():
-        refuse_unknown(name, given, {*(read_recipe(name).defaults or {}), *TRAINING_KEYS, "template"})
+    if not given or name not in repository_names():
+        return []
+    try:
+        known = read_recipe(name).defaults or {}
+        refuse_unknown(name, given, {*known, *TRAINING_KEYS, "template"})
+        if training := {key: value for key, value in {**known, **given}.items() if key in TRAINING_KEYS}:
+            build(Training, training, shown(source_of(name).recipe))
+    except MethodError:
+        return []  # the method is left out later, with this message
+    except ConfigError as error:
+        return [str(error)]
+    return []
 
 
 def resolve_recipe(

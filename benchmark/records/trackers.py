@@ -25,24 +25,19 @@ from benchmark.records.store import load
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
+# The keys of accelerate.tracking.LOGGER_TYPE_TO_CLASS, without importing it: that takes seconds.
+NAMES = ("aim", "comet_ml", "mlflow", "tensorboard", "wandb", "clearml", "dvclive", "swanlab", "trackio")
 MARKS = ".told"  # below the trackers' folder: a mark for each logged run
 PIP_NAMES = {"comet_ml": "comet-ml"}  # where it differs from the module's name
 MLFLOW_URI = "MLFLOW_TRACKING_URI"  # environment variable: where MLflow keeps runs
-
-
-def tracker_names() -> tuple[str, ...]:
-    """Names of the trackers that Accelerate supports; imports torch."""
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
-
-    return tuple(LOGGER_TYPE_TO_CLASS)
 
 
 def tracker_problems(names: Iterable[str]) -> list[str]:
     """Describe the trackers that are unknown or whose package is not installed."""
     problems = []
     for name in names:
-        if name not in (allowed := tracker_names()):
-            problems.append(f"--track '{name}' is not a tracker. {did_you_mean(name, allowed)}")
+        if name not in NAMES:
+            problems.append(f"--track '{name}' is not a tracker. {did_you_mean(name, NAMES)}")
         elif (package := find_spec(name)) is None or package.origin is None:  # missing, or a folder of that name
             problems.append(f"--track {name}: its package is not installed; pip install {PIP_NAMES.get(name, name)}")
     return problems
@@ -66,7 +61,7 @@ class Trackers:
     A tracker that fails is not used again by this command: its runs stay without a mark, and the grid continues.
 
     Args:
-        names: of tracker_names().
+        names: of NAMES.
         results: folder of the records; files of trackers are below its folder TRACKING.
         say: shows a line to the user.
     Attributes:

@@ -24,7 +24,8 @@ from benchmark.errors import BenchmarkError
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.run_settings import RunSettings
 from benchmark.plugins.discovery import add_plugin
-from benchmark.running.device import make_accelerator
+from benchmark.running.accelerator import make_accelerator
+from benchmark.running.device import process_context
 from benchmark.running.progress import Progress
 from benchmark.running.queue import Counter, claim_units
 from benchmark.running.runner import Runner
@@ -55,7 +56,7 @@ def run_in_workers(
     Raises:
         Terminated: this process was asked to end; its workers have ended before, each at a checkpoint.
     """
-    context = torch.multiprocessing.get_context("spawn")
+    context = process_context()
     workers, connections = [], []
     for _ in range(processes):
         # a pipe for each worker: a killed worker could leave a shared one locked

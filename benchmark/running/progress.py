@@ -1,4 +1,4 @@
-"""What a person sees while a grid runs: bars on a terminal, one line a run where the output goes elsewhere."""
+"""Show the progress of a grid: bars on a terminal, else one line per run."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,13 +10,13 @@ from tqdm import tqdm
 
 
 class Progress:
-    """The grid with its time left and, under it, the runs under way: one, or one for each process.
+    """A bar for the grid with its remaining time and, below it, one for each current run.
 
     Args:
         total: runs in the grid.
-        stream: where it is shown; bars if that is a terminal, else a line for each finished run.
-        name: of this process where it is one of several that share the grid and the terminal; then lines alone.
-        on_record: told of each record that was written.
+        stream: where it is shown; bars on a terminal, else a line for each finished run.
+        name: name of this process if several share the grid and the terminal; then only lines.
+        on_record: called with the path of each record that was written.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Progress:
 
     @contextmanager
     def run(self, label: str, epochs: int) -> Iterator[None]:
-        """Show one run of this process while it lasts."""
+        """Show one run of this process."""
         self.start(label, epochs)
         try:
             yield
@@ -43,7 +43,7 @@ class Progress:
             self.end()
 
     def start(self, label: str, epochs: int, *, slot: int = 0) -> None:
-        """A run begins, in the process that has this slot; `epochs` is the length of its bar."""
+        """Start the bar of a run in the process of this slot; `epochs` is its length."""
         self._runs[slot] = tqdm(
             total=epochs,
             unit="epoch",
@@ -60,11 +60,11 @@ class Progress:
             self._runs[slot].update(done - self._runs[slot].n)
 
     def end(self, *, slot: int = 0) -> None:
-        """What began in this slot is over, well or not."""
+        """Close the bar of this slot."""
         self._runs.pop(slot).close()
 
     def line(self, text: str, record: Path | None = None) -> None:
-        """One finished run in words, above the bars or numbered in a log, and its record if it left one."""
+        """Print the line of a finished run, above the bars or numbered in a log, and report its record."""
         self._done += 1
         self._grid.update()
         if self._bars:
@@ -76,7 +76,7 @@ class Progress:
             self._on_record(record)
 
     def note(self, text: str) -> None:
-        """Something that is no run, above the bars."""
+        """Print a line above the bars."""
         tqdm.write(text, file=self._stream)
 
     def close(self) -> None:

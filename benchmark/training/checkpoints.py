@@ -19,11 +19,11 @@ from torch import Tensor
 
 from benchmark.common import shutdown
 from benchmark.common.config import SCHEMA
+from benchmark.common.constants import CHECKPOINT_MINUTES
 from benchmark.common.files import write_atomically
 from benchmark.errors import RecordError
 from benchmark.method import Method
 
-MINUTES = 5.0  # between checkpoints
 TENSOR_FIELDS = ("total", "generator")  # fields of a TrainingState that are one tensor
 FOLDER = ".checkpoints"  # below the results folder
 LEARNED, OPTIMIZER = "learned ", "optimizer "  # prefixes of the names of tensors
@@ -91,7 +91,7 @@ class Checkpoints:
         minutes: time between two checkpoints; 0 writes one after every step, for tests.
     """
 
-    def __init__(self, results: Path, names: Sequence[str], *, minutes: float = MINUTES):
+    def __init__(self, results: Path, names: Sequence[str], *, minutes: float = CHECKPOINT_MINUTES):
         made_by = f"{SCHEMA} {torch.__version__}"  # another version of torch may differ in the last digits
         keys = [hashlib.sha256(f"{made_by} {name}".encode()).hexdigest()[:16] for name in names]
         self._paths = [Path(results) / FOLDER / f"{key}.safetensors" for key in keys]

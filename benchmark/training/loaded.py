@@ -3,7 +3,6 @@
 A file is named with --load METHOD=PATH, where PATH may contain {dataset}, {seed} and {shots}.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,41 +10,14 @@ import torch
 
 from benchmark.clip.backbone import outline
 from benchmark.common.config import RunSpec
-from benchmark.errors import ConfigError, ShapeError, did_you_mean
+from benchmark.errors import ConfigError, ShapeError
 from benchmark.method import Method
 from benchmark.plugins.factory import create_method
 from benchmark.plugins.importer import method_class
+from benchmark.training.load_paths import PLACES
 from benchmark.training.released import Released, read_released
 
-PLACES = ("dataset", "seed", "shots")  # placeholders that a path may contain
 SAME_TOKEN = 0.02  # relative distance of two embeddings of one token; rounding to float16 moves one by 0.0003
-
-
-def pattern_problems(loads: Mapping[str, str], methods: Sequence[str], shots: Mapping[str, Sequence[int]]) -> list[str]:
-    """Problems with --load that show before any file is opened.
-
-    Args:
-        loads: method to path.
-        methods: the methods that run.
-        shots: protocol to its numbers of shots.
-    """
-    problems = []
-    for method, pattern in loads.items():
-        if method not in methods:
-            problems.append(f"--load {method}: this method does not run. {did_you_mean(method, methods)}")
-        open_places = re.findall(r"\{(\w*)\}", pattern)
-        problems += [
-            f"--load {method}={pattern}: {{{place}}} is unknown. {did_you_mean(place, PLACES)}"
-            for place in open_places
-            if place not in PLACES
-        ]
-        problems += [
-            f"--load {method}={pattern}: {protocol} runs {', '.join(map(str, several))} shots, but one file "
-            f"was trained at one of them; name that with --shots, or put {{shots}} into the path"
-            for protocol, several in shots.items()
-            if len(several) > 1 and "shots" not in open_places
-        ]
-    return problems
 
 
 class Loader:

@@ -51,21 +51,11 @@ def call(tmp_path):
     return run
 
 
-@pytest.fixture
-def recorded(tmp_path):
-    """recorded(): (method, dataset, shots) to record."""
-
-    def read():
-        records, problems = collect(tmp_path / "out")
-        assert problems == []
-        return {(record.spec.method, record.spec.dataset, record.spec.shots): record for record in records}
-
-    return read
-
-
-def test_three_forms_of_the_same_data_give_the_same_row(call, recorded, discs, tmp_path, capsys):
+def test_three_forms_of_the_same_data_give_the_same_row(call, discs, tmp_path, capsys):
     assert call("base2new", *discs["tree"], *discs["table"], *discs["split"], *ONE, "--shots", "2") == 0
-    records = recorded()
+    found, problems = collect(tmp_path / "out")
+    assert problems == []
+    records = {(record.spec.method, record.spec.dataset, record.spec.shots): record for record in found}
     assert {dataset for _, dataset, _ in records} == {"tree", "table", "split"}, "and none of the suite's"
     for method in ("zero_shot", "kgcoop"):
         scores = [records[method, name, 2].scores for name in ("tree", "table", "split")]
@@ -78,58 +68,6 @@ def test_three_forms_of_the_same_data_give_the_same_row(call, recorded, discs, t
     capsys.readouterr()
     assert tables.__main__.main(["--from", str(out), "--interval", "--baseline", "zero_shot"]) == 0
     assert "| split " in capsys.readouterr().out
-
-
-def test_every_protocol_runs_on_own_datasets_and_shares_trainings(call, discs, tmp_path, capsys):
-    both = [*discs["tree"], *discs["table"]]
-    assert call("all", *both, *ONE, "--shots", "2", "--source", "tree") == 0
-    out = capsys.readouterr().out
-    assert "refused: domain_generalization: none of the datasets named is a target of it" in out
-    assert "take what another one learns" in out
-    records, _ = collect(tmp_path / "out")
-    trained = {"base2new": {"tree", "table"}, "few_shot": {"tree", "table"}, "cross_dataset": {"tree"}}
-    assert {p: {r.spec.dataset for r in records if r.spec.protocol == p} for p in trained} == trained
-
-
-def test_own_datasets_cross_to_the_catalogues_and_back(call, recorded, discs):
-    names = ["--datasets", "tree", "synth_actions", "--shots", "1"]
-    assert call("cross_dataset", *discs["tree"], *names, "--source", "tree", *ONE) == 0
-    assert call("cross_dataset", *discs["tree"], *names, "--source", "synth_actions", *ONE) == 0
-    records = recorded()
-    assert list(records["kgcoop", "tree", 1].scores) == ["tree", "synth_actions"]
-    assert list(records["kgcoop", "synth_actions", 1].scores) == ["synth_actions", "tree"]
-
-
-def test_suite_file_that_names_own_datasets_decides_what_runs(call, recorded, discs, tmp_path):
-    draw(tmp_path / "pale", parts=("test",), colours={**COLOURS, "red": "pink"})
-    few = {name: colour for name, colour in COLOURS.items() if name in ("green", "red")}
-    draw(tmp_path / "few", parts=("test",), colours=few)
-    suite = tmp_path / "mine.yaml"
-    suite.write_text(
-        "backbone: embedded\ndatasets: [tree, synth_actions]\nshots: 1\nseeds: [1]\nsource: tree\n"
-        "shift_source: tree\nshift_targets: [pale, few]\n"
-    )
-    shifted = ["--dataset", f"pale={tmp_path / 'pale'}", "--dataset", f"few={tmp_path / 'few'}"]
-    options = ["--suite", str(suite), *discs["tree"], *shifted, *ONE]
-    assert call("domain_generalization", *options, backbone=()) == 0
-    record = recorded()["kgcoop", "tree", 1]
-    assert {name: score.classes for name, score in record.scores.items()} == {"tree": 4, "pale": 4, "few": 2}
-    assert call("cross_dataset", *options, backbone=()) == 0
-    crossed = [r for r in collect(tmp_path / "out")[0] if r.spec.protocol == "cross_dataset"]
-    assert {tuple(record.scores) for record in crossed} == {("tree", "synth_actions")}
-    assert (tmp_path / "out" / "mine" / "domain_generalization.md").is_file()
-
-
-def test_corrected_class_name_makes_a_new_run(call, recorded, discs, tmp_path, capsys):
-    assert call("few_shot", *discs["tree"], *ONE, "--shots", "1") == 0
-    before = {record.spec.hash for record in recorded().values()}
-    (tmp_path / "discs" / "dataset.yaml").write_text("classes: {red: crimson}")
-    capsys.readouterr()
-    assert call("few_shot", *discs["tree"], *ONE, "--shots", "1", "--plan") == 0
-    assert capsys.readouterr().out.count("total           2       0         2") == 1
-    (tmp_path / "discs" / "dataset.yaml").unlink()
-    assert call("few_shot", *discs["tree"], *ONE, "--shots", "1") == 0
-    assert {record.spec.hash for record in recorded().values()} == before
 
 
 @pytest.mark.parametrize(
@@ -164,9 +102,3 @@ def test_bad_own_dataset_is_one_message_and_exit_code_2(call, discs, tmp_path, c
     assert message in error
     assert "Traceback" not in error
     assert not list((tmp_path / "out").rglob("*.json"))
-
-
-def test_own_dataset_that_nothing_uses_is_told(call, discs, capsys):
-    options = [*discs["tree"], *discs["table"], "--datasets", "tree", "--plan"]
-    assert call("base2new", *options, *ONE) == 0
-    assert "note: --dataset table: nothing here uses it" in capsys.readouterr().out

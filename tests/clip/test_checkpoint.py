@@ -1,16 +1,16 @@
 """Folders that are no CLIP, not a whole one, or say something unusual: one message each, with a reason and a remedy."""
 
 import json
-import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from benchmark.clip.backbone import check_loads, load_clip
-from benchmark.clip.checkpoint import read_normalisation, weight_files
+from benchmark.clip.backbone import load_clip
+from benchmark.clip.checkpoint import read_normalisation
 from benchmark.clip.locate import locate_checkpoint
+from benchmark.clip.weights import check_loads
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.errors import ConfigError
 
@@ -33,11 +33,7 @@ def refused(folder) -> str:
     "kind, reason",
     [
         ("siglip", "softmax"),
-        ("siglip2", "start token"),
         ("blip", "BERT"),
-        ("chinese_clip", "BERT"),
-        ("align", "convolutional"),
-        ("altclip", "XLM"),
         ("clip_text_model", "text tower alone"),
         ("clip_vision_model", "image tower alone"),
         ("something_new", "causal text tower"),
@@ -80,12 +76,12 @@ def test_broken_configuration_is_refused(copy, text, wanted):
     "section, key, value, wanted",
     [
         ("text_config", "num_attention_heads", 3, "not a multiple"),
-        ("text_config", "hidden_size", "wide", "expected int"),
+        ("text_config", "hidden_size", "wide", "'text_config.hidden_size' must be"),
         ("text_config", "hidden_act", "swishy", "'swishy'"),
         ("text_config", "vocab_size", 800, "ids go up to 895"),
         ("text_config", "eos_token_id", 5, "end with token 895"),
         ("vision_config", "num_channels", 4, "RGB"),
-        ("vision_config", "image_size", [48, 64], "square"),
+        ("vision_config", "image_size", [48, 64], "'vision_config.image_size' must be"),
         ("vision_config", "num_hidden_layers", 3, "layers that config.json does not state"),
         ("vision_config", "num_hidden_layers", 5, "are missing and would stay random"),
         ("vision_config", "image_size", 64, "(37, 128), not (65, 128)"),
@@ -93,14 +89,6 @@ def test_broken_configuration_is_refused(copy, text, wanted):
 )
 def test_configuration_that_contradicts_the_rest_is_refused(copy, section, key, value, wanted):
     assert wanted in refused(copy(section, **{key: value}))
-
-
-@pytest.mark.parametrize("lost", [["vocab.json", "tokenizer.json"], ["vocab.json", "merges.txt", "tokenizer.json"]])
-def test_missing_tokenizer_is_refused_where_transformers_makes_an_empty_one(copy, lost):
-    folder = copy()
-    for name in lost:
-        (folder / name).unlink()
-    assert "no tokenizer.json" in refused(folder)
 
 
 def test_damaged_tokenizer_is_refused(copy):
@@ -118,37 +106,12 @@ def test_old_end_id_is_refused_where_the_end_token_is_not_the_highest(copy):
     assert "highest" in refused(folder)
 
 
-def test_end_id_beyond_the_vocabulary_is_a_leftover_and_does_no_harm(copy, clip):
-    other = load_clip(copy("text_config", eos_token_id=49407))
-    assert torch.equal(other.encode_texts(["a star."]), clip.encode_texts(["a star."]))
-
-
-def test_missing_weights_and_tokenizer_are_named_in_one_message(copy):
-    folder = copy()
-    for name in ("vocab.json", "tokenizer.json"):
-        (folder / name).unlink()
-    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
-    message = refused(folder)
-    assert "no model.safetensors or" in message
-    assert "model.fp16.safetensors is not read" in message
-    assert "no tokenizer.json" in message
-
-
 def test_checkpoint_without_one_weight_is_refused(copy):
     folder = copy()
     weights = load_file(folder / "model.safetensors")
     weights.pop("text_projection.weight")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     assert "text_projection.weight" in refused(folder)
-
-
-def test_weights_that_nothing_reads_do_no_harm(copy, clip):
-    """Old files hold a buffer of positions, fine-tuned ones a head of their own."""
-    folder = copy()
-    weights = load_file(folder / "model.safetensors")
-    weights |= {"text_model.embeddings.position_ids": torch.arange(77)[None], "classifier.weight": torch.zeros(3, 3)}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    assert torch.equal(load_clip(folder).encode_texts(["a star."]), clip.encode_texts(["a star."]))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
@@ -177,41 +140,12 @@ def test_pickle_that_would_run_code_is_refused_unopened(copy):
     assert "weights_only" not in message, "no advice to open it nevertheless"
 
 
-def test_part_that_an_index_lists_and_is_not_there_is_named(random_checkpoints, tmp_path):
-    folder = shutil.copytree(random_checkpoints["gelu"], tmp_path / "parts")
-    part = weight_files(folder, "parts")[1]
-    (folder / part).unlink()
-    assert f"{part} is missing" in refused(folder)
-
-
 @pytest.mark.parametrize("index", [{}, {"weight_map": {}}, {"weight_map": {"logit_scale": "../other.safetensors"}}])
 def test_index_that_lists_nothing_here_is_refused(copy, index):
     folder = copy()
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "lists no weight files of this folder" in refused(folder)
-
-
-def test_adapter_is_refused(copy):
-    folder = copy()
-    (folder / "adapter_config.json").write_text("{}")
-    assert "merge" in refused(folder)
-
-
-def test_whole_weights_go_before_parts_and_pickles(copy):
-    folder = copy()
-    for name in ("open_clip_model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"):
-        (folder / name).write_bytes(b"")
-    assert weight_files(folder, "here") == ["model.safetensors"]
-
-
-def test_normalisation_is_clips_where_nothing_states_another(copy):
-    folder = copy()
-    assert read_normalisation(folder, "here") == (CLIP_MEAN, CLIP_STD)
-    (folder / "preprocessor_config.json").unlink()
-    assert read_normalisation(folder, "here") == (CLIP_MEAN, CLIP_STD)
-    (folder / "preprocessor_config.json").write_text('{"image_processor_type": "CLIPImageProcessor"}')
-    assert read_normalisation(folder, "here") == (CLIP_MEAN, CLIP_STD)
 
 
 def test_processor_config_goes_before_preprocessor_config_as_in_transformers(copy):

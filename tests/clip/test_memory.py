@@ -1,7 +1,5 @@
 """Running out of memory: the work is done in smaller chunks, and the numbers stay."""
 
-import dataclasses
-
 import pytest
 import torch
 from accelerate import Accelerator
@@ -11,8 +9,6 @@ from benchmark.clip.text import SMALLEST_CHUNK, TextEncoder
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.features.store import FeatureStore
 from benchmark.plugins.factory import create_method
-from benchmark.speed.measure import peak_bytes
-from benchmark.training.evaluate import evaluate
 from benchmark.training.step import Stepper
 
 NAMES = [f"{colour} {shape}" for colour in ("red", "green", "blue") for shape in ("circle", "star", "cross", "ring")]
@@ -62,14 +58,6 @@ def test_smaller_chunks_and_recomputation_change_nothing(clip, pictures, name, c
     assert (gradients(method, images) - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
-def test_recomputation_keeps_less(clip, pictures):
-    images, method = pictures(clip, 6), make(clip)
-    before = peak_bytes(lambda: gradients(method, images), "cpu")
-    while clip.text.halve_chunks():
-        pass
-    assert peak_bytes(lambda: gradients(method, images), "cpu") < 0.6 * before
-
-
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")],
@@ -87,14 +75,6 @@ def test_a_step_that_does_not_fit_goes_on_in_halves(clip, pictures, monkeypatch,
         assert (other.learned_state()[name] - value).abs().max() < 1e-6
 
 
-def test_what_fits_in_no_chunk_is_an_error(clip, pictures, monkeypatch):
-    give_up_above(monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
-    method = make(clip)
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
-    with pytest.raises(torch.OutOfMemoryError):
-        step(method, optimizer, pictures(clip, 6))
-
-
 def test_other_errors_are_not_taken_for_it(clip, pictures, monkeypatch):
     give_up_above(monkeypatch, 0, RuntimeError("shapes do not match"))
     method = make(clip)
@@ -102,25 +82,6 @@ def test_other_errors_are_not_taken_for_it(clip, pictures, monkeypatch):
     with pytest.raises(RuntimeError, match="shapes do not match"):
         step(method, optimizer, pictures(clip, 6))
     assert clip.text.kept_rows > 0
-
-
-def test_scoring_goes_on_in_halves(clip, dataset, monkeypatch):
-    few = dataclasses.replace(dataset, test=dataset.test[:9])
-    method = create_method("cocoop", clip=clip, class_names=dataset.class_names, template="a photo of a {}.", seed=1)
-    tools = {"store": FeatureStore(clip), "accelerator": Accelerator(cpu=True)}
-    wanted = evaluate(method, few, **tools)
-    give_up_above(monkeypatch, 128, torch.OutOfMemoryError("CUDA out of memory"))
-    got = evaluate(method, few, **tools)
-    assert (got.predictions == wanted.predictions).all()
-    assert clip.text.chunk_rows == 128
-
-
-def test_hand_written_prompts_are_encoded_in_halves(clip, monkeypatch):
-    texts = [f"a photo of a {name} {number}." for name in NAMES for number in range(9)]
-    wanted = clip.encode_texts(texts)
-    give_up_above(monkeypatch, 128, torch.OutOfMemoryError("CUDA out of memory"))
-    assert (clip.encode_texts(texts) - wanted).abs().max() < 1e-5
-    assert clip.text.chunk_rows == 128
 
 
 def test_images_that_do_not_fit_go_through_in_halves(clip, dataset, monkeypatch):
@@ -137,12 +98,3 @@ def test_images_that_do_not_fit_go_through_in_halves(clip, dataset, monkeypatch)
     (got,) = FeatureStore(clip).test(dataset, dataset.test, None, batch=64)
     assert max(size for size in sizes if size <= 12) == 10
     assert (got.pooled - wanted.pooled).abs().max() < 1e-6
-
-
-def test_images_of_which_not_one_fits_are_an_error(clip, dataset, monkeypatch):
-    def nothing_fits(pixels, patches=None):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(clip, "encode_images", nothing_fits)
-    with pytest.raises(torch.OutOfMemoryError):
-        next(FeatureStore(clip).test(dataset, dataset.test, None, batch=64))

@@ -53,27 +53,6 @@ def test_trie_equals_dense_in_double_precision_for_any_class_set(clip64, suffixe
     assert (gradient - wanted_gradient).abs().max() < 1e-12 * max(1.0, wanted_gradient.abs().max())
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_trie_equals_dense_in_single_precision_over_several_groups(clip, batch):
-    generator = torch.Generator().manual_seed(3)
-    suffixes = [torch.randint(2, 60, (4,), generator=generator).tolist() for _ in range(100)]
-    assert clip.plan(suffixes, 4).visible.shape[0] > 1
-    (features, gradient), (wanted, wanted_gradient) = both(clip, suffixes, n_ctx=4, batch=batch)
-    assert (features - wanted).abs().max() < 5e-6
-    assert (gradient - wanted_gradient).abs().max() < 5e-6 * max(1.0, wanted_gradient.abs().max())
-
-
-@pytest.mark.slow
-def test_trie_equals_dense_for_a_thousand_classes(clip64):
-    generator = torch.Generator().manual_seed(5)
-    lengths = torch.randint(1, 12, (1000,), generator=generator).tolist()
-    suffixes = [torch.randint(2, 30, (length,), generator=generator).tolist() for length in lengths]
-    assert len({tuple(suffix) for suffix in suffixes}) < 1000, "some names should stand twice"
-    (features, gradient), (wanted, wanted_gradient) = both(clip64, suffixes, n_ctx=4, batch=1)
-    assert (features - wanted).abs().max() < 1e-12
-    assert (gradient - wanted_gradient).abs().max() < 1e-12 * wanted_gradient.abs().max()
-
-
 def test_plan_shares_nodes_of_common_beginnings(clip):
     plan = clip.plan([[5, 6, 7, 1], [5, 6, 8, 1], [5, 6, 7, 1]], 2)
     assert plan.rows == 1 + 2 + 6  # start, context, and 5 6 (7 1 | 8 1)
@@ -107,8 +86,3 @@ def test_plan_refuses_no_class_and_empty_suffix(clip):
     for suffixes in ([], [[]]):
         with pytest.raises(ShapeError, match="at least one"):
             clip.plan(suffixes, 4)
-
-
-def test_encode_refuses_context_of_other_length(clip):
-    with pytest.raises(ShapeError, match="context"):
-        clip.text.encode(clip.plan([[3, 1]], 4), torch.zeros(1, 5, clip.token_width))

@@ -22,42 +22,11 @@ def asked(tmp_path, protocol="base2new", **changes):
     return Request(**{"protocol": protocol, "suite": suite} | values | changes)
 
 
-def test_protocols_asked_for_are_one_or_all(tmp_path):
-    assert [p.name for p in asked(tmp_path, "few_shot").protocols] == ["few_shot"]
-    assert [p.name for p in asked(tmp_path, "all").protocols] == list(PROTOCOLS)
-
-
 def test_shots_are_those_named_or_the_protocols_or_the_suites(tmp_path):
     few_shot, base2new = PROTOCOLS["few_shot"], PROTOCOLS["base2new"]
     assert asked(tmp_path).shots_of(few_shot) == (1, 2, 4, 8, 16)
     assert asked(tmp_path).shots_of(base2new) == (16,)
     assert asked(tmp_path, shots=(2,)).shots_of(base2new) == asked(tmp_path, shots=(2,)).shots_of(few_shot) == (2,)
-
-
-@pytest.mark.parametrize("protocol", ["base2new", "cross_dataset", "domain_generalization", "all"])
-def test_several_numbers_of_shots_are_for_few_shot_alone(tmp_path, protocol):
-    check_names(asked(tmp_path, "few_shot", shots=(1, 2)))
-    with pytest.raises(ConfigError, match=r"--shots 1 2: .* takes one number of shots; give one, or take"):
-        check_names(asked(tmp_path, protocol, shots=(1, 2)))
-
-
-@pytest.mark.parametrize("protocol", ["base2new", "few_shot", "domain_generalization"])
-def test_source_is_refused_where_there_is_none_to_choose(tmp_path, protocol):
-    with pytest.raises(ConfigError, match=f"{protocol} has no source to choose; .* --protocol cross_dataset"):
-        check_names(asked(tmp_path, protocol, source="synth_pets"))
-    check_names(asked(tmp_path, "cross_dataset", source="synth_pets"))
-    check_names(asked(tmp_path, "all", source="synth_pets"))
-
-
-def test_unknown_source_names_the_nearest(tmp_path):
-    with pytest.raises(ConfigError, match=r"'synth_pet' is not a dataset. Did you mean 'synth_pets'"):
-        check_names(asked(tmp_path, "cross_dataset", source="synth_pet"))
-
-
-def test_recipes_of_an_unknown_protocol_are_refused(tmp_path):
-    suite = dataclasses.replace(load_suite("synthetic"), protocol_recipes={"few_shots": {}})
-    with pytest.raises(ConfigError, match=r"'few_shots' is not a protocol .* Did you mean 'few_shot'"):
-        check_names(asked(tmp_path, suite=suite))
 
 
 @pytest.mark.parametrize("change", [{"recipes": {"coopp": {}}}, {"protocol_recipes": {"few_shot": {"coopp": {}}}}])
@@ -93,17 +62,6 @@ def test_protocol_that_named_datasets_leave_nothing_to_do_for_is_left_out_of_all
         choose_trainings(asked(tmp_path, "cross_dataset", datasets=("synth_things",)))
 
 
-def test_unknown_dataset_of_a_suite_is_named_with_the_suite(tmp_path):
-    suite = dataclasses.replace(load_suite("synthetic"), source="synth_thing")
-    with pytest.raises(ConfigError, match=r"suite 'synthetic': 'synth_thing' is not a dataset. Did you mean"):
-        choose_trainings(asked(tmp_path, "cross_dataset", suite=suite))
-
-
-def test_real_targets_need_a_folder(tmp_path):
-    with pytest.raises(ConfigError, match=r"imagenet, imagenetv2.*: real images are needed; give --data FOLDER"):
-        choose_trainings(asked(tmp_path, "domain_generalization", suite=load_suite("paper")))
-
-
 OWN = {"mine": Path("mine"), "yours": Path("yours")}
 
 
@@ -121,26 +79,3 @@ def test_suite_that_names_an_own_dataset_decides_what_runs(tmp_path):
     assert left_out == []
     assert list(chosen["base2new"]) == list(suite.datasets)
     assert chosen["domain_generalization"] == {"mine": ("yours",)}
-
-
-def test_source_without_pictures_is_answered_with_those_that_could_be_it(tmp_path):
-    request = asked(tmp_path, "cross_dataset", own=OWN, suite=load_suite("paper"))
-    with pytest.raises(ConfigError, match=r"is 'caltech101', which is not available.* --source NAME: mine, yours"):
-        choose_trainings(request)
-    chosen, left_out = choose_trainings(dataclasses.replace(request, protocol="all"))
-    assert list(chosen) == ["base2new", "few_shot"]
-    assert "--source NAME: mine, yours" in left_out[0]
-    advised = dataclasses.replace(request, source="mine")
-    assert choose_trainings(advised)[0] == {"cross_dataset": {"mine": ("yours",)}}
-
-
-def test_unknown_dataset_is_told_how_one_of_the_users_own_is_given(tmp_path):
-    with pytest.raises(ConfigError, match=r"'min' is not a dataset. Did you mean 'mine'.* --dataset NAME=PATH"):
-        check_names(asked(tmp_path, own=OWN, datasets=("min",)))
-
-
-def test_names_of_own_datasets_are_checked_with_the_rest(tmp_path):
-    with pytest.raises(ConfigError) as caught:
-        check_names(asked(tmp_path, own={"dtd": Path("x")}, methods=("cop",)))
-    assert "--dataset dtd: this name is taken" in str(caught.value)
-    assert "Did you mean 'copl'" in str(caught.value)

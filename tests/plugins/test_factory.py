@@ -8,7 +8,7 @@ from benchmark.errors import ConfigError
 from benchmark.plugins.discovery import method_names, repository_names
 from benchmark.plugins.factory import create_method
 from benchmark.plugins.importer import method_class
-from benchmark.plugins.recipes import check_option_names, read_recipe, resolve_recipe
+from benchmark.plugins.recipes import option_problems, read_recipe, resolve_recipe
 
 LEARNING = ["cocoop", "coop", "copl", "kgcoop", "prograd"]
 PROTOCOLS_THAT_TRANSFER = ("cross_dataset", "domain_generalization")
@@ -48,10 +48,12 @@ def test_names_of_options_are_checked_without_importing_the_method(monkeypatch):
     for name in repository_names():  # a recipe gives every option a value, so it names them all
         assert set(method_class(name).option_names()) <= (read_recipe(name).defaults or {}).keys()
     monkeypatch.setattr("benchmark.plugins.importer.method_class", None)
-    check_option_names("coop", ["n_ctx", "epochs", "template"])
-    check_option_names("mine", ["anything"])
-    with pytest.raises(ConfigError, match=r"coop: 'n_ctxx' is not an option\. Did you mean 'n_ctx'"):
-        check_option_names("coop", ["n_ctxx"])
+    assert option_problems("coop", {"n_ctx": 2, "epochs": 3, "template": "a {}."}) == []
+    assert option_problems("mine", {"anything": 1}) == []
+    (problem,) = option_problems("coop", {"n_ctxx": 2})
+    assert "coop: 'n_ctxx' is not an option. Did you mean 'n_ctx'" in problem
+    (problem,) = option_problems("coop", {"epochs": "two"})
+    assert "'epochs'" in problem
 
 
 @pytest.mark.parametrize("name", LEARNING)

@@ -1,10 +1,14 @@
 """Devices by name: those that are not here are refused with the reason."""
 
+import sys
+
 import pytest
 import torch
 
 from benchmark.errors import ConfigError
-from benchmark.running.device import choose_device, make_accelerator, settings_restored
+from benchmark.running import device
+from benchmark.running.accelerator import make_accelerator, settings_restored
+from benchmark.running.device import choose_device
 
 
 @pytest.fixture
@@ -20,25 +24,34 @@ def gpus(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "device, count, built, reason",
+    "name, count, built, reason",
     [
         ("cuda", 0, False, "built without CUDA"),
         ("cuda:0", 0, True, "torch sees no GPU"),
         ("cuda:2", 2, True, "torch sees 2 of them, counted from 0"),
-        ("xpu", 2, True, "has none"),
+        ("mps", 2, True, "has none"),
         ("gpu", 2, True, "not a device"),
     ],
 )
-def test_device_that_is_not_here_is_refused_with_the_reason(gpus, device, count, built, reason):
+def test_device_that_is_not_here_is_refused_with_the_reason(gpus, name, count, built, reason):
     gpus(count, built=built)
     with pytest.raises(ConfigError, match=reason):
-        choose_device(device, "fp32")
+        choose_device(name, "fp32")
 
 
 def test_gpu_that_is_here_is_taken_by_its_number(gpus):
     gpus(2)
     assert choose_device("cuda:1", "fp32") == "cuda:1"
     assert choose_device(None, "fp32", local_rank=3) == "cuda:1"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the fork server is for Linux")
+def test_grid_in_another_environment_does_not_use_the_fork_server(monkeypatch):
+    monkeypatch.setattr(device, "_server_environment", {})
+    assert device.process_context().get_start_method() == "forkserver"
+    assert device.process_context().get_start_method() == "forkserver"
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE", "elsewhere")
+    assert device.process_context().get_start_method() == "spawn"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.planning.plan import make_plan
 from benchmark.records import store
 from benchmark.running import runner
-from benchmark.running.device import make_accelerator
+from benchmark.running.accelerator import make_accelerator
 from benchmark.running.progress import Progress
 from tests.helpers.distant import DEVICE, DistantAccelerator, distant_device
 

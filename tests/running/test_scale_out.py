@@ -48,7 +48,8 @@ def workers_below(pid):
     below = {pid}
     while more := {p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent_of(p) in below} - below:
         below |= more
-    return [p for p in below if b"spawn_main" in command_of(p)]
+    forked = [p for p in below if b"forkserver" in command_of(p) and b"forkserver" in command_of(parent_of(p) or 0)]
+    return forked or [p for p in below if b"spawn_main" in command_of(p)]
 
 
 def parent_of(pid):

@@ -8,7 +8,8 @@ import torch
 import run_all
 from benchmark.plugins.factory import create_method
 from benchmark.records.store import collect
-from benchmark.training.loaded import Loader, pattern_problems
+from benchmark.training.load_paths import pattern_problems
+from benchmark.training.loaded import Loader
 from tests.helpers.dassl import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("sketched")

@@ -1,4 +1,4 @@
-"""Whether a run would start here, and all that stands in its way, found without writing or fetching anything."""
+"""Find whether a run would start on this machine and what prevents it, without writing or downloading anything."""
 
 import os
 import shlex
@@ -22,7 +22,7 @@ from benchmark.cli.doctor.environment import (
     look_at_versions,
 )
 from benchmark.clip.checkpoint import weight_files
-from benchmark.clip.locate import bytes_on_hub
+from benchmark.clip.hub import bytes_on_hub
 from benchmark.common.provenance import machine
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download.install import is_absent
@@ -33,14 +33,15 @@ from benchmark.planning.inputs import EMBEDDED, backbone_folder
 from benchmark.planning.plan import Plan, make_plan
 from benchmark.planning.request import Request, check_names, choose_trainings, names_of
 
-HUB_SECONDS = 5.0  # that the hub has to say how large a backbone is
-RUN = "python run_all.py"
-BY_HAND = "imagenet"  # behind terms that each user agrees to
+HUB_SECONDS = 5.0  # for the hub to answer how large a backbone is
+RUN, TOOL = "python run_all.py", "python -m benchmark"
+DOWNLOAD, DOCTOR = f"{TOOL} download", f"{TOOL} doctor"
+BY_HAND = "imagenet"  # each user agrees to its terms first
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetCheck:
-    """A dataset, whether the run needs it, and what to type next if something is wrong with it."""
+    """A dataset, whether the run needs it, and the command that repairs it."""
 
     survey: Survey
     needed: bool
@@ -49,7 +50,7 @@ class DatasetCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A backbone's folder, and bytes: of the weights that lie there, or of all that would be fetched."""
+    """The folder of a backbone and its size: of the weights there, or of all files to download."""
 
     name: str
     state: Literal["embedded", "local", "cached", "to be fetched", "refused"]
@@ -60,15 +61,15 @@ class Backbone:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """All that was looked at.
+    """Everything that the doctor found.
 
     Attributes:
-        run_command: the run that it is about.
-        runs, done: of its plan, where there could be one.
-        problems: why it would not start; none if it would.
-        notes: what else to know.
-        next_commands: what repairs the datasets that it needs.
-        smaller_command: the same run on the datasets that are there, where some are not.
+        run_command: the run that was checked.
+        runs, done: of its plan; None without a plan.
+        problems: why the run would not start; empty if it would.
+        notes: other things to know.
+        next_commands: what repairs the datasets that the run needs.
+        smaller_command: the same run on the available datasets, if some are missing.
     """
 
     run_command: str
@@ -95,11 +96,11 @@ class Diagnosis:
 
 
 def examine(request: Request, *, words: Sequence[str], processes: int, how: SurveyOptions) -> Diagnosis:
-    """Look at all that a request needs; with a data folder and no named datasets, at the whole catalogue too.
+    """Check all that a request needs; with a data folder and no named datasets, the whole catalog too.
 
     Args:
         words: the arguments of the run, as typed.
-        processes: that the run would work in.
+        processes: the number of processes of the run.
     Raises:
         ConfigError: the request itself is wrong.
     """
@@ -110,21 +111,9 @@ def examine(request: Request, *, words: Sequence[str], processes: int, how: Surv
     backbone = look_at_backbone(request.backbone)
     device = look_at_device(request.device, precision=request.precision, processes=processes, threads=request.threads)
     disks, caches = _disks(request), look_at_caches()
-    problems = [
-        f"{check.survey.name} is {check.survey.state}"
-        for check in datasets
-        if check.needed and check.survey.dataset is None
-    ]
-    problems += [each.problem for each in (backbone, device, *caches) if each.problem]
-    problems += _disk_problems(disks, backbone, drawn=any(each.survey.state == "to be drawn" for each in datasets))
-    plan = None
-    if all(check.survey.dataset for check in datasets if check.needed) and not backbone.problem:
-        try:
-            plan = make_plan(
-                request, fetch=False, datasets={c.survey.name: c.survey.dataset for c in datasets if c.needed}
-            )
-        except BenchmarkError as error:
-            problems.append(str(error))
+    problems = _problems(datasets, backbone, device, disks, caches)
+    plan, problem = _plan(request, datasets, backbone)
+    problems += [problem] if problem else []
     return Diagnosis(
         run_command=command(words),
         deep=how.deep,
@@ -145,9 +134,34 @@ def examine(request: Request, *, words: Sequence[str], processes: int, how: Surv
     )
 
 
-def command(words: Sequence[str]) -> str:
-    """A line to type."""
-    return " ".join([RUN, *map(shlex.quote, words)])
+def _problems(
+    datasets: Sequence[DatasetCheck],
+    backbone: Backbone,
+    device: Device,
+    disks: Sequence[Disk],
+    caches: Sequence[Cache],
+) -> list[str]:
+    """What prevents the run, apart from the plan."""
+    needed = [check.survey for check in datasets if check.needed]
+    problems = [f"{survey.name} is {survey.state}" for survey in needed if survey.dataset is None]
+    problems += [each.problem for each in (backbone, device, *caches) if each.problem]
+    return problems + _disk_problems(disks, backbone, generated=any(s.state == "to be drawn" for s in needed))
+
+
+def _plan(request: Request, datasets: Sequence[DatasetCheck], backbone: Backbone) -> tuple[Plan | None, str | None]:
+    """The plan of the run, or why there is none; neither if datasets or the backbone are missing."""
+    needed = {check.survey.name: check.survey.dataset for check in datasets if check.needed}
+    if not all(needed.values()) or backbone.problem:
+        return None, None
+    try:
+        return make_plan(request, fetch=False, datasets=needed), None
+    except BenchmarkError as error:
+        return None, str(error)
+
+
+def command(words: Sequence[str], program: str = RUN) -> str:
+    """A command line."""
+    return " ".join([program, *map(shlex.quote, words)])
 
 
 def _to_look_at(request: Request, needed: Sequence[str]) -> list[str]:
@@ -170,38 +184,38 @@ def _check(name: str, request: Request, needed: Sequence[str], how: SurveyOption
 
 
 def _next_command(survey: Survey, request: Request) -> str | None:
-    """What repairs a dataset; what looks at it again where only its owner can mend it."""
+    """The command that repairs a dataset, or that checks it again if only its owner can repair it."""
     if survey.dataset is not None:
         return None
     if survey.name in generated_names():
         return f"rm -r {shlex.quote(survey.folder)}"  # the next run draws it anew
     if survey.name in request.own:
-        return command(["--doctor", "--dataset", f"{survey.name}={request.own[survey.name]}"])
+        return command(["--dataset", f"{survey.name}={request.own[survey.name]}"], DOCTOR)
     data = ["--data", str(request.data)]
     if survey.name == BY_HAND and survey.counts is not None:
-        return command(["--doctor", "--datasets", survey.name, *data])
-    fetch = command(["--download", survey.name, *data])
+        return command(["--datasets", survey.name, *data], DOCTOR)
+    fetch = command([survey.name, *data], DOWNLOAD)
     if survey.name == BY_HAND or is_absent(survey.name, request.data):
         return fetch
     return f"mv {shlex.quote(survey.folder)} {shlex.quote(_free_name(survey.folder))} && {fetch}"
 
 
 def _free_name(folder: str) -> str:
-    """A name beside a folder, for what of it may be worth keeping."""
+    """A free name next to a folder, to which a damaged one is moved."""
     names = (f"{folder}.damaged{number}" for number in ("", *range(2, 1000)))
     return next(name for name in names if not os.path.lexists(name))
 
 
 def _next_commands(request: Request, datasets: Sequence[DatasetCheck]) -> tuple[str, ...]:
-    """All that repairs what the run needs, in order; datasets that are simply fetched in one command."""
+    """The commands that repair what the run needs, in order; one command for all plain downloads."""
     wanting = [check for check in datasets if check.needed and check.next_command]
-    fetched = [c.survey.name for c in wanting if c.next_command.startswith(command(["--download"]))]
+    fetched = [c.survey.name for c in wanting if c.next_command.startswith(DOWNLOAD)]
     others = [check.next_command for check in wanting if check.survey.name not in fetched]
-    return (*([command(["--download", *fetched, "--data", str(request.data)])] if fetched else []), *others)
+    return (*([command([*fetched, "--data", str(request.data)], DOWNLOAD)] if fetched else []), *others)
 
 
 def look_at_backbone(name: str) -> Backbone:
-    """Where a backbone lies, or how much would be fetched; refused as a run would refuse it."""
+    """Find a backbone or the size of its download; it is refused for the same reasons as in a run."""
     try:
         folder = backbone_folder(name, fetch=False)
         if folder is not None:
@@ -223,12 +237,12 @@ def _disks(request: Request) -> tuple[Disk, ...]:
     return tuple(look_at_disk(what, folder) for what, folder in folders.items())
 
 
-def _disk_problems(disks: Sequence[Disk], backbone: Backbone, *, drawn: bool) -> list[str]:
-    """Folders that a run could not write what it must; features it can do without, and data are only read."""
+def _disk_problems(disks: Sequence[Disk], backbone: Backbone, *, generated: bool) -> list[str]:
+    """Folders that a run must write and cannot."""
     by_name = {disk.what: disk for disk in disks}
-    must = (
-        {"results"} | ({"cache"} if drawn else set()) | ({"hub cache"} if backbone.state == "to be fetched" else set())
-    )
+    must = {"results"}
+    must |= {"cache"} if generated else set()
+    must |= {"hub cache"} if backbone.state == "to be fetched" else set()
     remedy = {"results": "give --out another folder", "cache": "set COPL_BENCHMARK_CACHE", "hub cache": "set HF_HOME"}
     problems = [
         f"{by_name[what].folder} ({what}) cannot be written; {remedy[what]}"
@@ -249,7 +263,7 @@ def _notes(request: Request, plan: Plan | None) -> tuple[str, ...]:
 
 
 def _smaller(request: Request, datasets: Sequence[DatasetCheck], words: Sequence[str]) -> str | None:
-    """The run without the datasets that are not sound, if its protocol has something to do with the others."""
+    """The run on the undamaged datasets, if its protocol has something to do with them."""
     sound = [check.survey.name for check in datasets if check.needed and check.survey.dataset]
     if request.datasets or not sound or all(check.survey.dataset for check in datasets if check.needed):
         return None

@@ -1,4 +1,4 @@
-"""What a run finds on this machine: device, memory, disks, caches, versions; looked at, never changed."""
+"""Collect what a run finds on this machine: device, memory, disks, caches and versions; nothing is changed."""
 
 import importlib.metadata
 import os
@@ -20,12 +20,12 @@ from benchmark.features.cache import cache_folder, cache_limit
 
 REQUIREMENTS = REPOSITORY / "requirements.txt"
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # a container's
-LITTLE_SPACE = 1_000_000_000  # bytes free, below which it is worth a word
+LITTLE_SPACE = 1_000_000_000  # free bytes, below which there is a note
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where runs compute; memory is a GPU's own, None elsewhere."""
+    """Where runs compute; the memory is that of a GPU, None for other devices."""
 
     device: str
     name: str | None
@@ -39,7 +39,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Of this machine, or of the container that this is."""
+    """Memory of this machine, or of the container around this process."""
 
     total_bytes: int
     available_bytes: int
@@ -47,7 +47,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """The disk that a folder is on or would be on."""
+    """The disk of a folder that exists or would be created."""
 
     what: str
     folder: str
@@ -59,7 +59,7 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """What is kept for the next run, and how much it may come to; no limit where nothing is ever deleted."""
+    """A cache with its size and its limit; None where nothing is ever deleted."""
 
     what: str
     folder: str
@@ -70,7 +70,7 @@ class Cache:
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A version found, beside the one that the tests ran with; the note says if it is too old, or what is missing."""
+    """The installed and the tested version of a package, with a note if it is missing or too old."""
 
     name: str
     installed: str | None
@@ -79,19 +79,19 @@ class Package:
 
 
 def look_at_device(device: str, *, precision: str, processes: int, threads: int) -> Device:
-    """A device that choose_device gave: what it is called, and what is free of its memory."""
+    """Name and free memory of a device that choose_device returned."""
     how = {"device": device, "precision": precision, "processes": processes, "threads": threads}
     if not device.startswith("cuda"):
         return Device(**how, name=None)
     try:
         free, total = torch.cuda.mem_get_info(torch.device(device))
         return Device(**how, name=torch.cuda.get_device_name(device), total_bytes=total, free_bytes=free)
-    except RuntimeError as error:  # taken by another process alone, or a number too high
+    except RuntimeError as error:  # used exclusively by another process, or a number too high
         return Device(**how, name=None, problem=f"{device} cannot be used: {str(error).splitlines()[0]}")
 
 
 def look_at_memory() -> Memory:
-    """What there is and what is free of it; a container's limit counts where it is lower."""
+    """Total and free memory; a lower limit of a container counts."""
     memory = psutil.virtual_memory()
     limits = [int(text) for path in CGROUP_LIMITS if (text := _text(path)).isdigit()]
     total = min([memory.total, *limits])
@@ -99,7 +99,7 @@ def look_at_memory() -> Memory:
 
 
 def look_at_disk(what: str, folder: Path) -> Disk:
-    """Free space and rights of a folder, or of where it would be made."""
+    """Free space and write permission of a folder, or of the place where it would be created."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     free = shutil.disk_usage(there).free
@@ -110,12 +110,12 @@ def look_at_disk(what: str, folder: Path) -> Disk:
 
 
 def hub_cache() -> Path:
-    """Where the Hugging Face hub's library keeps what it fetches."""
+    """Folder of the downloads from the Hugging Face hub."""
     return Path(HF_HUB_CACHE)
 
 
 def look_at_caches() -> tuple[Cache, ...]:
-    """Features, the drawn pictures of the embedded suite, and what was fetched from the hub."""
+    """Caches of image features, of generated images and of downloads from the hub."""
     features, problem, limit = cache_folder() / "features", None, None
     try:
         limit = cache_limit()
@@ -131,7 +131,7 @@ def look_at_caches() -> tuple[Cache, ...]:
 
 
 def look_at_versions(requirements: Path = REQUIREMENTS) -> tuple[Package, ...]:
-    """Python and all that requirements.txt names, held against the lowest versions that its first lines say work."""
+    """Python and the packages of requirements.txt, compared with the lowest versions that its first lines name."""
     text = requirements.read_text(encoding="utf-8")
     least = dict(re.findall(r"([\w-]+) >= ([\d.]+\d)", text))
     lowest, highest = re.search(r"Python ([\d.]+\d) to ([\d.]+\d)", text).groups()
@@ -157,7 +157,7 @@ def _package(name: str, tested: str, least: str | None) -> Package:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files below a folder; a link counts for nothing."""
+    """Bytes of all files in a folder, without links."""
     return sum(entry.stat(follow_symlinks=False).st_size for entry in _files(folder))
 
 
@@ -165,7 +165,7 @@ def _files(folder: str | Path) -> Iterator[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
             inside = list(entries)
-    except OSError:  # not there, not to be read, or gone meanwhile
+    except OSError:  # missing, unreadable, or deleted meanwhile
         return
     for entry in inside:
         if entry.is_dir(follow_symlinks=False):

@@ -1,4 +1,4 @@
-"""What the doctor found: as tables for a reader, as JSON for a program."""
+"""Print what the doctor found, as tables or as JSON."""
 
 import json
 import textwrap
@@ -11,12 +11,12 @@ from benchmark.cli.doctor.checks import BY_HAND, DatasetCheck, Diagnosis
 from benchmark.cli.doctor.datasets import Files, Survey
 from benchmark.data.headers import LONGEST_RATIO, SHORTEST_SIDE
 
-JSON_SCHEMA = 1  # raised whenever a key of to_json changes its name or meaning
-NOTE_WIDTH = 60  # characters of a column of prose
+JSON_SCHEMA = 1  # increased whenever a key of to_json changes its name or meaning
+NOTE_WIDTH = 60  # characters
 
 
 def to_json(found: Diagnosis) -> str:
-    """An object of all that was found; docs/data.md says what its keys mean. Unknown is null."""
+    """A JSON object; docs/data.md explains its keys, and unknown values are null."""
     values = {f.name: getattr(found, f.name) for f in fields(found)}
     for key in ("backbone", "device", "memory"):
         values[key] = asdict(values[key])
@@ -34,7 +34,7 @@ def _dataset_json(check: DatasetCheck) -> dict:
 
 
 def to_text(found: Diagnosis) -> str:
-    """Tables, then whether the run would start, and what to type if not."""
+    """Tables, then whether the run would start, and the commands to type if not."""
     return "\n\n".join([*_data_tables(found), *_machine_tables(found), _verdict(found)])
 
 
@@ -82,7 +82,7 @@ def _machine_tables(found: Diagnosis) -> list[str]:
 def _verdict(found: Diagnosis) -> str:
     lines = [f"note: {note}" for note in found.notes]
     if any(check.survey.undecoded for check in found.datasets):
-        lines.append("note: a run decodes every picture that is no JPEG before it starts; --deep does so now.")
+        lines.append("note: before it starts, a run decodes every image that is not a JPEG; --deep does so now.")
     if found.starts:
         return "\n".join([*lines, f"This would start ({found.done} of {found.runs} done):", f"  {found.run_command}"])
     lines += ["This would not start:", f"  {found.run_command}"]
@@ -95,10 +95,10 @@ def _verdict(found: Diagnosis) -> str:
 
 
 def note_on(survey: Survey) -> str:
-    """What to know of a dataset, in words."""
+    """Notes on a dataset, as one text."""
     notes = list(survey.problems)
     notes += _files(survey.missing, f"of {survey.images} listed images are not there")
-    notes += _files(survey.unreadable, "files are no whole picture")
+    notes += _files(survey.unreadable, "files are not complete images")
     if survey.state == "to be drawn":
         notes.append("the first run draws it")
     elif survey.images and survey.catalogue_images not in (None, survey.images):
@@ -106,7 +106,7 @@ def note_on(survey: Survey) -> str:
     if survey.classes and survey.catalogue_classes not in (None, survey.classes):
         notes.append(f"{survey.classes} of {survey.catalogue_classes} classes")
     limits = f"below {SHORTEST_SIDE} pixels or longer than 1:{LONGEST_RATIO}"
-    notes += _files(survey.odd, f"pictures have an odd size ({limits}), which is no fault")
+    notes += _files(survey.odd, f"images have an odd size ({limits}), which is no fault")
     if survey.dataset is None and survey.name == BY_HAND:
         notes.append("each user gets it by hand: docs/data.md")
     return "; ".join(notes)

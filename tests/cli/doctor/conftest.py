@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import run_all
+from benchmark.cli.parser import parse, parse_verb
 
 SIZE = (40, 40)
 
@@ -61,8 +62,11 @@ def typed(line):
         if words[0] == "mv":
             assert os.path.exists(words[1]) and not os.path.exists(words[2])
             continue
-        assert words[:2] == ["python", "run_all.py"]
-        options.append(run_all.parse(words[2:]))
+        if words[:2] == ["python", "run_all.py"]:
+            options.append(parse(words[2:]))
+        else:
+            assert words[:3] == ["python", "-m", "benchmark"]
+            options.append(parse_verb(words[3:]))
     return options
 
 

@@ -1,15 +1,6 @@
 """What the doctor advises can be typed, and helps."""
 
-import json
-import shlex
-import shutil
-from pathlib import Path
-
-import pytest
-
-import run_all
-from benchmark.data.synthetic.suite import generate_datasets
-from tests.cli.doctor.conftest import cut, picture, remove, textures, typed
+from tests.cli.doctor.conftest import picture, remove, typed
 
 
 def test_dataset_that_is_not_there_is_fetched_and_a_damaged_one_put_aside_before(doctor, data):
@@ -29,20 +20,6 @@ def test_dataset_that_is_not_there_is_fetched_and_a_damaged_one_put_aside_before
     assert len(found["next_commands"]) == 3
 
 
-@pytest.mark.slow
-def test_damaged_dataset_is_whole_again_once_the_advice_is_followed(doctor, data, tmp_path, capsys):
-    shutil.make_archive(str(tmp_path / "archives" / "dtd"), "zip", data, "dtd")
-    cut(data)
-    code, found = doctor()
-    assert code == 1
-    aside, fetch = (shlex.split(part) for part in found["next_commands"][0].split(" && "))
-    shutil.move(*aside[1:])
-    assert run_all.main([*fetch[2:], "--from", str(tmp_path / "archives")]) == 0
-    capsys.readouterr()
-    assert doctor()[0] == 0
-    assert (data / "dtd.damaged").is_dir()
-
-
 def test_imagenet_with_a_damaged_picture_is_looked_at_again_once_its_owner_mended_it(doctor, data):
     for part in ("train", "val"):
         for synset in ("n01440764", "n01443537"):
@@ -57,29 +34,6 @@ def test_imagenet_with_a_damaged_picture_is_looked_at_again_once_its_owner_mende
     (data / "imagenet" / "classnames.txt").unlink()
     (options,) = typed(doctor(datasets=("--datasets", "imagenet"))[1]["next_commands"][0])
     assert options.download == ["imagenet"], "which says where the file is had"
-
-
-@pytest.mark.slow
-def test_damaged_picture_of_the_embedded_suite_is_drawn_anew_as_advised(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path))
-    arguments = ["--doctor", "--json", "--datasets", "synth_actions", "--out", str(tmp_path / "out")]
-
-    def look():
-        code = run_all.main(arguments)
-        (dataset,) = json.loads(capsys.readouterr().out)["datasets"]
-        return code, dataset
-
-    code, dataset = look()
-    assert (code, dataset["state"]) == (0, "to be drawn")
-    generate_datasets(Path(dataset["folder"]).parent, ["synth_actions"])
-    code, dataset = look()
-    assert (code, dataset["state"]) == (0, "present")
-    next(Path(dataset["folder"]).rglob("*.png")).unlink()
-    code, dataset = look()
-    assert (code, dataset["state"]) == (1, "damaged")
-    assert dataset["next_command"] == f"rm -r {dataset['folder']}"
-    shutil.rmtree(dataset["folder"])
-    assert look()[0] == 0
 
 
 def test_own_dataset_is_looked_at_beside_the_catalogues(doctor, tmp_path):
@@ -99,10 +53,3 @@ def test_own_dataset_is_looked_at_beside_the_catalogues(doctor, tmp_path):
     assert (options.doctor, options.own) == (True, [own])
     code, found = doctor("--dataset", "own=nowhere", datasets=("--datasets", "own"))
     assert (code, found["datasets"][0]["state"]) == (1, "missing")
-
-
-def test_list_that_waits_for_pictures_is_not_put_aside(doctor, data):
-    shutil.rmtree(data / "dtd" / "images")
-    code, found = doctor()
-    assert (code, textures(found)["state"]) == (1, "missing")
-    assert found["next_commands"] == [f"python run_all.py --download dtd --data {data}"]

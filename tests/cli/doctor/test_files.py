@@ -6,9 +6,6 @@ import shlex
 import pytest
 
 import run_all
-from benchmark.cli.doctor.datasets import SurveyOptions, survey_known
-from benchmark.cli.doctor.report import note_on
-from benchmark.data.headers import MANY, inspect_files
 from tests.cli.doctor.conftest import cut, picture, remove, textures
 
 
@@ -39,19 +36,6 @@ def test_damaged_file_is_named_and_the_run_would_not_start(doctor, data, harm, k
     assert "woven/test0.jpg" in dtd["note"]
     assert found["next_commands"] == [dtd["next_command"]]
     assert run_all.main([*shlex.split(found["run_command"])[2:], "--plan"]) == 2, "a run would not start either"
-
-
-def test_more_damaged_files_than_are_named_are_counted(doctor, data):
-    for path in (data / "dtd/images").rglob("t*.jpg"):
-        path.write_bytes(b"")
-    files = textures(doctor()[1])["unreadable"]
-    assert (files["count"], len(files["first"])) == (8, 5)
-
-
-def test_bytes_behind_the_end_of_a_picture_are_no_damage(doctor, data):
-    with open(data / "dtd/images/woven/test0.jpg", "ab") as file:
-        file.write(bytes(1000))
-    assert doctor()[0] == 0
 
 
 @pytest.mark.parametrize("size, odd", [((31, 40), True), ((32, 40), False), ((400, 32), True), ((320, 32), False)])
@@ -86,33 +70,3 @@ def test_lists_that_a_run_refuses_are_damage(doctor, data):
     assert "labels must run from 0 without gaps" in textures(found)["note"]
     path.unlink()
     assert "split_zhou_DescribableTextures.json: cannot be read" in textures(doctor()[1])["note"]
-
-
-def test_link_that_leaves_the_image_folder_is_damage(doctor, data, tmp_path):
-    remove(data)
-    (tmp_path / "elsewhere.jpg").write_bytes(picture())
-    (data / "dtd/images/woven/test0.jpg").symlink_to(tmp_path / "elsewhere.jpg")
-    code, found = doctor()
-    assert (code, textures(found)["state"]) == (1, "damaged")
-    assert "leaves the image folder" in textures(found)["note"]
-
-
-def test_many_files_are_looked_at_in_other_processes_with_the_same_outcome(tmp_path, monkeypatch):
-    monkeypatch.setitem(MANY, False, 4)
-    paths = [f"{number}.jpg" for number in range(6)]
-    for path in paths[:4]:
-        (tmp_path / path).write_bytes(picture(size=(10, 10)))
-    done = []
-    one, several = (inspect_files(str(tmp_path), paths, deep=False, processes=n, advance=done.append) for n in (1, 2))
-    assert one == several
-    assert [finding.kind for finding in one[0]] == ["odd"] * 4 + ["missing"] * 2
-    assert sum(done) == 12
-
-
-@pytest.mark.golden
-def test_real_photographs_are_present_as_a_subset(shared):
-    survey = survey_known("caltech101", shared / "data", SurveyOptions())
-    assert (survey.state, survey.images, survey.classes) == ("present", 1400, 100)
-    assert survey.missing.count == survey.unreadable.count == survey.undecoded == 0
-    assert "1400 of 8242 images" in note_on(survey)
-    assert survey_known("caltech101", shared / "data", SurveyOptions(deep=True)).state == "present"

@@ -1,9 +1,9 @@
 """Whether a run would start, in words and as JSON, with nothing written."""
 
-import pytest
 from PIL import Image
 
 import run_all
+from benchmark.common.files import REPOSITORY
 from tests.cli.doctor.conftest import remove, textures, typed
 
 KEYS = {
@@ -32,7 +32,7 @@ def test_json_has_the_keys_that_the_page_lists(doctor):
     _, found = doctor()
     assert found.keys() == KEYS
     assert textures(found).keys() == DATASET_KEYS
-    page = (run_all.ROOT / "docs" / "data.md").read_text()
+    page = (REPOSITORY / "docs" / "data.md").read_text()
     assert not {key for key in KEYS | DATASET_KEYS if f"`{key}`" not in page}
 
 
@@ -67,18 +67,6 @@ def test_recipe_that_a_run_refuses_is_a_problem(doctor):
     code, found = doctor("--set", "coop.epoch=2")
     assert code == 1
     assert "Did you mean 'epochs'?" in found["problems"][0]
-
-
-@pytest.mark.parametrize("arguments, message", [
-    (["--json"], "belongs to --doctor"),
-    (["--doctor", "--data", "/nowhere"], "there is no such folder"),
-    (["--doctor", "--methods", "cop"], "'cop' is not a method"),
-])  # fmt: skip
-def test_wrong_command_line_is_exit_code_2_as_ever(capsys, arguments, message):
-    assert run_all.main(arguments) == 2
-    printed = capsys.readouterr()
-    assert message in printed.err
-    assert printed.out == ""
 
 
 def test_tables_say_what_a_newcomer_needs(data, tmp_path, capsys):

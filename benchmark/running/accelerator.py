@@ -1,0 +1,51 @@
+"""Set up Accelerate and torch for a device and a precision, and restore what they change in the process."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """An Accelerator for a device that choose_device returned, with autocast in the given precision."""
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(torch.device(device))
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    # Accelerate keeps one state per process; a second call, in a notebook say, may have another precision.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision if precision in ("bf16", "fp16") else "no")
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Restore the settings of the process that make_accelerator changes in torch and Accelerate."""
+    restore_precision = _matmul_precision_restorer()
+    device = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+    states = [(kind._shared_state, dict(kind._shared_state)) for kind in (PartialState, AcceleratorState)]
+    try:
+        yield
+    finally:
+        restore_precision()
+        if torch.cuda.is_initialized():
+            torch.cuda.set_device(device)
+        for state, before in states:
+            state.clear()
+            state.update(before)
+
+
+def _matmul_precision_restorer() -> Callable[[], None]:
+    """A function that restores the precision of float32 products, under the one of torch's two names that was used."""
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set by the newer name, by kind of device; torch then refuses to read the older
+        kinds = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+        values = [kind.fp32_precision for kind in kinds]
+
+        def restore() -> None:
+            for kind, value in zip(kinds, values, strict=True):
+                kind.fp32_precision = value
+
+        return restore
+    return lambda: torch.set_float32_matmul_precision(before)
