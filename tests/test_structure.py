@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (  # bottom to top: a room imports itself and rooms before it; folders in a room belong to it
     "benchmark/errors.py",
@@ -76,7 +74,6 @@ def test_rooms_are_few_small_and_documented():
     assert all(ast.get_docstring(TREES[file]) for file in TREES if file.startswith("benchmark/") and "__init__" in file)
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms are being split; remove this mark once it passes")
 def test_files_classes_and_functions_are_short():
     nodes = [(file, node) for file, tree in TREES.items() for node in ast.walk(tree) if type(node) in LONGEST]
     long = [(f, n.name) for f, n in nodes if n.end_lineno - n.lineno >= LONGEST[type(n)]]

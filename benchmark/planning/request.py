@@ -136,7 +136,7 @@ def check_names(request: Request) -> None:
 
 
 def check_options(request: Request) -> None:
-    """Refuse wrong options of --set and of the suite, as far as recipe files and training settings tell; no method is imported."""
+    """Refuse wrong options of --set and of the suite, as far as they show without importing a method."""
     suite, problems = request.suite, []
     for method in request.methods:
         for protocol in request.protocols:
@@ -168,7 +168,12 @@ def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, .
         if named is not None and request.protocol == ALL and protocol.name != "domain_generalization":
             named = tuple(name for name in named if name not in request.suite.shift_targets)
         try:
-            choice = Choice(suite=request.suite, datasets=named, source=request.source, missing_datasets=request.missing_datasets)
+            choice = Choice(
+                suite=request.suite,
+                datasets=named,
+                source=request.source,
+                missing_datasets=request.missing_datasets,
+            )
             trainings = protocol.trainings(choice)
         except ConfigError as error:
             left_out.append(f"{error} It is left out.")

@@ -50,7 +50,7 @@ def test_partial_file_is_kept_when_the_user_stops(hub, archive, fetch, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(shutdown, "check", check)
         assert fetch("dtd") == shutdown.EXIT_CODE
-    assert "is kept" in capsys.readouterr().err
+    assert "downloaded files are kept" in capsys.readouterr().err
     assert fetch("dtd") == 0
     assert hub.fetched()[-1] == ("dtd.zip", "bytes=4000-")
 
