@@ -1,6 +1,7 @@
 """Run the doctor and print what it finds."""
 
 import argparse
+import json
 import sys
 
 from tqdm import tqdm
@@ -8,7 +9,7 @@ from tqdm import tqdm
 from benchmark.cli.arguments import with_device
 from benchmark.cli.doctor.checks import examine
 from benchmark.cli.doctor.datasets import SurveyOptions
-from benchmark.cli.doctor.report import to_json, to_text
+from benchmark.cli.doctor.report import to_text
 from benchmark.planning.request import Request
 from benchmark.running.device import cores, default_processes
 
@@ -29,5 +30,5 @@ def diagnose(request: Request, options: argparse.Namespace) -> int:
     with bar:
         processes = options.processes or default_processes(request.device)
         found = examine(request, words=words, processes=processes, how=how)
-    print(to_json(found) if options.json else to_text(found))
-    return 0 if found.starts else 1
+    print(json.dumps(found, indent=2) if options.json else to_text(found))
+    return 0 if found["starts"] else 1

@@ -9,21 +9,14 @@ from typing import Literal
 from benchmark.data.catalog import CatalogEntry, Dataset, Item, folders_of, load_catalog, to_dataset
 from benchmark.data.checks import LEAVES, list_problems, paths_inside, quoted
 from benchmark.data.custom.dataset import read_custom
-from benchmark.data.headers import inspect_files
+from benchmark.data.download.install import IMAGENET
+from benchmark.data.headers import LONGEST_RATIO, SHORTEST_SIDE, inspect_files
 from benchmark.data.layouts import READERS, Listing
 from benchmark.data.synthetic.suite import GENERATED, PER_CLASS
 from benchmark.errors import ConfigError, DataError
 
 NAMED = 5  # files or problems that are named; the rest are counted
 NOT_DECODED = "JPEG"  # a run decodes the images of all other formats before it starts
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """Files with the same problem: their number, and the first few with details."""
-
-    count: int = 0
-    first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +29,17 @@ class Survey:
         catalogue_images: number in the original; None for a custom dataset.
         counts, catalogue_counts: of train, val and test.
         problems: messages about its folders and lists.
-        missing, unreadable: listed files that do not exist, and files without a valid header or end.
-        odd: very small or very long images; no run refuses them.
+        missing, unreadable: listed files that do not exist, and files without a valid header or end; their number, and
+            the first few with details.
+        odd: the same of very small or very long images; no run refuses them.
         undecoded: readable images that a run will decode to check them.
+        needed: whether the run needs it.
+        next_command: what repairs it.
         dataset: loaded, if a run would accept it.
     """
 
     name: str
-    state: Literal["present", "to be drawn", "missing", "damaged"]
+    state: Literal["present", "to be generated", "missing", "damaged"]
     folder: str
     images: int = 0
     catalogue_images: int | None = None
@@ -52,11 +48,34 @@ class Survey:
     classes: int | None = None
     catalogue_classes: int | None = None
     problems: tuple[str, ...] = ()
-    missing: Files = Files()
-    unreadable: Files = Files()
-    odd: Files = Files()
+    missing: dict[str, object] = field(default_factory=lambda: _files([]))
+    unreadable: dict[str, object] = field(default_factory=lambda: _files([]))
+    odd: dict[str, object] = field(default_factory=lambda: _files([]))
     undecoded: int = 0
+    needed: bool = False
+    next_command: str | None = None
     dataset: Dataset | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, object]:
+        """The entry of the doctor's JSON, which docs/data.md explains."""
+        return {key: value for key, value in vars(self).items() if key != "dataset"} | {"note": self.note}
+
+    @property
+    def note(self) -> str:
+        """Notes on the dataset, as one text."""
+        notes = [*self.problems, *_named(self.missing, f"of {self.images} listed images are not there")]
+        notes += _named(self.unreadable, "files are not complete images")
+        if self.state == "to be generated":
+            notes.append("the first run generates it")
+        elif self.images and self.catalogue_images not in (None, self.images):
+            notes.append(f"{self.images} of {self.catalogue_images} images")
+        if self.classes and self.catalogue_classes not in (None, self.classes):
+            notes.append(f"{self.classes} of {self.catalogue_classes} classes")
+        limits = f"below {SHORTEST_SIDE} pixels or longer than 1:{LONGEST_RATIO}"
+        notes += _named(self.odd, f"images have an odd size ({limits}), which is no fault")
+        if self.dataset is None and self.name == IMAGENET:
+            notes.append("each user gets it by hand: docs/data.md")
+        return "; ".join(notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +138,7 @@ def survey_generated(name: str, root: Path, options: SurveyOptions) -> Survey:
         for part in PER_CLASS
     }
     dataset = Dataset(name=name, class_names=tuple(generated.classes), template=entry.template, **lists)
-    return Survey(**known, state="to be drawn", folder=str(folder), dataset=dataset)
+    return Survey(**known, state="to be generated", folder=str(folder), dataset=dataset)
 
 
 def _original(name: str, entry: CatalogEntry) -> dict:
@@ -165,8 +184,18 @@ def _survey(
         dataset=None
         if damaged or all_missing
         else to_dataset(known["name"], listing, images=images, template=template),
-        **{kind: Files(count=len(found), first=tuple(found[:NAMED])) for kind, found in by_kind.items()},
+        **{kind: _files(found) for kind, found in by_kind.items()},
     )
+
+
+def _files(described: Sequence[str]) -> dict[str, object]:
+    """Files with the same problem: their number, and the first few."""
+    return {"count": len(described), "first": list(described[:NAMED])}
+
+
+def _named(files: dict[str, object], what: str) -> list[str]:
+    more = ", ..." if files["count"] > len(files["first"]) else ""
+    return [f"{files['count']} {what}: {', '.join(files['first'])}{more}"] if files["count"] else []
 
 
 def _describe(path: str, text: str) -> str:

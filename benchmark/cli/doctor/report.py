@@ -1,127 +1,83 @@
-"""Print what the doctor found, as tables or as JSON."""
+"""Print what the doctor found as tables."""
 
-import json
 import textwrap
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from benchmark.cli.doctor.checks import BY_HAND, DatasetCheck, Diagnosis
-from benchmark.cli.doctor.datasets import Files, Survey
-from benchmark.data.headers import LONGEST_RATIO, SHORTEST_SIDE
+from benchmark.cli.doctor.environment import Row
 
-JSON_SCHEMA = 1  # increased whenever a key of to_json changes its name or meaning
 NOTE_WIDTH = 60  # characters
 
 
-def to_json(found: Diagnosis) -> str:
-    """A JSON object; docs/data.md explains its keys, and unknown values are null."""
-    values = {f.name: getattr(found, f.name) for f in fields(found)}
-    for key in ("backbone", "device", "memory"):
-        values[key] = asdict(values[key])
-    for key in ("disks", "caches", "versions"):
-        values[key] = [asdict(each) for each in values[key]]
-    values["datasets"] = [_dataset_json(check) for check in found.datasets]
-    return json.dumps({"schema": JSON_SCHEMA, "starts": found.starts} | values, indent=2)
+def to_text(found: Mapping) -> str:
+    """Tables, then whether the run would start, and the commands to type if not.
 
-
-def _dataset_json(check: DatasetCheck) -> dict:
-    survey = {f.name: getattr(check.survey, f.name) for f in fields(Survey) if f.name != "dataset"}
-    for key in ("missing", "unreadable", "odd"):
-        survey[key] = asdict(survey[key])
-    return survey | {"needed": check.needed, "next_command": check.next_command, "note": note_on(check.survey)}
-
-
-def to_text(found: Diagnosis) -> str:
-    """Tables, then whether the run would start, and the commands to type if not."""
-    return "\n\n".join([*_data_tables(found), *_machine_tables(found), _verdict(found)])
-
-
-def _data_tables(found: Diagnosis) -> list[str]:
-    rows = [
-        [
-            check.survey.name,
-            check.survey.state,
-            "yes" if check.needed else "no",
-            check.survey.images or None,
-            check.survey.classes,
-            textwrap.fill(note_on(check.survey), NOTE_WIDTH),
-        ]
-        for check in found.datasets
+    Args:
+        found: what `examine` returns.
+    """
+    datasets = [
+        row | {"images": row["images"] or None, "note": textwrap.fill(row["note"], NOTE_WIDTH)}
+        for row in found["datasets"]
     ]
-    parts = [_table(rows, ["dataset", "state", "needed", "images", "classes", "note"])]
-    commands = [[check.survey.name, check.next_command] for check in found.datasets if check.next_command]
-    return parts + ([_table(commands, ["dataset", "next command"])] if commands else [])
-
-
-def _machine_tables(found: Diagnosis) -> list[str]:
-    backbone, device, memory = found.backbone, found.device, found.memory
-    on_gpu = f"{_size(device.free_bytes)} of {_size(device.total_bytes)} free" if device.total_bytes else "-"
-    name = device.name or found.machine.get("processor") or "-"
-    disks = [[d.what, d.folder, _size(d.free_bytes), "yes" if d.writable else "no", d.note] for d in found.disks]
-    caches = [[c.what, c.folder, _size(c.size_bytes), _size(c.limit_bytes, "none")] for c in found.caches]
-    return [
+    commands = [row for row in datasets if row["next_command"]]
+    device = found["device"]
+    own_memory = f"{_size(device['free_bytes'])} of {_size(device['total_bytes'])} free"
+    device |= {"memory": own_memory if device["total_bytes"] else "-"}
+    device |= {"name": device["name"] or found["machine"].get("processor") or "-"}
+    tables = [
+        _table(datasets, {"dataset": "name"} | _same("state", "needed", "images", "classes", "note")),
+        *([_table(commands, {"dataset": "name", "next command": "next_command"})] if commands else []),
+        _table([found["backbone"]], {"backbone": "name", "state": "state", "size": "size_bytes", "folder": "folder"}),
         _table(
-            [[backbone.name, backbone.state, _size(backbone.size_bytes), backbone.folder]],
-            ["backbone", "state", "size", "folder"],
+            [device],
+            {"device": "device", "what it is": "name", "its own memory": "memory", "precision": "precision",
+             "processes": "processes", "threads of each": "threads"},
         ),
+        _table([found["memory"]], {"memory": "total_bytes", "of it free": "available_bytes"}),
         _table(
-            [[device.device, name, on_gpu, device.precision, device.processes, device.threads]],
-            ["device", "what it is", "its own memory", "precision", "processes", "threads of each"],
+            found["disks"],
+            {"disk of": "what", "folder": "folder", "free": "free_bytes", "can be written": "writable", "note": "note"},
         ),
-        _table([[_size(memory.total_bytes), _size(memory.available_bytes)]], ["memory", "of it free"]),
-        _table(disks, ["disk of", "folder", "free", "can be written", "note"]),
-        _table(caches, ["cache", "folder", "size", "limit"]),
-        _table(
-            [[p.name, p.installed, p.tested, p.note] for p in found.versions], ["version of", "here", "tested", "note"]
-        ),
-    ]
+        _table(found["caches"], {"cache": "what", "folder": "folder", "size": "size_bytes", "limit": "limit_bytes"}),
+        _table(found["versions"], {"version of": "name", "here": "installed"} | _same("tested", "note")),
+    ]  # fmt: skip
+    return "\n\n".join([*tables, _verdict(found)])
 
 
-def _verdict(found: Diagnosis) -> str:
-    lines = [f"note: {note}" for note in found.notes]
-    if any(check.survey.undecoded for check in found.datasets):
+def _verdict(found: Mapping) -> str:
+    lines = [f"note: {note}" for note in found["notes"]]
+    if any(row["undecoded"] for row in found["datasets"]):
         lines.append("note: before it starts, a run decodes every image that is not a JPEG; --deep does so now.")
-    if found.starts:
-        return "\n".join([*lines, f"This would start ({found.done} of {found.runs} done):", f"  {found.run_command}"])
-    lines += ["This would not start:", f"  {found.run_command}"]
-    lines += [textwrap.indent(problem, "    ").replace("    ", "  - ", 1) for problem in found.problems]
-    if found.next_commands:
-        lines += ["Next:", *(f"  {line}" for line in found.next_commands)]
-    if found.smaller_command:
-        lines += ["Or the same on the datasets that are there:", f"  {found.smaller_command}"]
+    if found["starts"]:
+        head = f"This would start ({found['done']} of {found['runs']} done):"
+        return "\n".join([*lines, head, f"  {found['run_command']}"])
+    lines += ["This would not start:", f"  {found['run_command']}"]
+    lines += [textwrap.indent(problem, "    ").replace("    ", "  - ", 1) for problem in found["problems"]]
+    if found["next_commands"]:
+        lines += ["Next:", *(f"  {line}" for line in found["next_commands"])]
+    if found["smaller_command"]:
+        lines += ["Or the same on the datasets that are there:", f"  {found['smaller_command']}"]
     return "\n".join(lines)
 
 
-def note_on(survey: Survey) -> str:
-    """Notes on a dataset, as one text."""
-    notes = list(survey.problems)
-    notes += _files(survey.missing, f"of {survey.images} listed images are not there")
-    notes += _files(survey.unreadable, "files are not complete images")
-    if survey.state == "to be drawn":
-        notes.append("the first run draws it")
-    elif survey.images and survey.catalogue_images not in (None, survey.images):
-        notes.append(f"{survey.images} of {survey.catalogue_images} images")
-    if survey.classes and survey.catalogue_classes not in (None, survey.classes):
-        notes.append(f"{survey.classes} of {survey.catalogue_classes} classes")
-    limits = f"below {SHORTEST_SIDE} pixels or longer than 1:{LONGEST_RATIO}"
-    notes += _files(survey.odd, f"images have an odd size ({limits}), which is no fault")
-    if survey.dataset is None and survey.name == BY_HAND:
-        notes.append("each user gets it by hand: docs/data.md")
-    return "; ".join(notes)
+def _same(*keys: str) -> dict[str, str]:
+    return dict(zip(keys, keys, strict=True))
 
 
-def _files(files: Files, what: str) -> list[str]:
-    if not files.count:
-        return []
-    more = ", ..." if files.count > len(files.first) else ""
-    return [f"{files.count} {what}: {', '.join(files.first)}{more}"]
+def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
+    """A table; `columns` maps its headers to keys of the rows."""
+    cells = [[_cell(key, row[key]) for key in columns.values()] for row in rows]
+    return tabulate(cells, headers=list(columns), tablefmt="simple", intfmt=",", missingval="-")
 
 
-def _table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="simple", intfmt=",", missingval="-")
+def _cell(key: str, value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key == "limit_bytes" and value is None:
+        return "none"
+    return _size(value) if key.endswith("_bytes") else value
 
 
-def _size(count: int | None, unknown: str = "unknown") -> str:
-    return unknown if count is None else f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+def _size(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -52,12 +52,12 @@ def test_results_folder_that_cannot_be_written_is_a_problem(doctor, tmp_path):
 
 
 def test_versions_are_held_against_what_the_requirements_name(monkeypatch):
-    found = {package.name: package for package in environment.look_at_versions()}
+    found = {package["name"]: package for package in environment.look_at_versions()}
     assert {"python", "torch", "transformers", "accelerate"} <= found.keys()
-    assert [package.note for package in found.values()] == [None] * len(found), "the tests' own"
+    assert [package["note"] for package in found.values()] == [None] * len(found), "the tests' own"
     monkeypatch.setattr(environment.importlib.metadata, "version", lambda name: "2.5.1")
     monkeypatch.setattr(environment.platform, "python_version", lambda: "3.9.2")
-    found = {package.name: package for package in environment.look_at_versions()}
-    assert "2.6 is the lowest" in found["torch"].note
-    assert "3.11 to 3.13" in found["python"].note
-    assert found["numpy"].note is None, "nothing is said of it"
+    found = {package["name"]: package for package in environment.look_at_versions()}
+    assert "2.6 is the lowest" in found["torch"]["note"]
+    assert "3.11 to 3.13" in found["python"]["note"]
+    assert found["numpy"]["note"] is None, "nothing is said of it"
