@@ -85,19 +85,13 @@ def _options(given: Mapping[str, object]) -> argparse.Namespace:
     paths = {"data": None if given["data"] is None else Path(given["data"]), "out": Path(given["out"])}
     words = {name: _word(given[name]) for name in ("suite", "source", "backbone", "device")}
     lists = {name: _some(name, given[name]) for name in ("methods", "datasets", "seeds", "shots")}
-    unchanged = ("protocol", "precision", "processes", "threads", "checkpoint_minutes")
-    return argparse.Namespace(
-        **paths,
-        **words,
-        **lists,
-        **{name: given[name] for name in unchanged},
-        **{f"no_{name}": not given[name] for name in ("cache", "lockstep", "graphs")},
-        own=[f"{name}={path}" for name, path in _pairs("dataset", given["dataset"])],
-        plugin=[Path(path) for path in _words(given["plugins"])],
-        settings=[f"{key}={json.dumps(value, default=_plain)}" for key, value in _pairs("settings", given["settings"])],
-        load=[f"{method}={path}" for method, path in _pairs("load", given["load"])],
-        track=_words(given["track"]),
-    )
+    pairs = {
+        "custom": [f"{name}={path}" for name, path in _pairs("dataset", given["dataset"])],
+        "load": [f"{method}={path}" for method, path in _pairs("load", given["load"])],
+        "settings": [f"{k}={json.dumps(value, default=_plain)}" for k, value in _pairs("settings", given["settings"])],
+    }
+    several = {"plugins": [Path(path) for path in _words(given["plugins"])], "track": _words(given["track"])}
+    return argparse.Namespace(**given | paths | words | lists | pairs | several)
 
 
 def _run(options: argparse.Namespace, processes: int | None) -> pd.DataFrame:

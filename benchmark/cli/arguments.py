@@ -13,6 +13,8 @@ from benchmark.plugins.discovery import add_plugin, method_names, repository_nam
 from benchmark.running.device import check_device_name, choose_device, default_threads
 from tables.aggregate import in_order
 
+UNCHANGED = ("protocol", "source", "precision", "checkpoint_minutes", "cache", "lockstep", "graphs")
+
 
 def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request:
     """read_request, with the device; see choose_device."""
@@ -38,34 +40,28 @@ def read_request(options: argparse.Namespace) -> Request:
     """
     _check_numbers(options)
     check_device_name(options.device)
-    suite = load_suite(options.suite or ("paper" if options.data or options.own else "synthetic"))
+    suite = load_suite(options.suite or ("paper" if options.data or options.custom else "synthetic"))
     if options.data and not options.data.expanduser().is_dir():
         raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
-    plugins, left_out = _add_plugins(options.plugin)
+    plugins, left_out = _add_plugins(options.plugins)
     default_methods = tuple(dict.fromkeys([*(suite.methods or in_order(repository_names())), *plugins]))
     return Request(
-        protocol=options.protocol,
         suite=suite,
         methods=split_names(options.methods) or default_methods,
         datasets=split_names(options.datasets) or None,
-        source=options.source,
         seeds=split_numbers("seeds", options.seeds) or suite.seeds,
         shots=split_numbers("shots", options.shots),
         backbone=options.backbone or suite.backbone,
-        precision=options.precision,
         threads=options.threads or default_threads(),
-        checkpoint_minutes=options.checkpoint_minutes,
         data=options.data.expanduser() if options.data else None,
-        own=parse_own(options.own),
+        custom=parse_custom(options.custom),
         out=options.out.expanduser(),
         overrides=parse_settings(options.settings),
         plugins=tuple(plugins.values()),
         left_out=left_out,
         loads=parse_loads(options.load),
         track=split_names(options.track),
-        cache=not options.no_cache,
-        lockstep=not options.no_lockstep,
-        graphs=not options.no_graphs,
+        **{name: getattr(options, name) for name in UNCHANGED},
     )
 
 
@@ -103,35 +99,30 @@ def split_numbers(option: str, words: list[str] | None) -> tuple[int, ...]:
         raise ConfigError(f"--{option} {' '.join(words)}: whole numbers are needed, e.g. --{option} 1 2.") from error
 
 
-def parse_own(words: list[str]) -> dict[str, Path]:
+def parse_custom(words: list[str]) -> dict[str, Path]:
     """Parse `--dataset flowers=~/flowers` into name and path; both are checked where they are used."""
-    own: dict[str, Path] = {}
-    for text in words:
-        name, _, path = text.partition("=")
-        if not name or not path:
-            raise ConfigError(
-                f"--dataset {text}: write NAME=PATH, e.g. --dataset flowers=photos/flowers. "
-                "--datasets chooses among the known ones."
-            )
-        if name in own:
-            raise ConfigError(f"--dataset {name} is given twice; give it once, or use another name for one of them.")
-        own[name] = Path(path)
-    return own
+    form = "NAME=PATH, e.g. --dataset flowers=photos/flowers. --datasets chooses among the known ones."
+    pairs = _parse_pairs("--dataset", words, form=form, once="or use another name for one of them")
+    return {name: Path(path) for name, path in pairs.items()}
 
 
 def parse_loads(words: list[str]) -> dict[str, str]:
     """Parse `--load coop=model.pth.tar-50` into method and path; both are checked where they are used."""
-    loads: dict[str, str] = {}
+    form = "METHOD=PATH, e.g. --load coop=prompt_learner/model.pth.tar-50."
+    return _parse_pairs("--load", words, form=form, once="with {dataset}, {seed} or {shots} in its path")
+
+
+def _parse_pairs(option: str, words: list[str], *, form: str, once: str) -> dict[str, str]:
+    """Parse NAME=VALUE words; the messages say the `form` of a word, and how to give a name `once`."""
+    pairs: dict[str, str] = {}
     for text in words:
-        method, _, path = text.partition("=")
-        if not method or not path:
-            raise ConfigError(f"--load {text}: write METHOD=PATH, e.g. --load coop=prompt_learner/model.pth.tar-50.")
-        if method in loads:
-            raise ConfigError(
-                f"--load {method} is given twice; give it once, with {{dataset}}, {{seed}} or {{shots}} in its path."
-            )
-        loads[method] = path
-    return loads
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise ConfigError(f"{option} {text}: write {form}")
+        if name in pairs:
+            raise ConfigError(f"{option} {name} is given twice; give it once, {once}.")
+        pairs[name] = value
+    return pairs
 
 
 def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:

@@ -126,14 +126,14 @@ def _add_data(group: Group) -> None:
     add = group.add_argument
     add("--data", type=Path, metavar="FOLDER", help="folder of the real datasets, docs/data.md")
     add("--datasets", nargs="+", metavar="NAME", help="only these (default: all of the suite, or the custom ones)")
-    add("--dataset", action="append", default=[], metavar="NAME=PATH", dest="own",
+    add("--dataset", action="append", default=[], metavar="NAME=PATH", dest="custom",
         help="add a custom dataset, docs/your-own-data.md; repeatable")  # fmt: skip
 
 
 def _add_methods(group: Group) -> None:
     add = group.add_argument
     add("--methods", nargs="+", metavar="NAME", help="only these methods; separated by blanks or commas")
-    add("--plugin", action="append", type=Path, default=[], metavar="FILE",
+    add("--plugin", action="append", type=Path, default=[], metavar="FILE", dest="plugins",
         help="add the method of a file, with its recipe next to it; repeatable")  # fmt: skip
     add("--set", action="append", default=[], metavar="METHOD.KEY=VALUE", dest="settings",
         help="change a recipe, e.g. cocoop.epochs=2; repeatable")  # fmt: skip
@@ -151,9 +151,10 @@ def _add_compute(group: Group) -> None:
     add("--threads", type=int, metavar="N", help="threads of each process on a CPU (default: its share)")
     add("--checkpoint-minutes", type=float, default=CHECKPOINT_MINUTES, metavar="M",
         help="minutes between two checkpoints of a training (default: %(default)g)")  # fmt: skip
-    add("--no-cache", action="store_true", help="do not cache image features on disk")
-    add("--no-lockstep", action="store_true", help="train the seeds of a method one after another")
-    add("--no-graphs", action="store_true", help="do not use CUDA graphs for training steps")
+    off = partial(add, action="store_false")
+    off("--no-cache", dest="cache", help="do not cache image features on disk")
+    off("--no-lockstep", dest="lockstep", help="train the seeds of a method one after another")
+    off("--no-graphs", dest="graphs", help="do not use CUDA graphs for training steps")
 
 
 def _add_output(group: Group) -> None:

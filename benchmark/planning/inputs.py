@@ -37,8 +37,8 @@ def load_datasets(request: Request, trainings: Mapping[str, Mapping[str, tuple[s
     datasets, problems = {}, []
     for name in names:
         try:
-            if name in request.own:
-                datasets[name] = load_custom(name, request.own[name], check_files=True)
+            if name in request.custom:
+                datasets[name] = load_custom(name, request.custom[name], check_files=True)
             else:
                 root = cache if name in generated_names() else request.data
                 datasets[name] = load_dataset(name, root, check_files=name not in generated_names())

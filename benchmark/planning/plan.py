@@ -117,7 +117,7 @@ def is_small(runs: Sequence[PlannedRun]) -> bool:
 
 
 def _unused_datasets(request: Request, datasets: Mapping[str, Dataset]) -> list[str]:
-    unused = [name for name in request.own if name not in datasets]
+    unused = [name for name in request.custom if name not in datasets]
     if not unused:
         return []
     return [f"--dataset {', '.join(unused)}: nothing here uses it; name it with --datasets to do so."]

@@ -23,7 +23,33 @@ ADD_CUSTOM = " Add a custom one with --dataset NAME=PATH."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ComputeSettings:
+    """Where and how runs are computed.
+
+    Attributes:
+        out: the results folder.
+        device: where this process computes.
+        threads: of each process on a CPU; they may change last digits, for any number of processes.
+        plugins: files of methods outside this repository.
+        cache: whether image features may be cached on disk.
+        lockstep: whether the seeds of a (method, dataset) are trained in one pass.
+        graphs: whether training steps may be CUDA graphs.
+        checkpoint_minutes: between two checkpoints of a training.
+    """
+
+    out: Path
+    precision: str
+    device: str = "cpu"
+    threads: int = 1
+    plugins: tuple[Path, ...] = ()
+    cache: bool = True
+    lockstep: bool = True
+    graphs: bool = True
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(ComputeSettings):
     """What a user requests; names are not checked yet.
 
     Attributes:
@@ -31,16 +57,9 @@ class Request:
         datasets: the datasets named; None: the custom ones, or the suite's if there are none or its file names some.
         source: the dataset that cross_dataset trains on; None: the suite's.
         shots: the numbers of shots named; empty: the protocol's.
-        device: where this process computes.
-        threads: of each process on a CPU; they may change last digits, for any number of processes.
         data: folder of the real datasets; None if no real dataset is requested.
-        own: custom datasets, each with the path of its data.
-        lockstep: whether the seeds of a (method, dataset) are trained in one pass.
-        graphs: whether training steps may be CUDA graphs.
-        checkpoint_minutes: between two checkpoints of a training.
-        cache: whether image features may be cached on disk.
+        custom: custom datasets, each with the path of its data.
         overrides: method to the option values of --set.
-        plugins: files of methods outside this repository.
         left_out: plugins that cannot be used under their names, with the reason.
         loads: methods whose learned values are loaded, each with the path of its file.
         track: experiment trackers that log finished runs.
@@ -54,21 +73,12 @@ class Request:
     seeds: tuple[int, ...]
     shots: tuple[int, ...]
     backbone: str
-    precision: str
-    device: str = "cpu"
-    threads: int = 1
     data: Path | None
-    out: Path
     overrides: Mapping[str, Mapping[str, object]]
-    plugins: tuple[Path, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     loads: Mapping[str, str] = field(default_factory=dict)
-    own: Mapping[str, Path] = field(default_factory=dict)
+    custom: Mapping[str, Path] = field(default_factory=dict)
     track: tuple[str, ...] = ()
-    cache: bool = True
-    lockstep: bool = True
-    graphs: bool = True
-    checkpoint_minutes: float = CHECKPOINT_MINUTES
 
     @property
     def protocols(self) -> list[Protocol]:
@@ -80,12 +90,12 @@ class Request:
         """The datasets that a protocol chooses from; None: the suite's."""
         suite = self.suite
         in_suite = {*suite.datasets, suite.source, suite.shift_source, *suite.shift_targets}
-        return self.datasets or (tuple(self.own) if self.own and not in_suite & self.own.keys() else None)
+        return self.datasets or (tuple(self.custom) if self.custom and not in_suite & self.custom.keys() else None)
 
     @property
     def known(self) -> list[str]:
         """All datasets that may be named."""
-        return [*load_catalog(), *self.own]
+        return [*load_catalog(), *self.custom]
 
     @property
     def missing_datasets(self) -> frozenset[str]:
@@ -114,7 +124,7 @@ def check_names(request: Request) -> None:
     for kind in ("methods", "datasets", "seeds", "shots", "track"):
         given = getattr(request, kind) or ()
         problems += [f"--{kind} names one twice: {given}"] if len(set(given)) < len(given) else []
-    problems += name_problems(request.own) + tracker_problems(request.track)
+    problems += name_problems(request.custom) + tracker_problems(request.track)
     problems += pattern_problems(
         request.loads, request.methods, {p.name: request.shots_of(p) for p in request.protocols}
     )

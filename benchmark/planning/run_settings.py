@@ -1,12 +1,12 @@
-"""Define where and how runs are computed: the backbone, the results folder, device, precision and switches."""
+"""Define what all runs of a plan share: the backbone, and where and how they are computed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from benchmark.clip.backbone import Patches
 from benchmark.clip.locate import checkpoint_hash
 from benchmark.planning.inputs import backbone_folder
-from benchmark.planning.request import Request
+from benchmark.planning.request import ComputeSettings, Request
 
 
 @dataclass(frozen=True)
@@ -31,34 +31,18 @@ class Backbone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
+class RunSettings(ComputeSettings):
     """What all runs of a plan share; every worker process gets it.
 
     Attributes:
-        out: the results folder.
-        threads: of each process on a CPU.
-        plugins: files of methods outside this repository.
         patches: the kinds of patch features that methods read, None for the pooled embedding alone.
-        cache: whether image features may be kept on disk.
-        lockstep: whether the seeds of a (method, dataset) are trained in one pass.
-        graphs: whether training steps may be CUDA graphs.
-        checkpoint_minutes: between two checkpoints of a running training.
     """
 
     backbone: Backbone
-    out: Path
-    device: str
-    precision: str
-    threads: int
-    plugins: tuple[Path, ...]
     patches: frozenset[Patches | None]
-    cache: bool
-    lockstep: bool
-    graphs: bool
-    checkpoint_minutes: float
 
     @classmethod
     def of(cls, request: Request, backbone: Backbone, patches: frozenset[Patches | None]) -> "RunSettings":
         """The settings of a request."""
-        same = ("out", "device", "precision", "threads", "plugins", "cache", "lockstep", "graphs", "checkpoint_minutes")
-        return cls(backbone=backbone, patches=patches, **{name: getattr(request, name) for name in same})
+        same = {field.name: getattr(request, field.name) for field in fields(ComputeSettings)}
+        return cls(backbone=backbone, patches=patches, **same)

@@ -62,20 +62,20 @@ def test_protocol_that_named_datasets_leave_nothing_to_do_for_is_left_out_of_all
         choose_trainings(asked(tmp_path, "cross_dataset", datasets=("synth_things",)))
 
 
-OWN = {"mine": Path("mine"), "yours": Path("yours")}
+CUSTOM = {"mine": Path("mine"), "yours": Path("yours")}
 
 
 def test_own_datasets_run_alone_unless_others_are_named(tmp_path):
-    request = asked(tmp_path, own=OWN)
+    request = asked(tmp_path, custom=CUSTOM)
     check_names(request)
     assert choose_trainings(request)[0] == {"base2new": {"mine": (), "yours": ()}}
-    mixed = asked(tmp_path, "cross_dataset", own=OWN, datasets=("mine", "synth_pets"), source="mine")
+    mixed = asked(tmp_path, "cross_dataset", custom=CUSTOM, datasets=("mine", "synth_pets"), source="mine")
     assert choose_trainings(mixed)[0] == {"cross_dataset": {"mine": ("synth_pets",)}}
 
 
 def test_suite_that_names_an_own_dataset_decides_what_runs(tmp_path):
     suite = dataclasses.replace(load_suite("synthetic"), shift_source="mine", shift_targets=("yours",))
-    chosen, left_out = choose_trainings(asked(tmp_path, "all", own=OWN, suite=suite))
+    chosen, left_out = choose_trainings(asked(tmp_path, "all", custom=CUSTOM, suite=suite))
     assert left_out == []
     assert list(chosen["base2new"]) == list(suite.datasets)
     assert chosen["domain_generalization"] == {"mine": ("yours",)}

@@ -103,12 +103,12 @@ def _to_look_at(request: Request, needed: Sequence[str]) -> list[str]:
         if request.data and not request.datasets
         else []
     )
-    return list(dict.fromkeys([*whole, *needed, *request.own]))
+    return list(dict.fromkeys([*whole, *needed, *request.custom]))
 
 
 def _survey(name: str, request: Request, needed: Sequence[str], how: SurveyOptions) -> Survey:
-    if name in request.own:
-        survey = survey_custom(name, request.own[name], how)
+    if name in request.custom:
+        survey = survey_custom(name, request.custom[name], how)
     elif name in generated_names():
         survey = survey_generated(name, cache_folder() / f"synthetic-{suite_version()}", how)
     else:
@@ -122,8 +122,8 @@ def _next_command(survey: Survey, request: Request) -> str | None:
         return None
     if survey.name in generated_names():
         return f"rm -r {shlex.quote(survey.folder)}"  # the next run generates it anew
-    if survey.name in request.own:
-        return command(["--dataset", f"{survey.name}={request.own[survey.name]}"], DOCTOR)
+    if survey.name in request.custom:
+        return command(["--dataset", f"{survey.name}={request.custom[survey.name]}"], DOCTOR)
     data = ["--data", str(request.data)]
     if survey.name == IMAGENET and survey.counts is not None:
         return command(["--datasets", survey.name, *data], DOCTOR)

@@ -50,6 +50,6 @@ def test_own_dataset_is_looked_at_beside_the_catalogues(doctor, tmp_path):
     assert code == 1
     assert "contains no image" in found["datasets"][0]["note"]
     (options,) = typed(found["datasets"][0]["next_command"])
-    assert (options.doctor, options.own) == (True, [own])
+    assert (options.doctor, options.custom) == (True, [own])
     code, found = doctor("--dataset", "own=nowhere", datasets=("--datasets", "own"))
     assert (code, found["datasets"][0]["state"]) == (1, "missing")
