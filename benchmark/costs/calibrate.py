@@ -4,16 +4,12 @@ The timing uses as many processes at once as the grid, since parallel processes 
 """
 
 import dataclasses
-import os
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import torch
-import transformers
 
 from benchmark.costs.forecast import Forecast, Portion
 from benchmark.costs.timing import Bench
@@ -24,6 +20,7 @@ from benchmark.planning.run_settings import RunSettings
 from benchmark.plugins.discovery import add_plugin
 from benchmark.running.accelerator import make_accelerator
 from benchmark.running.device import process_context
+from benchmark.running.pool import prepare_worker
 from benchmark.running.recording import peak_memory_bytes
 
 
@@ -90,21 +87,13 @@ def _in_processes(settings: RunSettings, groups: Sequence[Sequence[PlannedRun]],
 def _prepare(settings: RunSettings, runs: Sequence[PlannedRun], processes: int, started: float) -> None:
     """Start a worker process, in the same way as the grid does."""
     global _bench, _ready
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    transformers.utils.logging.disable_progress_bar()
+    prepare_worker()
     torch.set_num_threads(settings.threads)
     for path in settings.plugins:
         add_plugin(path)
     accelerator = make_accelerator(settings.device, settings.precision)
     _bench = Bench(settings, runs, accelerator, share=1 / processes)
     _ready = time.time() - started
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is killed."""
-    torch.multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _measure(runs: Sequence[PlannedRun]) -> Portion:

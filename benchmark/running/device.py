@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
 
 
-
 MOST_PROCESSES = 4  # by default: each process has its own backbone and features
 PRELOADED = ("torch", "accelerate", "transformers.models.clip.modeling_clip")  # takes seconds, starts no thread
 

@@ -114,10 +114,8 @@ def _events(workers: list, connections: list) -> Iterator[tuple]:
 
 def _work(connection: Connection, counter: Counter, share: float) -> None:
     """The main function of a worker: receive settings and units, do runs until none is left."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends this process
+    prepare_worker()
     with shutdown.on_sigterm():
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-        transformers.utils.logging.disable_progress_bar()
         settings, units = connection.recv()
         for path in settings.plugins:
             add_plugin(path)
@@ -128,6 +126,13 @@ def _work(connection: Connection, counter: Counter, share: float) -> None:
         except BenchmarkError as error:  # not even the failure could be recorded: the disk is full, for example
             connection.send(("line", f"error: {error}"))
             sys.exit(1)
+
+
+def prepare_worker() -> None:
+    """Prepare a new worker process: its parent alone is interrupted, and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _end_with_parent() -> None:

@@ -6,10 +6,8 @@ shape, random weights and generated JPEGs; multiplied by their numbers. The plai
 and extrapolated linearly (at 500 it needs tens of gigabytes); it decodes and encodes every image each time.
 """
 
-import argparse
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +19,7 @@ from benchmark.data.catalog import load_catalog
 from benchmark.data.images import normalise, test_view
 from benchmark.plugins.recipes import resolve_recipe
 from benchmark.speed.geometry import class_names, random_clip
-from benchmark.speed.measure import gemm_peak, report, seconds
+from benchmark.speed.measure import gemm_peak, make_parser, report, seconds
 from benchmark.speed.work import Work
 from benchmark.training.schedule import batches_per_epoch
 
@@ -120,13 +118,10 @@ class Table:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    parser = make_parser(__doc__, threads="CPU threads, and decoding cores")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="only these (default: the paper's eleven)")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these (default: the paper's six)")
     parser.add_argument("--seeds", type=int, default=3, help="(default: %(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads, and decoding cores (default: %(default)s)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     clip = random_clip(options.device)

@@ -1,5 +1,6 @@
 """Measure computations: time in alternation in one process, ratio, memory, and the machine's peak."""
 
+import argparse
 import json
 import statistics
 import time
@@ -12,6 +13,8 @@ from tabulate import tabulate
 
 from benchmark.common import provenance
 
+Computation = Callable[[], object]
+
 SHORTEST = 0.2  # minimum seconds of a timing; faster computations are repeated
 
 
@@ -21,7 +24,7 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def seconds(work: Callable[[], object], repeats: int = 1) -> float:
+def seconds(work: Computation, repeats: int = 1) -> float:
     """Return the mean seconds of a call."""
     synchronise()
     started = time.perf_counter()
@@ -54,7 +57,7 @@ class Paired:
         }
 
 
-def paired(plain: Callable[[], object], ours: Callable[[], object], rounds: int) -> Paired:
+def paired(plain: Computation, ours: Computation, rounds: int) -> Paired:
     """Time the two in alternation, after a warm-up round."""
     seconds(plain)
     repeats = max(1, round(SHORTEST / max(1e-6, min(seconds(ours), seconds(ours)))))
@@ -73,7 +76,7 @@ def gemm_peak(device: torch.device | str, dtype: torch.dtype = torch.float32, si
     return 2e-9 * size**3 / min(seconds(lambda: torch.mm(a, b), 3) for _ in range(10))
 
 
-def peak_bytes(work: Callable[[], object], device: torch.device | str) -> int:
+def peak_bytes(work: Computation, device: torch.device | str) -> int:
     """Return the peak memory of a call, beyond the memory in use before it.
 
     On a CPU torch's profiler counts every allocation and release of a tensor, on a GPU torch's allocator does.
@@ -92,6 +95,26 @@ def peak_bytes(work: Callable[[], object], device: torch.device | str) -> int:
             held += event.nbytes()
             most = max(most, held)
     return most
+
+
+def compare(plain: Computation, ours: Computation, device: torch.device, rounds: int) -> dict[str, float]:
+    """Return the timings and the memory of both, for a row of a table."""
+    timing = paired(plain, ours, rounds).to_json()
+    plain_bytes, our_bytes = peak_bytes(plain, device), peak_bytes(ours, device)
+    return timing | {"memory_ratio": plain_bytes / our_bytes, "our_megabytes": our_bytes / 1e6}
+
+
+def make_parser(description: str, *, threads: str = "CPU threads") -> argparse.ArgumentParser:
+    """Return a parser with the options that all benchmarks have.
+
+    Args:
+        threads: help on --threads.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help=f"{threads} (default: %(default)s)")
+    return parser
 
 
 def report(rows: list[dict[str, object]], *, title: str, device: torch.device | str, path: Path | None) -> None:

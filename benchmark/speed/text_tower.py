@@ -4,15 +4,13 @@ CoCoOp's training step and scoring are measured with given image features, CoOp'
 plain side encodes the images of the batch as the authors do, and ours reads their features from the store.
 """
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from benchmark.clip.backbone import Clip
 from benchmark.speed.geometry import class_names, random_clip
-from benchmark.speed.measure import gemm_peak, paired, peak_bytes, report, seconds
+from benchmark.speed.measure import compare, gemm_peak, make_parser, peak_bytes, report, seconds
 from benchmark.speed.work import Work
 
 
@@ -52,15 +50,8 @@ def work(clip: Clip, case: Case) -> Work:
 def measure(clip: Clip, case: Case, *, rounds: int, peak: float) -> dict[str, object]:
     """Return one row of the table."""
     both = work(clip, case)
-    timing = paired(both.plain, both.ours, rounds).to_json()
-    memory = peak_bytes(both.plain, clip.device), peak_bytes(both.ours, clip.device)
-    return {
-        **vars(case),
-        **timing,
-        "memory_ratio": memory[0] / memory[1],
-        "our_megabytes": memory[1] / 1e6,
-        "peak_share": 1e-9 * both.operations() / timing["our_seconds"] / peak,
-    }
+    row = vars(case) | compare(both.plain, both.ours, clip.device, rounds)
+    return row | {"peak_share": 1e-9 * both.operations() / row["our_seconds"] / peak}
 
 
 def grow(clip: Clip, case: Case, *, peak: float) -> dict[str, object]:
@@ -77,13 +68,10 @@ def grow(clip: Clip, case: Case, *, peak: float) -> dict[str, object]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="paired rounds per case (default: %(default)s)")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these: cocoop-train, cocoop-eval, coop-train")
     parser.add_argument("--growth", action="store_true", help="measure instead how ours grows with classes and images")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     clip, peak = random_clip(options.device), gemm_peak(options.device)

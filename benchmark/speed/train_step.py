@@ -6,14 +6,11 @@ our method with the plain text tower. Batches are smaller than the recipes' if t
 step.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
 
 from benchmark.clip.backbone import Clip
 from benchmark.speed.geometry import class_names, random_clip
-from benchmark.speed.measure import gemm_peak, paired, peak_bytes, report
+from benchmark.speed.measure import compare, gemm_peak, make_parser, report
 from benchmark.speed.work import Work
 
 BATCHES = {"coop": 8, "cocoop": 1, "kgcoop": 8, "prograd": 8, "copl": 1}
@@ -22,21 +19,16 @@ BATCHES = {"coop": 8, "cocoop": 1, "kgcoop": 8, "prograd": 8, "copl": 1}
 def measure(clip: Clip, method: str, classes: int, batch: int, *, rounds: int) -> dict[str, object]:
     """Return one row of the table."""
     both = Work(clip, method, class_names("imagenet", classes), batch, what="step", encode=True)
-    timing = paired(both.plain, both.ours, rounds).to_json()
-    memory = peak_bytes(both.plain, clip.device), peak_bytes(both.ours, clip.device)
-    return {"case": f"{method}-step", "names": "imagenet", "classes": classes, "batch": batch, **timing,
-            "memory_ratio": memory[0] / memory[1], "our_megabytes": memory[1] / 1e6}  # fmt: skip
+    row = {"case": f"{method}-step", "names": "imagenet", "classes": classes, "batch": batch}
+    return row | compare(both.plain, both.ours, clip.device, rounds)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="paired rounds per row (default: %(default)s)")
     parser.add_argument("--classes", type=int, nargs="+", default=[10, 50], help="(default: %(default)s)")
     parser.add_argument("--methods", nargs="+", default=list(BATCHES), help="(default: all that learn)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     clip = random_clip(options.device)
