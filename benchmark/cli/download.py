@@ -63,13 +63,13 @@ def check_options(options: argparse.Namespace) -> None:
     """
     problems = []
     if options.data is None:
-        problems.append("--data FOLDER is needed: where datasets lie or shall lie")
+        problems.append("--data FOLDER is needed: the folder of the datasets")
     elif options.data.expanduser().exists() and not options.data.expanduser().is_dir():
-        problems.append(f"--data {options.data} is no folder")
+        problems.append(f"--data {options.data} is not a folder")
     if (options.imagenet or options.classnames) and IMAGENET not in split_names(options.download):
-        problems.append("--imagenet and --classnames go with --download imagenet")
+        problems.append("--imagenet and --classnames belong to `download imagenet`")
     if problems:
-        raise ConfigError(listed("--download", problems))
+        raise ConfigError(listed("download", problems))
 
 
 def prepare_imagenet(options: argparse.Namespace, data: Path, failed: dict[str, str]) -> None:
@@ -181,9 +181,9 @@ def _alone(data: Path) -> contextlib.AbstractContextManager:
         (data / WORK).mkdir(parents=True, exist_ok=True)
         return FileLock(data / WORK / "lock").acquire(timeout=0)
     except Timeout as error:
-        raise DataError(f"{data}: another --download is under way there. Wait for it, or end it.") from error
+        raise DataError(f"{data}: another download into it is running. Wait for it, or stop it.") from error
     except OSError as error:
-        raise DataError(f"{data}: cannot be written ({error.strerror}). Give a folder of yours by --data.") from error
+        raise DataError(f"{data}: cannot be written ({error.strerror}). Give another with --data.") from error
 
 
 def _fail(names: list[str], problem: str, failed: dict[str, str]) -> None:

@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace, *, began: float) -> int:
 def _check_tool_options(options: argparse.Namespace) -> None:
     """Refuse options of a tool that was not named."""
     if options.archives or options.imagenet or options.classnames:
-        raise ConfigError("--from, --imagenet and --classnames go with --download NAME.")
-    given = [f"--{name}" for name in ("deep", "json") if getattr(options, name)]
+        raise ConfigError("--from, --imagenet and --classnames belong to `python -m benchmark download NAME`.")
+    given = " and ".join(f"--{name}" for name in ("deep", "json") if getattr(options, name))
     if given and not options.doctor:
-        raise ConfigError(f"{' and '.join(given)}: belongs to --doctor; add it, or leave {' and '.join(given)} out.")
+        raise ConfigError(f"{given}: belongs to `python -m benchmark doctor`; use it, or leave {given} out.")

@@ -7,7 +7,7 @@ answered at once.
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -87,7 +87,7 @@ def verb_parser() -> Parser:
             verb.set_defaults(**{name: True})
             _add_run(verb)
         if name == "doctor":
-            _add_doctor(verb.add_argument_group("doctor"))
+            _add_doctor(verb.add_argument_group("doctor").add_argument)
         elif name == "download":
             _add_download(verb.add_argument_group("download"))
         elif name == "export":
@@ -168,23 +168,29 @@ def _add_output(group: Group) -> None:
 
 def _add_tools(group: Group) -> None:
     """The flags of run_all.py that a verb replaces: they work, and help does not list them."""
-    add = partial(group.add_argument, help=argparse.SUPPRESS)
+
+    def add(*names: str, **options: object) -> None:
+        group.add_argument(*names, **options | {"help": argparse.SUPPRESS})
+
     add("--new-method", type=Path, metavar="NAME")
     add("--export", type=Path, metavar="RECORD.json")
     add("--doctor", action="store_true")
-    add("--deep", action="store_true")
-    add("--json", action="store_true")
+    _add_doctor(add)
     add("--plan", action="store_true")
     add("--calibrate", action="store_true")
     add("--download", nargs="+", metavar="NAME")
-    add("--from", type=Path, metavar="FOLDER", dest="archives")
-    add("--imagenet", nargs="+", metavar="PATH")
-    add("--classnames", action="store_true")
+    _add_archives(add)
 
 
-def _add_doctor(group: Group) -> None:
-    group.add_argument("--deep", action="store_true", help="decode every image instead of reading its header")
-    group.add_argument("--json", action="store_true", help="print JSON and nothing else")
+def _add_doctor(add: Callable) -> None:
+    add("--deep", action="store_true", help="decode every image instead of reading its header")
+    add("--json", action="store_true", help="print JSON and nothing else")
+
+
+def _add_archives(add: Callable) -> None:
+    add("--from", type=Path, metavar="FOLDER", dest="archives", help="use the archives or lists in this folder")
+    add("--imagenet", nargs="+", metavar="PATH", help="link a tree with train/ and val/, or train=PATH val=PATH")
+    add("--classnames", action="store_true", help="write ImageNet's classnames.txt from another dataset")
 
 
 def _add_download(group: Group) -> None:
@@ -192,9 +198,7 @@ def _add_download(group: Group) -> None:
     add("download", nargs="+", metavar="NAME", help="datasets, or 'all' for every one but ImageNet")
     add("--data", type=Path, metavar="FOLDER", help="folder of the real datasets; what is there stays")
     add("--plan", action="store_true", help="print sizes and download nothing")
-    add("--from", type=Path, metavar="FOLDER", dest="archives", help="use the archives or lists in this folder")
-    add("--imagenet", nargs="+", metavar="PATH", help="link a tree with train/ and val/, or train=PATH val=PATH")
-    add("--classnames", action="store_true", help="write ImageNet's classnames.txt from another dataset")
+    _add_archives(add)
 
 
 def to_markdown() -> str:

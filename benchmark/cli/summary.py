@@ -25,7 +25,7 @@ def describe(plan: Plan) -> str:
             f"all protocols: {sums[0]} runs, {sums[1]} done, {sums[2]} to run, {sums[4]} steps in {sums[3]} trainings"
         )
     if plan.settings.backbone.folder is None:
-        parts.append("The backbone is not in the local cache; the first run fetches it.")
+        parts.append("The backbone is not in the local cache; the first run downloads it.")
     notes = [f"error: left out: {text}" for text in plan.broken.values()]
     notes += [f"refused: {text}" for text in plan.refused] + [f"note: {text}" for text in plan.warnings]
     if reused := sum(run.reuses_training for run in plan.missing):
@@ -71,7 +71,7 @@ def describe_cost(plan: Plan) -> str:
     return (
         "What a run computes, alone and from nothing; in the total, images that runs share count once.\n\n"
         + tabulate(rows, headers=headers, tablefmt="simple", intfmt=",", floatfmt=",.0f", missingval="?")
-        + "\n\n--calibrate adds hours and memory: it times a little of each kind of work on this machine."
+        + "\n\n`python -m benchmark calibrate` adds hours and memory: it times some of each kind of work here."
     )
 
 
@@ -97,7 +97,7 @@ def describe_forecast(forecast: Forecast) -> str:
             "",
             f"time: {_clock(forecast.seconds)} from the command to the last run, {in_processes}; a row has its share.",
             memory,
-            f"images: {encoded:,} to encode, the features of {found:,} lie on disk",
+            f"images: {encoded:,} to encode, the features of {found:,} are on disk",
             "",
             f"Measured in {forecast.took:.0f} s, {in_processes}: the start, some steps of each kind of training, "
             "scoring of some images of each class set, decoding and encoding of some images of each dataset.",

@@ -78,7 +78,7 @@ def _in_processes(settings: RunSettings, groups: Sequence[Sequence[PlannedRun]],
         return list(pool.map(_measure, groups))
     except BrokenProcessPool as error:
         raise ConfigError(
-            f"--calibrate: one of {processes} processes was killed, perhaps out of memory. Take fewer --processes."
+            f"calibrate: one of {processes} processes was killed, perhaps out of memory. Take fewer --processes."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt waits for the current timings, not for the rest

@@ -110,7 +110,7 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
     folder, images = folders_of(entry, root)
     missing = [path for path in (folder, images) if not path.is_dir()]
     if missing:
-        advice = f"Put the dataset there in CoOp's layout (docs/data.md), or see --download {name}."
+        advice = f"Put the dataset there in CoOp's layout (docs/data.md), or run `python -m benchmark download {name}`."
         if folder.parent.name == entry.folder:
             advice = f"The data folder is the one that holds {entry.folder}: give {folder.parent.parent}."
         raise DataError(f"{name}: there is no folder {missing[0]}. {advice}")

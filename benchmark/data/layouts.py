@@ -173,7 +173,7 @@ def _class_names(folder: Path) -> dict[str, str]:
         nor = "" if path == own else f" (nor is it in {path.parent})"
         raise DataError(
             f"{own}: is missing{nor}. It is part of CoOp's ImageNet preparation, 1000 lines "
-            '"nXXXXXXXX name". Copy it from there, or see --download imagenet --classnames (docs/data.md).'
+            '"nXXXXXXXX name". Copy it from there, or see `download imagenet --classnames` in docs/data.md.'
         )
     pairs = [line.strip().split(" ", 1) for line in _lines(path, _read_bytes(path)) if line.strip()]
     wrong = [pair for pair in pairs if len(pair) != 2]

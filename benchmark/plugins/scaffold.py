@@ -22,7 +22,7 @@ def write_new_method(target: Path) -> str:
     """
     target = target.expanduser()
     name = target.stem if target.suffix == ".py" else target.name
-    where = f"--new-method {target}"
+    where = f"new-method {target}"
     check_method_name(name, where)
     title = name.replace("_", " ").title()
     words = {"my_method": name, "MyMethod": title.replace(" ", ""), "My Method": title}

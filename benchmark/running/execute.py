@@ -1,5 +1,6 @@
 """Do the missing runs of a plan, in one process or several, and collect what is recorded."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from benchmark.running.device import default_processes
 from benchmark.running.launcher import LaunchedProcess, local_counter
 from benchmark.running.pool import run_here, run_in_workers
 from benchmark.running.progress import Progress
-from benchmark.running.queue import LocalCounter, under_way, units_of
+from benchmark.running.queue import under_way, units_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def execute(
             with local_counter() as counter:
                 run_in_workers(settings, units, counter, progress, processes=wanted)
         else:
-            run_here(settings, units, LocalCounter(), progress)
+            run_here(settings, units, itertools.count().__next__, progress)
     finally:
         progress.close()
 

@@ -84,17 +84,6 @@ def locks_on(results: Path) -> RunLocks:
     return RunLocks(results)
 
 
-class LocalCounter:
-    """A counter for a single process."""
-
-    def __init__(self) -> None:
-        self._next = 0
-
-    def __call__(self) -> int:
-        self._next += 1
-        return self._next - 1
-
-
 def claim_units(units: Sequence[Sequence[PlannedRun]], results: Path, counter: Counter) -> Iterator[list[PlannedRun]]:
     """Yield the missing runs of each unit that the counter gives to this process; they are locked meanwhile.
 

@@ -7,7 +7,6 @@ and extrapolated linearly (at 500 it needs tens of gigabytes); it decodes and en
 """
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,23 +24,6 @@ from benchmark.training.schedule import batches_per_epoch
 
 SIDE = (500, 375)  # pixels of a generated photograph
 IMAGES = 16  # encoded at once, to measure one
-
-
-@dataclass(frozen=True)
-class Line:
-    """Seconds as a linear function of the number of classes."""
-
-    at_zero: float
-    per_class: float
-
-    @classmethod
-    def through(cls, points: list[tuple[int, float]]) -> "Line":
-        (c1, t1), (c2, t2) = points
-        slope = (t2 - t1) / (c2 - c1)
-        return cls(t1 - slope * c1, slope)
-
-    def __call__(self, classes: int) -> float:
-        return self.at_zero + self.per_class * classes
 
 
 def generated_jpeg() -> bytes:
@@ -63,13 +45,16 @@ def image_seconds(clip: Clip) -> tuple[float, float]:
     return seconds(decode, 8), min(seconds(lambda: clip.encode_images(pixels, "projected")) for _ in range(2)) / IMAGES
 
 
-def plain_line(clip: Clip, what: str) -> Line:
-    """Measure the plain text tower for one context, without images; it costs the same for CoOp and CoCoOp."""
-    points = []
-    for classes in (10, 50):
+def plain_seconds(clip: Clip, what: str) -> np.polynomial.Polynomial:
+    """Measure the plain text tower for one context, without images, as a linear function of the number of classes.
+
+    It costs the same for CoOp and CoCoOp.
+    """
+    counts, times = (10, 50), []
+    for classes in counts:
         work = Work(clip, "cocoop", class_names("imagenet", classes), 1, what=what, encode=False)
-        points.append((classes, min(seconds(work.plain) for _ in range(2))))
-    return Line.through(points)
+        times.append(min(seconds(work.plain) for _ in range(2)))
+    return np.polynomial.Polynomial.fit(counts, times, deg=1)
 
 
 class Table:
@@ -79,7 +64,7 @@ class Table:
         self.clip, self.seeds, self.shots = clip, seeds, shots
         decode, encode = image_seconds(clip)
         self.image = max(decode / workers, encode)  # decoding runs ahead of the tower
-        self.plain_step, self.plain_scoring = plain_line(clip, "gradients"), plain_line(clip, "scoring")
+        self.plain_step, self.plain_scoring = plain_seconds(clip, "gradients"), plain_seconds(clip, "scoring")
 
     def row(self, dataset: str, method: str, *, first: bool) -> dict[str, object]:
         """Return the row of a (dataset, method), for all seeds; `first`: count the test images for this method."""

@@ -5,7 +5,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,40 +31,6 @@ def seconds(work: Computation, repeats: int = 1) -> float:
         work()
     synchronise()
     return (time.perf_counter() - started) / repeats
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Seconds of the plain computation and of ours, round by round."""
-
-    plain: list[float]
-    ours: list[float]
-
-    @property
-    def ratios(self) -> list[float]:
-        """Plain seconds divided by ours, for each round."""
-        return [plain / ours for plain, ours in zip(self.plain, self.ours, strict=True)]
-
-    def to_json(self) -> dict[str, float]:
-        """Return the median ratio, its range, and the median seconds of both."""
-        return {
-            "ratio": statistics.median(self.ratios),
-            "ratio_min": min(self.ratios),
-            "ratio_max": max(self.ratios),
-            "plain_seconds": statistics.median(self.plain),
-            "our_seconds": statistics.median(self.ours),
-        }
-
-
-def paired(plain: Computation, ours: Computation, rounds: int) -> Paired:
-    """Time the two in alternation, after a warm-up round."""
-    seconds(plain)
-    repeats = max(1, round(SHORTEST / max(1e-6, min(seconds(ours), seconds(ours)))))
-    result = Paired([], [])
-    for _ in range(rounds):
-        result.plain.append(seconds(plain))
-        result.ours.append(seconds(ours, repeats))
-    return result
 
 
 def gemm_peak(device: torch.device | str, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
@@ -98,10 +63,25 @@ def peak_bytes(work: Computation, device: torch.device | str) -> int:
 
 
 def compare(plain: Computation, ours: Computation, device: torch.device, rounds: int) -> dict[str, float]:
-    """Return the timings and the memory of both, for a row of a table."""
-    timing = paired(plain, ours, rounds).to_json()
+    """Time the two in alternation, after a warm-up round, and measure their memory.
+
+    Returns:
+        The median ratio of plain to our seconds, its range, the median seconds of both, and the memory.
+    """
+    seconds(plain)
+    repeats = max(1, round(SHORTEST / max(1e-6, min(seconds(ours), seconds(ours)))))
+    times = [(seconds(plain), seconds(ours, repeats)) for _ in range(rounds)]
+    ratios = [slow / fast for slow, fast in times]
     plain_bytes, our_bytes = peak_bytes(plain, device), peak_bytes(ours, device)
-    return timing | {"memory_ratio": plain_bytes / our_bytes, "our_megabytes": our_bytes / 1e6}
+    return {
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+        "plain_seconds": statistics.median(slow for slow, _ in times),
+        "our_seconds": statistics.median(fast for _, fast in times),
+        "memory_ratio": plain_bytes / our_bytes,
+        "our_megabytes": our_bytes / 1e6,
+    }
 
 
 def make_parser(description: str, *, threads: str = "CPU threads") -> argparse.ArgumentParser:

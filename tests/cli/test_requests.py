@@ -42,9 +42,9 @@ SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
         (["--set", "epochs=2"], "write METHOD.KEY=VALUE"),
         (["--set", "coop.epochs=2", "--set", "coop.epochs=3"], "is given twice"),
         (["--set", "coop.n_ctx=2", "--set", "coop.ctx_init=a photo of a"], "has 4 words, but n_ctx is 2"),
-        (["--deep"], "belongs to --doctor"),
+        (["--deep"], "belongs to `python -m benchmark doctor`"),
         (["--doctor", "--methods", "cop"], "'cop' is not a method"),
-        (["--imagenet", "x"], "go with --download"),
+        (["--imagenet", "x"], "belong to `python -m benchmark download NAME`"),
     ],
 )
 def test_bad_request_is_one_message_and_exit_code_2(tmp_path, capsys, arguments, message):

@@ -24,7 +24,7 @@ def test_plan_prints_the_steps_views_and_images_of_the_runs(tmp_path, capsys):
                  "zero_shot", "--set", "coop.epochs=2", "--set", "cocoop.epochs=1", "--out", str(tmp_path)]  # fmt: skip
     assert main([*arguments, "--plan"]) == 0
     text = capsys.readouterr().out
-    assert "--calibrate adds hours and memory" in text
+    assert "calibrate` adds hours and memory" in text
     rows = rows_of(text)
     assert main(arguments) == 0
     found, problems = store.collect(tmp_path)

@@ -1,6 +1,7 @@
 """Runs are distributed: each run once, the longest unit first, none by two processes at once."""
 
 import errno
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from benchmark.planning.planned_run import PlannedRun
 from benchmark.records.record import RunRecord, Score
 from benchmark.records.store import save
 from benchmark.running import queue as module
-from benchmark.running.queue import LocalCounter, claim_units, under_way, units_of
+from benchmark.running.queue import claim_units, under_way, units_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +58,7 @@ def test_units_are_runs_that_share_a_training_or_differ_in_their_seed_the_longes
 def test_recorded_runs_are_not_claimed_even_if_recorded_since_the_plan(tmp_path):
     units, claimed = [[planned(name)] for name in "wxyz"], []
     record(units[0][0], tmp_path)
-    for runs in claim_units(units, tmp_path, LocalCounter()):
+    for runs in claim_units(units, tmp_path, itertools.count().__next__):
         claimed.append(runs[0].spec.dataset)
         record(units[2][0], tmp_path)
     assert claimed == ["x", "z"]
@@ -97,11 +98,11 @@ def test_run_of_another_process_is_not_claimed_until_that_process_is_dead(tmp_pa
     specs = [units[0][0].spec, units[1][0].spec]
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "1\n"
-        assert list(claim_units(units, tmp_path, LocalCounter())) == [[units[0][1]], units[1]]
+        assert list(claim_units(units, tmp_path, itertools.count().__next__)) == [[units[0][1]], units[1]]
         assert under_way(specs, tmp_path) == [specs[0]]
         holder.kill()
     assert under_way(specs, tmp_path) == []
-    assert list(claim_units(units, tmp_path, LocalCounter())) == units
+    assert list(claim_units(units, tmp_path, itertools.count().__next__)) == units
 
 
 def test_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ def instructions(data: Path) -> str:
         (
             "imagenet cannot be redistributed: register at https://image-net.org for ILSVRC2012's train and val sets.",
             f"Unpack them into class folders: {folder}/images/train/nXXXXXXXX/ and {folder}/images/val/nXXXXXXXX/.",
-            "If you have them, --download imagenet --imagenet PATH links them (or train=PATH val=PATH).",
+            "If you have them, `download imagenet --imagenet PATH` links them (or train=PATH val=PATH).",
             f"Put {CLASS_NAMES} into {folder}: {NAMES_FROM}; --classnames copies it from a dataset that has it.",
         )
     )
@@ -81,7 +81,7 @@ def write_class_names(data: Path) -> Path:
             return path
     raise DataError(
         f"{target}: the 1000 names are not part of this program, and no dataset in {data} has them. {NAMES_FROM}; or "
-        "run --download imagenetv2 first, which may include it."
+        "run `python -m benchmark download imagenetv2` first, which may include it."
     )
 
 

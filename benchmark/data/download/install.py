@@ -37,7 +37,7 @@ class Need:
 
 
 def choose(words: Iterable[str]) -> list[str]:
-    """Return the datasets that `--download` names, without duplicates; `all` means all but ImageNet.
+    """Return the datasets to download by their names, without duplicates; `all` means all but ImageNet.
 
     Raises:
         ConfigError: a name that cannot be downloaded.
@@ -46,12 +46,12 @@ def choose(words: Iterable[str]) -> list[str]:
     names: dict[str, None] = {}
     for word in words:
         if word in load_catalog() and word not in real:
-            raise ConfigError(f"--download {word}: is a generated dataset, which needs no download.")
+            raise ConfigError(f"download {word}: is a generated dataset, which needs no download.")
         if word not in (*real, ALL):
-            raise ConfigError(f"--download {word}: is not a dataset. {did_you_mean(word, [*real, ALL])}")
+            raise ConfigError(f"download {word}: is not a dataset. {did_you_mean(word, [*real, ALL])}")
         names |= dict.fromkeys([name for name in real if name != IMAGENET] if word == ALL else [word])
     if not names:
-        raise ConfigError(f"--download: name datasets, or {ALL}. {did_you_mean('', [*real, ALL])}")
+        raise ConfigError(f"download: name datasets, or {ALL}. {did_you_mean('', [*real, ALL])}")
     return list(names)
 
 

@@ -72,7 +72,7 @@ def test_lock_and_unreadable_record_are_found_before_anything_is_downloaded(hub,
     (data / install.WORK).mkdir(parents=True)
     with FileLock(data / install.WORK / "lock"):
         assert fetch("dtd") == 2
-    assert "another --download is under way" in capsys.readouterr().err
+    assert "another download into it is running" in capsys.readouterr().err
     (data / install.RECORD).write_text("{")
     assert fetch("dtd") == 2
     assert "Move it away" in capsys.readouterr().err
@@ -85,8 +85,8 @@ def test_lock_and_unreadable_record_are_found_before_anything_is_downloaded(hub,
         (["--download", "dtd"], "--data FOLDER is needed"),
         (["--data", "x", "--download", "dtdd"], "Did you mean 'dtd'"),
         (["--data", "x", "--download", "synth_pets"], "is a generated dataset, which needs no download"),
-        (["--data", "x", "--download", "dtd", "--classnames"], "go with --download imagenet"),
-        (["--from", "x"], "go with --download NAME"),
+        (["--data", "x", "--download", "dtd", "--classnames"], "belong to `download imagenet`"),
+        (["--from", "x"], "belong to `python -m benchmark download NAME`"),
     ],
 )
 def test_wrong_requests_are_one_message(words, message, capsys):
