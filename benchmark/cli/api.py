@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from benchmark.cli.arguments import make_request
+from benchmark.cli.grid import do_missing
 from benchmark.common.constants import CHECKPOINT_MINUTES
 from benchmark.common.files import REPOSITORY
 from benchmark.errors import ConfigError, RunsFailedError
 from benchmark.planning.plan import make_plan
 from benchmark.planning.request import Request
-from benchmark.records import store
-from benchmark.records.trackers import Trackers
 from benchmark.running.accelerator import settings_restored
-from benchmark.running.execute import execute, outcome_of
+from benchmark.running.execute import outcome_of
 from tables.aggregate import to_frame
 
 Names = str | Sequence[str]
@@ -106,13 +103,10 @@ def _run(options: argparse.Namespace, processes: int | None) -> pd.DataFrame:
 
 
 def _run_request(request: Request, processes: int | None) -> pd.DataFrame:
-    trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
     plan = make_plan(request, fetch=True)
     for note in (*plan.warnings, *plan.refused):
         warnings.warn(note, stacklevel=4)  # the caller of run
-    if plan.missing:
-        store.check_writable(request.out)
-        execute(plan, None, processes=processes, on_record=trackers.log)
+    trackers = do_missing(plan, None, processes=processes)
     outcome = outcome_of(plan)
     not_logged = trackers.finish(outcome.records)
     problems = [outcome.failed] if outcome.failed else []

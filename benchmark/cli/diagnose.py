@@ -20,12 +20,7 @@ def diagnose(request: Request, options: argparse.Namespace) -> int:
     """Print what the doctor finds; returns 0 if the run would start, 1 if not."""
     request = with_device(request, options)
     bar = tqdm(unit=" files", leave=False, disable=not sys.stderr.isatty())
-
-    def start(name: str, count: int) -> None:
-        bar.reset(total=count)
-        bar.set_description(name)
-
-    how = SurveyOptions(deep=options.deep, processes=cores(), start=start, advance=bar.update)
+    how = SurveyOptions(deep=options.deep, processes=cores(), bar=bar)
     words = [word for word in options.words if word not in OWN_OPTIONS]
     with bar:
         processes = options.processes or default_processes(request.device)

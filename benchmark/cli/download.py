@@ -161,16 +161,16 @@ def _show(offers: dict[str, Download], data: Path) -> None:
             what = archive.address if source is AUTHORS else archive.name
             print(f"  {name:<{width}}  {_size(archive.size):>10}  {what}{' (here)' if archive.path else ''}")
     there = next(folder for folder in (data, *data.absolute().parents) if folder.is_dir())
-    needed = need((offer.archive for offer in offers.values()), data / WORK)
+    fetched, peak = need((offer.archive for offer in offers.values()), data / WORK)
     free = shutil.disk_usage(there).free
     print(
-        f"{_size(needed.fetched)} to fetch; with what is unpacked about {_size(needed.peak)} of the disk, of which "
+        f"{_size(fetched)} to fetch; with what is unpacked about {_size(peak)} of the disk, of which "
         f"{_size(free)} are free.",
         flush=True,
     )
-    if needed.peak > free:
+    if peak > free:
         raise DataError(
-            f"{data}: about {_size(needed.peak)} are needed and {_size(free)} are free; nothing was fetched. "
+            f"{data}: about {_size(peak)} are needed and {_size(free)} are free; nothing was fetched. "
             "Name fewer datasets, or give --data on another disk."
         )
 

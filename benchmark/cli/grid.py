@@ -18,17 +18,27 @@ from tables.rendering.options import TableOptions
 
 def run_grid(plan: Plan, world: LaunchedProcess | None, *, processes: int | None, std: bool) -> int:
     """Returns the exit code: 1 if a run or a tracker failed, else 0."""
-    request = plan.request
-    if plan.missing:
-        store.check_writable(request.out)
-    trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
-    if plan.missing or world:
-        execute(plan, world, processes=processes, on_record=trackers.log)
+    trackers = do_missing(plan, world, processes=processes)
     if world and world.rank != 0:
         return 0
     outcome = outcome_of(plan)
     code = finish(plan, outcome, std=std)
-    return finish_tracking(request, outcome, trackers) or code
+    return finish_tracking(plan.request, outcome, trackers) or code
+
+
+def do_missing(plan: Plan, world: LaunchedProcess | None, *, processes: int | None) -> Trackers:
+    """Do the missing runs of a plan; returns the trackers that logged them.
+
+    Raises:
+        RecordError: records cannot be written; nothing ran.
+    """
+    request = plan.request
+    trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
+    if plan.missing:
+        store.check_writable(request.out)
+    if plan.missing or world:
+        execute(plan, world, processes=processes, on_record=trackers.log)
+    return trackers
 
 
 def finish_tracking(request: Request, outcome: Outcome, trackers: Trackers) -> int:

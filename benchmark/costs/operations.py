@@ -58,12 +58,6 @@ def text_operations(tower: Tower, plan: TextPlan) -> int:
     return inner + tower.last_layer(rows, plan.ends, plan.end_pairs) + 2 * plan.ends * tower.width * tower.joint
 
 
-def plain_text_operations(tower: Tower, classes: int, length: int = 77) -> int:
-    """Operations of the same forward pass as in the authors' code: every prompt in full."""
-    inner = tower.layers * tower.layer(classes * length, classes * length**2)
-    return inner + 2 * classes * tower.width * tower.joint
-
-
 def image_operations(tower: Tower) -> int:
     """Operations of the image tower on one image."""
     patches = (tower.image // tower.patch) ** 2

@@ -99,7 +99,7 @@ def judge(records: Sequence[RunRecord], claims: Iterable[Claim] | None = None) -
 def gather(claim: Claim, records: Sequence[RunRecord]) -> Evidence:
     """The evidence on a claim; datasets of the embedded suite count as the datasets that they mirror."""
     mirrored = mirrors() if is_mirrored(records) else {}
-    paper = {name: entry.paper for name, entry in mirrored.items()}
+    paper = {name: entry["mirrors"] for name, entry in mirrored.items()}
     concerned = [
         record
         for record in records
@@ -117,13 +117,14 @@ def gather(claim: Claim, records: Sequence[RunRecord]) -> Evidence:
     untrained = untrained_methods(concerned)
     possible = _possible(claim)
     runs = {dataset: _by_common_seed(claim, values, dataset, untrained) for dataset in possible}
-    titles = {e.paper: f"{e.title} (for {real_datasets().get(e.paper, e.paper)})" for e in mirrored.values()}
+    real = real_datasets()
+    titles = {of: f"{mirrored[name]['title']} (for {real.get(of, of)})" for name, of in paper.items()}
     return Evidence(
         claim,
         possible,
         frozenset(record.spec.method for record in concerned),
         {dataset: run for dataset, run in runs.items() if run},
-        real_datasets() | titles,
+        real | titles,
     )
 
 
@@ -172,17 +173,11 @@ def _verdict(evidence: Evidence) -> Verdict:
     elif judged and absent:
         where += f"; without {_listed(absent, evidence.titles)}"
     seeds = tuple(sorted({seed for run in evidence.runs.values() for seed in run[claim.method]}))
+    about = {"claim": claim, "judged": where, "seeds": seeds}
     if 2 * len(judged) <= len(possible):
-        return Verdict(claim=claim, outcome="not measured", measured=_reason(evidence), judged=where, seeds=seeds)
+        return Verdict(**about, outcome="not measured", measured=_reason(evidence))
     holds, measured = _decide(evidence)
-    return Verdict(
-        claim=claim,
-        outcome="holds" if holds else "does not hold",
-        measured=measured,
-        judged=where,
-        seeds=seeds,
-        test=_test(evidence),
-    )
+    return Verdict(**about, outcome="holds" if holds else "does not hold", measured=measured, test=_test(evidence))
 
 
 def _reason(evidence: Evidence) -> str:

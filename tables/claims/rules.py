@@ -1,7 +1,6 @@
 """Define claims, their kinds and fields, and load them from reference/claims.yaml."""
 
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -80,14 +79,6 @@ class Claim:
         return (self.method, *self.others)
 
 
-@dataclass(frozen=True)
-class Mirror:
-    """A dataset of the embedded suite: the dataset of the paper that it mirrors, and its own title."""
-
-    paper: str
-    title: str
-
-
 @functools.cache
 def real_datasets() -> dict[str, str]:
     """Dataset of the papers to its title."""
@@ -95,10 +86,10 @@ def real_datasets() -> dict[str, str]:
 
 
 @functools.cache
-def mirrors() -> dict[str, Mirror]:
-    """Dataset of the embedded suite to the dataset that it mirrors."""
+def mirrors() -> dict[str, dict[str, str]]:
+    """The catalog entries of those datasets of the embedded suite that mirror one of the paper, named by `mirrors`."""
     entries = read_yaml(DATA / "synthetic" / "catalog.yaml")
-    return {name: Mirror(entry["mirrors"], entry["title"]) for name, entry in entries.items() if "mirrors" in entry}
+    return {name: entry for name, entry in entries.items() if "mirrors" in entry}
 
 
 def load_claims(path: Path = SHEET) -> list[Claim]:

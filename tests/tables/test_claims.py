@@ -142,7 +142,7 @@ def test_few_shot_and_transfer_claims_read_records_of_their_shots_and_source(few
 
 
 def test_embedded_datasets_count_as_those_that_they_mirror(new):
-    names = [name for name, mirror in mirrors().items() if mirror.paper in ELEVEN]
+    names = [name for name, mirror in mirrors().items() if mirror["mirrors"] in ELEVEN]
     records = new({"copl": on(60, datasets=names), "coop": on(50, datasets=names)}, suite="synthetic")
     assert verdict(records, claim("average_above")).judged == "11 of 11 datasets"
     found = verdict(records, claim("above_on", dataset="dtd"))

@@ -1,10 +1,12 @@
 """Survey datasets for the doctor: what exists and what a run would refuse, without decoding images."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from tqdm import tqdm
 
 from benchmark.data.catalog import CatalogEntry, Dataset, Item, folders_of, load_catalog, to_dataset
 from benchmark.data.checks import LEAVES, list_problems, paths_inside, quoted
@@ -85,14 +87,12 @@ class SurveyOptions:
     Attributes:
         deep: decode the images.
         processes: to use if there are many files.
-        start: called with a dataset's name and its number of files.
-        advance: called with the number of files done since the last call.
+        bar: shows the files of the current dataset.
     """
 
-    deep: bool = False
-    processes: int = 1
-    start: Callable[[str, int], None] = lambda name, count: None
-    advance: Callable[[int], None] = lambda count: None
+    deep: bool
+    processes: int
+    bar: tqdm
 
 
 def survey_known(name: str, root: str | Path, options: SurveyOptions) -> Survey:
@@ -157,9 +157,10 @@ def _survey(
 ) -> Survey:
     paths, outside, is_outside = paths_inside(images, listing)
     problems = [*listing.problems, *list_problems(listing), *outside]
-    options.start(known["name"], len(paths))
+    options.bar.reset(total=len(paths))
+    options.bar.set_description(known["name"])
     findings, formats = inspect_files(
-        str(images), paths, deep=options.deep, processes=options.processes, advance=options.advance
+        str(images), paths, deep=options.deep, processes=options.processes, advance=options.bar.update
     )
     links = [
         f"{quoted(found.path)} is {LEAVES}" for found in findings if found.kind == "link" and is_outside(found.path)

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,19 +20,6 @@ IMAGENET = "imagenet"  # may not be redistributed, so no repository has it
 ALL = "all"
 RECORD = ".downloads.json"  # in the data folder: the origin of each dataset
 WORK = ".downloads"  # in the data folder: partial downloads
-
-
-@dataclass(frozen=True, kw_only=True)
-class Need:
-    """Bytes that downloads take on the disk; unpacked images are assumed to be as large as their archive.
-
-    Attributes:
-        fetched: still to be downloaded.
-        peak: most at any time. An archive is deleted when it is unpacked.
-    """
-
-    fetched: int
-    peak: int
 
 
 def choose(words: Iterable[str]) -> list[str]:
@@ -79,15 +65,18 @@ def why_incomplete(name: str, data: Path) -> str | None:
     return f"{name}: {len(missing)} of {len(paths)} listed images are missing, the first is {missing[0]}."
 
 
-def need(archives: Iterable[Archive], work: Path) -> Need:
-    """Return the disk space that downloading and unpacking these archives in turn takes."""
+def need(archives: Iterable[Archive], work: Path) -> tuple[int, int]:
+    """Return the bytes still to download, and the most that downloading and unpacking in turn takes on the disk.
+
+    Unpacked images are assumed to be as large as their archive, which is deleted when it is unpacked.
+    """
     fetched = held = peak = 0
     for archive in archives:
         missing = 0 if archive.path else archive.size - min(archive.size, size_of(archive.partial(work)))
         fetched += missing
         peak = max(peak, held + missing + archive.size)
         held += archive.size - (0 if archive.path else archive.size - missing)
-    return Need(fetched=fetched, peak=peak)
+    return fetched, peak
 
 
 def install(name: str, archive: Path, data: Path, *, split: Path | None = None) -> None:

@@ -40,10 +40,8 @@ def unpack(archive: Path, entry: CatalogEntry, target: Path, *, split: Path | No
     try:
         with open(archive, "rb") as file:
             size = archive.stat().st_size
-            if split is None:
-                _unpack_whole(file, archive.name, size, entry, target)
-            else:
-                _unpack_images(file, archive.name, size, entry, target)
+            _unpack(file, archive.name, size, entry, target, images_only=split is not None)
+            if split is not None:
                 shutil.copyfile(split, target / entry.split)
     except DAMAGE as error:
         raise ArchiveError(f"{archive.name}: is damaged ({error}). Fetch it again.") from error
@@ -54,26 +52,24 @@ def unpack(archive: Path, entry: CatalogEntry, target: Path, *, split: Path | No
         ) from error
 
 
-def _unpack_whole(file: BinaryIO, name: str, size: int, entry: CatalogEntry, target: Path) -> None:
-    with opened(file, name, size) as archive:
-        files = safe_files(archive, name)
-        inside = find_content(list(files), entry, name)
-        _write_all(archive, name, _below(inside, files), target)
-
-
-def _unpack_images(
-    file: BinaryIO, name: str, size: int, entry: CatalogEntry, target: Path, *, within: bool = False
+def _unpack(
+    file: BinaryIO, name: str, size: int, entry: CatalogEntry, target: Path, *, images_only: bool, within: bool = False
 ) -> None:
-    """Unpack the image folder only. It may be an archive of the folder's name in the archive, but not nested twice."""
+    """Unpack the dataset's folder, or its image folder only.
+
+    The latter may be an archive of the folder's name in the archive, but not nested twice.
+    """
     with opened(file, name, size) as archive:
         files = safe_files(archive, name)
-        packed = [] if within else [path for path in files if path.name in [entry.images + end for end in INNER]]
-        if len(packed) == 1 and not any(entry.images in path.parts[:-1] for path in files):
+        packed = [path for path in files if path.name in [entry.images + end for end in INNER]]
+        unpacked = within or not images_only or any(entry.images in path.parts[:-1] for path in files)
+        if len(packed) == 1 and not unpacked:
             with contextlib.closing(archive.open(files[packed[0]])) as inner:
-                _unpack_images(inner, packed[0].name, size, entry, target, within=True)
+                _unpack(inner, packed[0].name, size, entry, target, images_only=True, within=True)
             return
-        inside = find_content(list(files), entry, name, listed_inside=False)
-        _write_all(archive, name, _below(inside / entry.images, files), target / entry.images)
+        inside = find_content(list(files), entry, name, listed_inside=not images_only)
+        part = entry.images if images_only else ""
+        _write_all(archive, name, _below(inside / part, files), target / part)
 
 
 def _below(folder: PurePosixPath, files: Files) -> Files:
