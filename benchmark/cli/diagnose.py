@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 
 from tqdm import tqdm
 
@@ -19,7 +18,7 @@ OWN_OPTIONS = ("--doctor", "--deep", "--json")
 def diagnose(request: Request, options: argparse.Namespace) -> int:
     """Print what the doctor finds; returns 0 if the run would start, 1 if not."""
     request = with_device(request, options)
-    bar = tqdm(unit=" files", leave=False, disable=not sys.stderr.isatty())
+    bar = tqdm(unit=" files", leave=False, disable=None)  # None: shown on a terminal only
     how = SurveyOptions(deep=options.deep, processes=cores(), bar=bar)
     words = [word for word in options.words if word not in OWN_OPTIONS]
     with bar:

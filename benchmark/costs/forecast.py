@@ -1,7 +1,7 @@
 """Compute the hours and memory of a plan from counts and measured seconds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -80,10 +80,11 @@ class Forecast:
     parent: int = 0
     took: float = 0.0
     on_gpu: bool = False
-    parts: list[Part] = field(init=False)
 
-    def __post_init__(self):
-        object.__setattr__(self, "parts", [part for portion in self.portions for part in portion.parts])
+    @property
+    def parts(self) -> list[Part]:
+        """The parts of all portions."""
+        return [part for portion in self.portions for part in portion.parts]
 
     def assigned(self) -> list[list[Part]]:
         """The parts of each process: the longest remaining part goes to the process that is free first."""

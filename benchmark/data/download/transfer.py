@@ -7,7 +7,6 @@ archive that is useless once it is unpacked.
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,7 +86,7 @@ def fetch(archive: Archive, folder: Path, *, say: Say) -> Path:
                 shutil.rmtree(other, ignore_errors=True)  # a content that the source no longer has
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tqdm(desc=archive.name, total=archive.size, unit="B", unit_scale=True, disable=_is_quiet()) as bar:
+            with tqdm(desc=archive.name, total=archive.size, unit="B", unit_scale=True, disable=None) as bar:
                 with_retries(
                     lambda: _get(archive, path, bar),
                     what=f"{archive.name} of the hub" if archive.inside else archive.address,
@@ -258,7 +257,3 @@ def _remedy(error: HTTPError, wait: int | None, *, on_hub: bool) -> str:
     if status in (404, 410):
         return "Check HF_ENDPOINT, or give --from FOLDER."
     return "Check the connection, wait, or set HF_ENDPOINT to a mirror; or give --from FOLDER."
-
-
-def _is_quiet() -> bool:
-    return not sys.stderr.isatty()

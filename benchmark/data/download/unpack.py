@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -111,8 +110,7 @@ def _bounded(archive: Zip | Tar) -> Iterator[tuple[str, Entry]]:
     Declared sizes suffice: an entry never gives more than it declares.
     """
     total = 0
-    quiet = not sys.stderr.isatty()
-    for count, entry in enumerate(tqdm(archive.entries(), desc="checking", unit="file", disable=quiet), 1):
+    for count, entry in enumerate(tqdm(archive.entries(), desc="checking", unit="file", disable=None), 1):
         shutdown.check()
         total += entry.size
         if count > MOST_ENTRIES:
@@ -166,7 +164,7 @@ def _write_all(archive: Zip | Tar, name: str, files: Files, target: Path) -> Non
             "Free space, and run the same command again."
         )
     target.mkdir()
-    for path, entry in tqdm(files.items(), desc=f"unpacking {name}", unit="file", disable=not sys.stderr.isatty()):
+    for path, entry in tqdm(files.items(), desc=f"unpacking {name}", unit="file", disable=None):
         _write(archive, entry, target / path)
 
 

@@ -1,4 +1,4 @@
-"""A data folder with small textures in it, what the doctor says of it, and what it advises as options."""
+"""Share a data folder with a small dtd, the doctor's JSON on it, and the options of its commands."""
 
 import io
 import json
@@ -15,8 +15,8 @@ from benchmark.cli.parser import parse, parse_verb
 SIZE = (40, 40)
 
 
-def picture(kind="JPEG", size=SIZE):
-    """The bytes of a noisy picture."""
+def image_bytes(kind="JPEG", size=SIZE):
+    """The file of an image of noise."""
     pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(0))
     content = io.BytesIO()
     Image.fromarray(pixels.to(torch.uint8).numpy()).save(content, kind)
@@ -25,7 +25,7 @@ def picture(kind="JPEG", size=SIZE):
 
 @pytest.fixture
 def data(tmp_path):
-    """A data folder with textures in it: two classes, two pictures of each in train and test."""
+    """A data folder with dtd: two classes with two images each in train and in test."""
     images = tmp_path / "data" / "dtd" / "images"
     split = {"train": [], "val": [], "test": []}
     for part in ("train", "test"):
@@ -33,7 +33,7 @@ def data(tmp_path):
             for number in range(2):
                 path = f"{name}/{part}{number}.jpg"
                 (images / name).mkdir(parents=True, exist_ok=True)
-                (images / path).write_bytes(picture())
+                (images / path).write_bytes(image_bytes())
                 split[part].append([path, label, name])
     (tmp_path / "data" / "dtd" / "split_zhou_DescribableTextures.json").write_text(json.dumps(split))
     return tmp_path / "data"
@@ -41,7 +41,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def doctor(data, tmp_path, capsys):
-    """doctor("--deep"): the exit code and the JSON of a look at a run on the textures, with the embedded backbone."""
+    """doctor("--deep"): exit code and JSON for a run on dtd with the embedded backbone."""
 
     def look(*arguments, backbone="embedded", datasets=("--datasets", "dtd")):
         whole = ["--data", str(data), *datasets, "--backbone", backbone, "--out", str(tmp_path / "out"), *arguments]
@@ -56,7 +56,7 @@ def textures(found):
 
 
 def typed(line):
-    """The options of each command of a line; fails where run_all.py would not read it, or one is something else."""
+    """The options of each command in a line; fails if a parser refuses one or it is another command."""
     options = []
     for words in map(shlex.split, line.split(" && ")):
         if words[0] == "mv":

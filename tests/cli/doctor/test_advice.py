@@ -1,9 +1,9 @@
-"""What the doctor advises can be typed, and helps."""
+"""The commands that the doctor suggests are valid and repair what it found."""
 
-from tests.cli.doctor.conftest import picture, remove, typed
+from tests.cli.doctor.conftest import image_bytes, remove, typed
 
 
-def test_dataset_that_is_not_there_is_fetched_and_a_damaged_one_put_aside_before(doctor, data):
+def test_missing_dataset_is_downloaded_and_damaged_one_is_moved_first(doctor, data):
     remove(data)
     (data / "eurosat").mkdir()
     (data / "ucf101").mkdir()
@@ -20,11 +20,11 @@ def test_dataset_that_is_not_there_is_fetched_and_a_damaged_one_put_aside_before
     assert len(found["next_commands"]) == 3
 
 
-def test_imagenet_with_a_damaged_picture_is_looked_at_again_once_its_owner_mended_it(doctor, data):
+def test_damaged_imagenet_is_checked_again_after_repair_by_hand(doctor, data):
     for part in ("train", "val"):
         for synset in ("n01440764", "n01443537"):
             (data / "imagenet" / "images" / part / synset).mkdir(parents=True)
-            (data / "imagenet" / "images" / part / synset / "0.JPEG").write_bytes(picture())
+            (data / "imagenet" / "images" / part / synset / "0.JPEG").write_bytes(image_bytes())
     (data / "imagenet" / "classnames.txt").write_text("n01440764 tench\nn01443537 goldfish\n")
     code, found = doctor(datasets=("--datasets", "imagenet"))
     assert (code, found["datasets"][0]["images"], found["datasets"][0]["catalogue_images"]) == (0, 4, 1331167)
@@ -33,14 +33,14 @@ def test_imagenet_with_a_damaged_picture_is_looked_at_again_once_its_owner_mende
     assert (options.doctor, options.datasets, options.download) == (True, ["imagenet"], None)
     (data / "imagenet" / "classnames.txt").unlink()
     (options,) = typed(doctor(datasets=("--datasets", "imagenet"))[1]["next_commands"][0])
-    assert options.download == ["imagenet"], "which says where the file is had"
+    assert options.download == ["imagenet"], "which prints where to get the file"
 
 
-def test_own_dataset_is_looked_at_beside_the_catalogues(doctor, tmp_path):
+def test_custom_dataset_is_checked(doctor, tmp_path):
     for name in ("a", "b"):
         (tmp_path / "own" / name).mkdir(parents=True)
         for number in range(3):
-            (tmp_path / "own" / name / f"{number}.png").write_bytes(picture("PNG"))
+            (tmp_path / "own" / name / f"{number}.png").write_bytes(image_bytes("PNG"))
     own = f"own={tmp_path / 'own'}"
     code, found = doctor("--dataset", own, datasets=("--datasets", "own"))
     (dataset,) = found["datasets"]

@@ -1,4 +1,4 @@
-"""Backbone, hub, disks, caches and versions as the doctor finds them."""
+"""The doctor checks backbone, hub, disks, caches and versions."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from benchmark.cli.doctor import environment
 from benchmark.clip import hub
 
 
-def test_backbone_that_a_run_refuses_is_a_problem_in_its_words(doctor, tmp_path):
+def test_refused_backbone_is_a_problem_with_the_same_message(doctor, tmp_path):
     (tmp_path / "clip").mkdir()
     code, found = doctor(backbone=str(tmp_path / "clip"))
     assert (code, found["backbone"]["state"]) == (1, "refused")
@@ -27,37 +27,37 @@ def hub_files(**sizes):
       "model__safetensors__index__json": 2}, 33),
     ({"config__json": 1, "model__safetensors": 30, "model-00001-of-00002__safetensors": 10}, 31),
 ])  # fmt: skip
-def test_backbone_to_be_fetched_is_as_large_as_what_a_run_would_fetch(doctor, monkeypatch, tmp_path, files, wanted):
+def test_size_of_backbone_to_download_counts_files_that_a_run_reads(doctor, monkeypatch, tmp_path, files, wanted):
     monkeypatch.setattr(hub.HfApi, "model_info", lambda *given, **options: hub_files(**files))
-    code, found = doctor(backbone="somebody/clip")
+    code, found = doctor(backbone="owner/clip")
     assert code == 0
     assert (found["backbone"]["state"], found["backbone"]["size_bytes"]) == ("to be fetched", wanted)
 
 
-def test_hub_that_does_not_answer_is_a_problem_with_a_way_around(doctor, monkeypatch):
+def test_unreachable_hub_is_a_problem_with_advice(doctor, monkeypatch):
     def silent(*given, **options):
         raise TimeoutError
 
     monkeypatch.setattr(hub.HfApi, "model_info", silent)
-    code, found = doctor(backbone="somebody/clip")
+    code, found = doctor(backbone="owner/clip")
     assert (code, found["backbone"]["state"], found["backbone"]["size_bytes"]) == (1, "to be fetched", None)
-    assert "hf download somebody/clip --local-dir FOLDER" in found["problems"][0]
+    assert "hf download owner/clip --local-dir FOLDER" in found["problems"][0]
 
 
-def test_results_folder_that_cannot_be_written_is_a_problem(doctor, tmp_path):
+def test_unwritable_results_folder_is_a_problem(doctor, tmp_path):
     (tmp_path / "out").write_text("in the way")
     code, found = doctor()
     assert code == 1
     assert "give --out another folder" in found["problems"][0]
 
 
-def test_versions_are_held_against_what_the_requirements_name(monkeypatch):
+def test_versions_are_compared_with_requirements(monkeypatch):
     found = {package["name"]: package for package in environment.look_at_versions()}
     assert {"python", "torch", "transformers", "accelerate"} <= found.keys()
-    assert [package["note"] for package in found.values()] == [None] * len(found), "the tests' own"
+    assert [package["note"] for package in found.values()] == [None] * len(found), "the installed versions"
     monkeypatch.setattr(environment.importlib.metadata, "version", lambda name: "2.5.1")
     monkeypatch.setattr(environment.platform, "python_version", lambda: "3.9.2")
     found = {package["name"]: package for package in environment.look_at_versions()}
     assert "2.6 is the lowest" in found["torch"]["note"]
     assert "3.11 to 3.13" in found["python"]["note"]
-    assert found["numpy"]["note"] is None, "nothing is said of it"
+    assert found["numpy"]["note"] is None, "requirements.txt names no lowest version"

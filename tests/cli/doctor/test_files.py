@@ -1,4 +1,4 @@
-"""Listed files as the doctor finds them: whole, missing, cut off, no pictures, odd, or links."""
+"""The doctor finds listed files that are missing, truncated, no images, or of odd size."""
 
 import json
 import shlex
@@ -6,27 +6,27 @@ import shlex
 import pytest
 
 import run_all
-from tests.cli.doctor.conftest import cut, picture, remove, textures
+from tests.cli.doctor.conftest import cut, image_bytes, remove, textures
 
 
-def no_picture(data):
+def no_image(data):
     (data / "dtd/images/woven/test0.jpg").write_text("<html>Not found</html>")
 
 
 def png_without_end(data):
-    (data / "dtd/images/woven/test0.jpg").write_bytes(picture("PNG")[:-100])
+    (data / "dtd/images/woven/test0.jpg").write_bytes(image_bytes("PNG")[:-100])
 
 
-def folder_in_its_place(data):
+def folder_with_name_of_image(data):
     remove(data)
     (data / "dtd/images/woven/test0.jpg").mkdir()
 
 
 @pytest.mark.parametrize("harm, kind", [
-    (cut, "unreadable"), (no_picture, "unreadable"), (png_without_end, "unreadable"), (remove, "missing"),
-    (folder_in_its_place, "missing"),
+    (cut, "unreadable"), (no_image, "unreadable"), (png_without_end, "unreadable"), (remove, "missing"),
+    (folder_with_name_of_image, "missing"),
 ])  # fmt: skip
-def test_damaged_file_is_named_and_the_run_would_not_start(doctor, data, harm, kind):
+def test_damaged_file_is_named_and_run_would_not_start(doctor, data, harm, kind):
     harm(data)
     code, found = doctor()
     dtd = textures(found)
@@ -39,16 +39,16 @@ def test_damaged_file_is_named_and_the_run_would_not_start(doctor, data, harm, k
 
 
 @pytest.mark.parametrize("size, odd", [((31, 40), True), ((32, 40), False), ((400, 32), True), ((320, 32), False)])
-def test_odd_size_is_named_and_no_fault(doctor, data, size, odd):
-    (data / "dtd/images/woven/test0.jpg").write_bytes(picture(size=size))
+def test_odd_size_is_reported_and_no_problem(doctor, data, size, odd):
+    (data / "dtd/images/woven/test0.jpg").write_bytes(image_bytes(size=size))
     code, found = doctor()
     assert code == 0
     named = [f"woven/test0.jpg ({size[0]} x {size[1]})"] if odd else []
     assert textures(found)["odd"] == {"count": len(named), "first": named}
 
 
-def test_deep_finds_a_picture_whose_header_and_end_are_whole(doctor, data):
-    content = bytearray(picture("PNG"))
+def test_deep_finds_damage_between_header_and_end(doctor, data):
+    content = bytearray(image_bytes("PNG"))
     middle = len(content) // 2
     content[middle : middle + 100] = bytes(100)
     (data / "dtd/images/woven/test0.jpg").write_bytes(content)
@@ -60,7 +60,7 @@ def test_deep_finds_a_picture_whose_header_and_end_are_whole(doctor, data):
     assert textures(found)["undecoded"] == 0
 
 
-def test_lists_that_a_run_refuses_are_damage(doctor, data):
+def test_refused_lists_are_damage(doctor, data):
     path = data / "dtd/split_zhou_DescribableTextures.json"
     split = json.loads(path.read_text())
     split["test"][0][1] = 7

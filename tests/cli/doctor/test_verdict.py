@@ -1,4 +1,4 @@
-"""Whether a run would start, in words and as JSON, with nothing written."""
+"""The doctor reports whether a run would start, as tables and as JSON, and writes nothing."""
 
 from PIL import Image
 
@@ -16,7 +16,7 @@ DATASET_KEYS = {
 }  # fmt: skip
 
 
-def test_run_on_a_subset_would_start_and_the_counts_are_beside_the_catalogues(doctor):
+def test_run_on_subset_would_start_and_counts_are_compared_with_catalog(doctor):
     code, found = doctor()
     dtd = textures(found)
     assert (code, found["starts"], found["problems"]) == (0, True, [])
@@ -28,7 +28,7 @@ def test_run_on_a_subset_would_start_and_the_counts_are_beside_the_catalogues(do
     assert options.datasets == ["dtd"] and not options.doctor and not options.json
 
 
-def test_json_has_the_keys_that_the_page_lists(doctor):
+def test_json_has_documented_keys(doctor):
     _, found = doctor()
     assert found.keys() == KEYS
     assert textures(found).keys() == DATASET_KEYS
@@ -36,19 +36,19 @@ def test_json_has_the_keys_that_the_page_lists(doctor):
     assert not {key for key in KEYS | DATASET_KEYS if f"`{key}`" not in page}
 
 
-def test_nothing_is_written_and_nothing_is_decoded(doctor, data, tmp_path, monkeypatch):
+def test_doctor_writes_and_decodes_nothing(doctor, data, tmp_path, monkeypatch):
     def decode(*arguments):
-        raise AssertionError("a picture was decoded")
+        raise AssertionError("an image was decoded")
 
     monkeypatch.setattr(Image.Image, "load", decode)
     monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path / "cache"))
     before = sorted(tmp_path.rglob("*"))
-    assert doctor(datasets=())[0] == 1, "the other datasets are not there"
+    assert doctor(datasets=())[0] == 1, "the other datasets are missing"
     assert run_all.main(["--doctor", "--out", str(tmp_path / "out")]) == 0
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_whole_catalogue_is_shown_and_what_the_run_needs_decides(doctor):
+def test_whole_catalog_is_listed_and_needed_datasets_decide(doctor):
     code, found = doctor(datasets=())
     states = {dataset["name"]: (dataset["state"], dataset["needed"]) for dataset in found["datasets"]}
     assert len(states) == 15
@@ -60,16 +60,16 @@ def test_whole_catalogue_is_shown_and_what_the_run_needs_decides(doctor):
     (options,) = typed(found["smaller_command"])
     assert options.datasets == ["dtd"]
     code, found = doctor(datasets=("--datasets", *options.datasets))
-    assert code == 0, "the advice was good"
+    assert code == 0, "the suggested command works"
 
 
-def test_recipe_that_a_run_refuses_is_a_problem(doctor):
+def test_refused_recipe_is_a_problem(doctor):
     code, found = doctor("--set", "coop.epoch=2")
     assert code == 1
     assert "Did you mean 'epochs'?" in found["problems"][0]
 
 
-def test_tables_say_what_a_newcomer_needs(data, tmp_path, capsys):
+def test_tables_name_state_problem_and_next_steps(data, tmp_path, capsys):
     remove(data)
     arguments = ["--doctor", "--data", str(data), "--backbone", "embedded", "--out", str(tmp_path / "out")]
     assert run_all.main(arguments) == 1
