@@ -38,4 +38,6 @@ def _forecast(plan: Plan, processes: int | None, *, before: float) -> str:
     from benchmark.costs.calibrate import calibrate
     from benchmark.running.execute import processes_of
 
-    return describe_forecast(calibrate(plan, processes=processes_of(plan, processes), before=before))
+    return describe_forecast(
+        calibrate(plan.settings, plan.missing, processes=processes_of(plan, processes), before=before)
+    )
