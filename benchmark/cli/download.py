@@ -99,7 +99,7 @@ def fetch_all(names: list[str], options: argparse.Namespace, data: Path, failed:
         DataError: nothing can be listed, or it does not fit on the disk.
     """
     folder = options.archives.expanduser() if options.archives else None
-    offers, problems = find_downloads(names, data, folder=folder, say=_say)
+    offers, problems = find_downloads(names, data, folder=folder)
     for problem in dict.fromkeys(problems.values()):
         _fail([name for name in problems if problems[name] == problem], problem, failed)
     if not offers:
@@ -126,7 +126,7 @@ def _put_or_fall_back(name: str, offer: Download, data: Path, folder: Path | Non
         if not of_hub or size_of(offer.archive.partial(data / WORK)):  # what came already is gone on from
             raise
         reason = error if isinstance(error, SourceError) else SourceError(str(error))
-        others, problems = fall_back({name: reason}, data, folder=folder, say=_say)
+        others, problems = fall_back({name: reason}, data, folder=folder)
         if problems:
             raise DataError(problems[name]) from error
         _show(others, data)
@@ -135,7 +135,7 @@ def _put_or_fall_back(name: str, offer: Download, data: Path, folder: Path | Non
 
 def _put(name: str, offer: Download, data: Path) -> None:
     """Download and install one dataset."""
-    file = fetch(offer.archive, data / WORK, say=_say)
+    file = fetch(offer.archive, data / WORK)
     try:
         install(name, file, data, split=offer.split)
         write_record(name, offer, file, data=data)
@@ -190,10 +190,6 @@ def _fail(names: list[str], problem: str, failed: dict[str, str]) -> None:
     failed |= dict.fromkeys(names, problem)
     where = "" if problem.startswith(names[0]) else f"{', '.join(names)}: "
     print(f"error: {where}{problem}", file=sys.stderr, flush=True)
-
-
-def _say(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _size(count: int) -> str:

@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download, try
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoSibling
 
-from benchmark.data.download.transfer import Archive, Say, SourceError, with_retries
+from benchmark.data.download.transfer import Archive, SourceError, with_retries
 from benchmark.errors import DataError
 
 REPOSITORY = "zhengli97/prompt_learning_dataset"  # a model repository; one zip per dataset, including CoOp's split file
@@ -41,13 +41,11 @@ def list_folder(folder: Path, *, name: str = "", revision: str | None = None) ->
     return Source(name=name or str(folder), revision=revision, archives=archives)
 
 
-def list_hub(repository: str, *, say: Say) -> Source:
+def list_hub(repository: str) -> Source:
     """List the archives of a model repository at the current commit of its main branch.
 
     In offline mode, list those in the local cache of the hub.
 
-    Args:
-        say: called with a message before each wait.
     Raises:
         SourceError: the hub cannot be reached, refuses the request, or lists no archive.
         DataError: offline mode is on, and nothing is cached.
@@ -57,7 +55,6 @@ def list_hub(repository: str, *, say: Say) -> Source:
         info = with_retries(
             lambda: api.model_info(repository, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT),
             what=f"{api.endpoint}: the list of {repository}",
-            say=say,
             first=True,
         )
     except OfflineModeIsEnabled as error:

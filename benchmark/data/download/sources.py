@@ -16,7 +16,7 @@ from benchmark.common.provenance import digest_of
 from benchmark.data.catalog import CatalogEntry, folders_of, load_catalog
 from benchmark.data.checks import check_listing
 from benchmark.data.download.hub import REPOSITORY, SUFFIX, Source, list_folder, list_hub
-from benchmark.data.download.transfer import Archive, Say, SourceError, size_at
+from benchmark.data.download.transfer import Archive, SourceError, note, size_at
 from benchmark.data.layouts import READERS
 from benchmark.errors import DataError, listed
 
@@ -35,19 +35,18 @@ class Download:
 
 
 def find_downloads(
-    names: Iterable[str], data: Path, *, folder: Path | None, say: Say
+    names: Iterable[str], data: Path, *, folder: Path | None
 ) -> tuple[dict[str, Download], dict[str, str]]:
     """Return the download of each dataset, and a message for each dataset that has none.
 
     Args:
         data: the data folder, which may contain split files.
         folder: with archives, split files or both, used instead of the hub.
-        say: called with messages about waiting and about fallbacks.
     Raises:
         DataError: the folder cannot be listed, or offline mode is on and nothing is cached.
     """
     try:
-        source = list_folder(folder) if folder else list_hub(REPOSITORY, say=say)
+        source = list_folder(folder) if folder else list_hub(REPOSITORY)
     except SourceError as error:
         downloads, problems, reasons = {}, {}, dict.fromkeys(names, error)
     else:
@@ -57,7 +56,7 @@ def find_downloads(
         splits, lacking = find_lists(held, data, folder)
         downloads |= {name: replace(of_authors[name], split=splits[name]) for name in splits}
         problems |= lacking
-    others, more = fall_back(reasons, data, folder=folder, say=say)
+    others, more = fall_back(reasons, data, folder=folder)
     found, problems = downloads | others, problems | more
     return {name: found[name] for name in names if name in found and name not in problems}, problems
 
@@ -106,13 +105,12 @@ def _as_authors(archive: Archive, entry: CatalogEntry, source: Source) -> Archiv
 
 
 def fall_back(
-    reasons: Mapping[str, SourceError], data: Path, *, folder: Path | None, say: Say
+    reasons: Mapping[str, SourceError], data: Path, *, folder: Path | None
 ) -> tuple[dict[str, Download], dict[str, str]]:
     """Return downloads of the authors' own archives, and a message for each dataset that has none.
 
     Args:
         reasons: why no other archive is available, by dataset.
-        say: called with a message about the fallback.
     """
     catalog = load_catalog()
     offline = constants.is_offline_mode()
@@ -124,7 +122,7 @@ def fall_back(
     splits, lacking = find_lists({name: str(reason) for name, reason in left.items()}, data, folder)
     downloads: dict[str, Download] = {}
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        answers = pool.map(lambda name: _ask(catalog[name], say), splits)
+        answers = pool.map(lambda name: _ask(catalog[name]), splits)
         for name, answer in zip(splits, answers, strict=True):
             if isinstance(answer, Archive):
                 downloads[name] = Download(archive=answer, source=AUTHORS, split=splits[name])
@@ -132,7 +130,7 @@ def fall_back(
                 problems[name] = f"{left[name]} The authors' archive is not available either: {answer}"
     for reason in dict.fromkeys(left[name].problem for name in downloads):
         taken = ", ".join(name for name in downloads if left[name].problem == reason)
-        say(f"{reason} The authors' archives are used instead: {taken}.")
+        note(f"{reason} The authors' archives are used instead: {taken}.")
     return downloads, problems | lacking
 
 
@@ -181,12 +179,12 @@ def _list_problem(name: str, path: Path) -> str | None:
     return None
 
 
-def _ask(entry: CatalogEntry, say: Say) -> Archive | str:
+def _ask(entry: CatalogEntry) -> Archive | str:
     """Return the authors' archive at the first address that answers, or why none does."""
     problems = []
     for address, md5 in entry.elsewhere.items():
         try:
-            size = size_at(address, say=say)
+            size = size_at(address)
         except SourceError as error:
             problems.append(error.problem)
         else:

@@ -7,6 +7,7 @@ archive that is useless once it is unpacked.
 
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +28,6 @@ FIRST_TRIES = 2  # of a server that has not answered yet, so that a dead one is 
 LONGEST_WAIT = 300  # seconds that a server may ask for; a longer wait becomes an error message
 CHUNK = 1 << 16  # bytes written at a time, so at most these are lost when a connection breaks
 RESUMES = "The same command resumes the download."
-
-Say = Callable[[str], None]
 
 
 class SourceError(DataError):
@@ -71,7 +70,7 @@ class Archive:
         return folder / f"{GROWING}{self.content[:16]}" / self.name
 
 
-def fetch(archive: Archive, folder: Path, *, say: Say) -> Path:
+def fetch(archive: Archive, folder: Path) -> Path:
     """Return the file of an archive; download it into a folder if needed, resuming an earlier download.
 
     Raises:
@@ -90,7 +89,6 @@ def fetch(archive: Archive, folder: Path, *, say: Say) -> Path:
                 with_retries(
                     lambda: _get(archive, path, bar),
                     what=f"{archive.name} of the hub" if archive.inside else archive.address,
-                    say=say,
                     reached=lambda: size_of(path),
                     on_hub=bool(archive.inside),
                 )
@@ -102,12 +100,17 @@ def fetch(archive: Archive, folder: Path, *, say: Say) -> Path:
     return path
 
 
+def note(text: str) -> None:
+    """Print a message to the user above the progress bar."""
+    tqdm.write(f"note: {text}", file=sys.stderr)
+
+
 def size_of(path: Path) -> int:
     """Return the bytes of a file; 0 if there is none."""
     return path.stat().st_size if path.is_file() else 0
 
 
-def size_at(address: str, *, say: Say) -> int:
+def size_at(address: str) -> int:
     """How many bytes a server would send; asked by GET, for servers that redirect to signed addresses refuse HEAD.
 
     Raises:
@@ -121,7 +124,7 @@ def size_at(address: str, *, say: Say) -> int:
             _raise_for_status(response)
             return response.headers.get("Content-Length", "")
 
-    length = with_retries(ask, what=address, say=say, first=True, on_hub=False)
+    length = with_retries(ask, what=address, first=True, on_hub=False)
     if not length.isdigit():
         raise SourceError(
             f"{address} does not say how large it is.", "Download it by other means and give --from FOLDER."
@@ -186,7 +189,6 @@ def with_retries(
     request: Callable,
     *,
     what: str,
-    say: Say,
     reached: Callable[[], int] = lambda: 0,
     first: bool = False,
     on_hub: bool = True,
@@ -213,7 +215,7 @@ def with_retries(
             if wait is None or wait > LONGEST_WAIT or failed >= most:
                 remedy = _remedy(error, wait, on_hub=on_hub)
                 raise SourceError(f"{what} {_short(error)}.", remedy if first else f"{remedy} {RESUMES}") from error
-            say(f"{what} {_short(error)}; trying again in {wait} s.")
+            note(f"{what} {_short(error)}; trying again in {wait} s.")
         for _ in range(wait):
             shutdown.check()
             time.sleep(1)
