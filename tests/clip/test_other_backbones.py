@@ -14,12 +14,15 @@ import benchmark.planning.inputs
 import run_all
 from benchmark.clip.backbone import Clip, outline
 from benchmark.clip.config import read_config
+from benchmark.clip.locate import checkpoint_hash
 from benchmark.costs.operations import Tower, image_operations, plain_text_operations
 from benchmark.data.catalog import load_dataset
 from benchmark.data.images import normalise, test_view
 from benchmark.plugins.discovery import method_names
 from benchmark.plugins.factory import create_method
+from benchmark.plugins.recipes import resolve_recipe
 from benchmark.prompts import PromptMethod
+from benchmark.records.store import collect
 
 TEXTS = ["a photo of a red circle.", "star", "a drawing of striped squares, in fog!", "circle"]
 NAMES = ["circle", "red star", "striped square", "star"]
@@ -192,3 +195,16 @@ def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path
     assert "at most 8" in message
     assert "zero_shot:" in message
     assert "coop:" in message
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("sketched")
+def test_all_methods_run_end_to_end_on_another_backbone(random_checkpoints, tmp_path):
+    folder, arguments = random_checkpoints["gelu"], [*ONE_DATASET, "--out", str(tmp_path), "--processes", "1"]
+    for name in method_names():
+        if resolve_recipe(name, template="{}.").training:
+            arguments += ["--set", f"{name}.epochs=1"]
+    assert run_all.main([*arguments, "--protocol", "few_shot", "--backbone", str(folder)]) == 0
+    found, problems = collect(tmp_path)
+    assert ({record.spec.method for record in found}, problems) == (set(method_names()), [])
+    assert {record.spec.checkpoint for record in found} == {checkpoint_hash(folder)}

@@ -1,6 +1,7 @@
 """Faults around a run: none loses a finished record or leaves a wrong one."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from benchmark.errors import RecordError
 from benchmark.records.record import RunRecord, Score
 from benchmark.records.store import collect, is_done, save, save_failure
 from run_all import main
-from tests.helpers.faults import full_disk
+from tests.helpers.faults import file_modes_apply, full_disk
 
 pytestmark = pytest.mark.usefixtures("sketched")
 ONE = ["--methods", "zero_shot", "--seeds", "1"]
@@ -79,6 +80,52 @@ def test_full_disk_ends_a_grid_with_a_message_and_keeps_finished_runs(finished, 
     assert collect(finished)[1] == []
     assert not [path for path in after if path.suffix in (".tmp", ".partial")]
     assert run(finished, *two) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [".md", ".tex", "report.html", ".svg"])
+def test_full_disk_while_tables_and_figures_are_written_loses_no_record(finished, monkeypatch, capsys, stopped):
+    replace, before = os.replace, contents(finished)
+
+    def full(source, target):
+        if str(target).endswith(stopped):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert run(finished, *ONE) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    after = contents(finished)
+    assert after.keys() == before.keys()
+    assert all(after[path] == before[path] for path in before if path.name.startswith("shots"))
+
+
+@pytest.mark.slow
+def test_read_only_results_are_refused_at_once_and_a_read_only_cache_is_read(tmp_path, monkeypatch, capsys, recwarn):
+    def make_read_only(folder):
+        for path in [*folder.rglob("*"), folder]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path / "cache"))
+    with full_disk(1000):
+        assert run(tmp_path / "one", *ONE) == 2
+    assert "images cannot be written" in capsys.readouterr().err
+    assert contents(tmp_path) == {}
+    assert run(tmp_path / "one", *ONE) == 0
+    (tmp_path / "out").mkdir()
+    make_read_only(tmp_path)
+    tmp_path.chmod(0o755)
+    with file_modes_apply():
+        assert run(tmp_path / "out", *ONE) == 2
+        assert capsys.readouterr().err.count("cannot be written (Permission denied)") == 1
+        assert run(tmp_path / "two", *ONE) == 0
+        assert "cannot be kept" not in str([warning.message for warning in recwarn])
+        with pytest.warns(UserWarning, match="cannot be kept there"):
+            assert run(tmp_path / "three", *ONE, "--datasets", "synth_actions", "--precision", "bf16") == 0
+    for path in tmp_path.rglob("*"):
+        path.chmod(0o755)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.slow

@@ -5,10 +5,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import run_all
 from benchmark.data.catalog import load_catalog, load_dataset
+from benchmark.data.synthetic import zero_shot
 from benchmark.data.synthetic.names import generated_names, suite_version
-from benchmark.data.synthetic.suite import GENERATED, PER_CLASS, SHIFTED, SYNTHETIC, generate_datasets, generate_image
+from benchmark.data.synthetic.suite import (
+    CHECKPOINT,
+    GENERATED,
+    PER_CLASS,
+    SHIFTED,
+    SYNTHETIC,
+    generate_datasets,
+    generate_image,
+)
 from benchmark.errors import DataError
+from benchmark.records.store import collect
 
 
 def test_catalog_agrees_with_the_suite():
@@ -60,3 +71,23 @@ def test_concurrent_calls_leave_one_complete_dataset(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [name]
     dataset = load_dataset(name, tmp_path, check_files=True)
     assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (0, 0, 6 * PER_CLASS["test"])
+
+
+def test_checkpoint_is_small_and_knows_every_word(clip):
+    assert sum(path.stat().st_size for path in CHECKPOINT.iterdir()) <= 12 * 10**6
+    texts = [dataset.template.format(name) for dataset in GENERATED.values() for name in dataset.classes]
+    words = sorted({word for text in texts for word in text.replace(",", " ").replace(".", " ").split()})
+    assert {len(ids) for ids in clip.tokenize(words)} == {3}, "start, word and end"
+
+
+@pytest.mark.slow
+def test_zero_shot_accuracy_is_within_its_bounds_and_coop_improves_it(tmp_path):
+    results = zero_shot.measure()
+    low, high = zero_shot.MEAN_RANGE
+    assert low <= sum(share for share, _ in results.values()) / len(results) <= high
+    for name, (share, chance) in results.items():
+        assert zero_shot.TIMES_CHANCE * chance <= share <= zero_shot.MOST, name
+    words = ["--protocol", "few_shot", "--datasets", "synth_actions", "--methods", "zero_shot", "coop", "--seeds", "1"]
+    assert run_all.main([*words, "--shots", "16", "--set", "coop.epochs=20", "--out", str(tmp_path)]) == 0
+    correct = {record.spec.method: record.scores["all"].correct for record in collect(tmp_path)[0]}
+    assert correct["coop"] > correct["zero_shot"]
