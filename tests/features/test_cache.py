@@ -129,14 +129,3 @@ def test_partial_file_of_a_killed_process_is_not_read_and_is_deleted_if_space_is
     assert not cache.has(KEY)
     assert [get(cache), get(cache, OTHER, size=1000)] == [1.0, 1.0]
     assert (partial.exists(), cache.has(KEY)) == (False, True)
-
-
-@pytest.mark.parametrize("stamp", [0, time.time() + 1e9], ids=["past", "future"])
-def test_entry_stamped_by_a_wrong_clock_does_not_outlive_used_ones(tmp_path, stamp):
-    cache = DiskCache(tmp_path, limit_bytes=10_000)
-    get(cache, "aa" + KEY, size=1000)
-    os.utime(cache._path("aa" + KEY), (stamp, stamp))
-    get(cache, KEY, size=1000)
-    os.utime(cache._path(KEY), (time.time() + 0.001,) * 2)
-    get(cache, OTHER, size=1000)
-    assert [cache.has(key) for key in ("aa" + KEY, KEY, OTHER)] == [False, True, True]

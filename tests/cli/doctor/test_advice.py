@@ -1,6 +1,10 @@
 """What the doctor advises can be typed, and helps."""
 
-from tests.cli.doctor.conftest import picture, remove, typed
+import shlex
+import shutil
+
+import benchmark.__main__
+from tests.cli.doctor.conftest import cut, picture, remove, textures, typed
 
 
 def test_dataset_that_is_not_there_is_fetched_and_a_damaged_one_put_aside_before(doctor, data):
@@ -53,3 +57,17 @@ def test_own_dataset_is_looked_at_beside_the_catalogues(doctor, tmp_path):
     assert (options.doctor, options.own) == (True, [own])
     code, found = doctor("--dataset", "own=nowhere", datasets=("--datasets", "own"))
     assert (code, found["datasets"][0]["state"]) == (1, "missing")
+
+
+def test_advice_for_a_damaged_dataset_is_followed_and_works(doctor, data, tmp_path, capsys):
+    shutil.make_archive(str(tmp_path / "archives" / "dtd"), "zip", data, "dtd")
+    cut(data)
+    aside, fetch = (shlex.split(part) for part in doctor()[1]["next_commands"][0].split(" && "))
+    shutil.move(*aside[1:])
+    assert benchmark.__main__.main([*fetch[3:], "--from", str(tmp_path / "archives")]) == 0
+    capsys.readouterr()
+    assert doctor()[0] == 0
+    shutil.rmtree(data / "dtd" / "images")
+    code, found = doctor()
+    assert (code, textures(found)["state"]) == (1, "missing")
+    assert "mv " not in found["next_commands"][0], "the split file waits for its images"

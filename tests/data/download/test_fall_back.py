@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-import run_all
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download.hub import REPOSITORY
 from benchmark.data.download.install import why_incomplete
 from tests.data.download.conftest import SPLIT, leftovers, record_of
-from tests.data.download.hub import REVISION, tar_folder, zip_folder
+from tests.data.download.hub import REVISION
 
 
 @pytest.mark.parametrize("status", [404, 401, 500, None])
@@ -133,21 +132,3 @@ def test_split_file_of_the_user_is_kept_and_must_be_that_of_the_archive(hub, arc
     shutil.copy(tmp_path / "made" / "dtd" / SPLIT, data / "dtd" / SPLIT)
     assert fetch("dtd") == 0
     assert hub.fetched() == [("dtd.zip", None)], "the downloaded archive was kept"
-
-
-@pytest.mark.golden
-@pytest.mark.slow
-def test_nested_archive_of_real_photographs_is_downloaded_and_scored(shared, hub, data, fetch, tmp_path, monkeypatch):
-    """The authors' zip of Caltech101 contains a tar of the images; CoOp's split file is next to it."""
-    source, split = shared / "data" / "caltech-101", load_catalog()["caltech101"].split
-    tar_folder(source / "101_ObjectCategories", tmp_path / "outer/images.tar.gz", top="101_ObjectCategories/")
-    (tmp_path / "outer/images.tar.gz").rename(tmp_path / "outer/101_ObjectCategories.tar.gz")
-    content = zip_folder(tmp_path / "outer", tmp_path / "caltech-101.zip", top="caltech-101/")
-    hub.published, hub.cut_after = {"caltech-101.zip": content}, {"caltech-101.zip": 5_000_000}
-    elsewhere = {f"{hub.url}/authors/caltech-101.zip": hashlib.md5(content).hexdigest()}
-    monkeypatch.setattr(load_catalog()["caltech101"], "elsewhere", elsewhere)
-    (data / "caltech-101").mkdir(parents=True)
-    shutil.copy(source / split, data / "caltech-101" / split)
-    assert fetch("caltech101") == 0
-    words = ["--datasets", "caltech101", "--backbone", "embedded", "--methods", "zero_shot", "--seeds", "1"]
-    assert run_all.main(["--data", str(data), *words, "--out", str(tmp_path / "out")]) == 0

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import run_all
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.synthetic import zero_shot
 from benchmark.data.synthetic.names import generated_names, suite_version
@@ -19,7 +18,6 @@ from benchmark.data.synthetic.suite import (
     generate_image,
 )
 from benchmark.errors import DataError
-from benchmark.records.store import collect
 
 
 def test_catalog_agrees_with_the_suite():
@@ -81,13 +79,7 @@ def test_checkpoint_is_small_and_knows_every_word(clip):
 
 
 @pytest.mark.slow
-def test_zero_shot_accuracy_is_within_its_bounds_and_coop_improves_it(tmp_path):
-    results = zero_shot.measure()
-    low, high = zero_shot.MEAN_RANGE
-    assert low <= sum(share for share, _ in results.values()) / len(results) <= high
-    for name, (share, chance) in results.items():
-        assert zero_shot.TIMES_CHANCE * chance <= share <= zero_shot.MOST, name
-    words = ["--protocol", "few_shot", "--datasets", "synth_actions", "--methods", "zero_shot", "coop", "--seeds", "1"]
-    assert run_all.main([*words, "--shots", "16", "--set", "coop.epochs=20", "--out", str(tmp_path)]) == 0
-    correct = {record.spec.method: record.scores["all"].correct for record in collect(tmp_path)[0]}
-    assert correct["coop"] > correct["zero_shot"]
+def test_zero_shot_accuracy_is_within_its_bounds(monkeypatch):
+    """On fewer images than there are; tests/methods/test_adapters.py has the gain of training."""
+    monkeypatch.setitem(zero_shot.PER_CLASS, "test", 10)
+    assert zero_shot.main() == 0
