@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for path in paths:
         if path.suffix == ".md":
-            sys.stdout.write(path.read_text() + "\n")
+            sys.stdout.write(path.read_text(encoding="utf-8") + "\n")
     sys.stdout.write("Written: " + ", ".join(map(str, paths)) + "\n")
     return 0
 

@@ -18,7 +18,6 @@ from benchmark.data.catalog import Dataset, Item
 from benchmark.data.splits import few_shot, half
 from benchmark.errors import ConfigError
 from benchmark.records.record import RunRecord, Score
-from benchmark.records.store import collect, is_done, load, save
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 TEXT = st.text(st.sampled_from("aB_.- {}é中🦊\"'\\/\n"), max_size=8)
@@ -94,29 +93,6 @@ def test_spec_survives_json_with_its_hash_which_changes_with_any_field(spec, dat
     other = dataclasses.replace(spec, **{name: data.draw(FIELDS[name])})
     same = other.to_json() == spec.to_json()
     assert (other.hash == spec.hash, other == spec) == (same, same)
-
-
-@given(spec=SPECS, counts=st.lists(st.tuples(NAME, st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=3),
-       words=st.lists(TEXT, max_size=2), values=st.dictionaries(TEXT, VALUE, max_size=3), data=st.data())  # fmt: skip
-@settings(FEW, max_examples=10)
-def test_saved_record_is_the_record(tmp_path_factory, spec, counts, words, values, data):
-    predictions = {
-        name: np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=total, max_size=total)))
-        for name, total, classes in counts
-    }
-    scores = {
-        name: Score(correct=data.draw(st.integers(0, total)), total=total, classes=classes)
-        for name, total, classes in counts
-    }
-    record = RunRecord(spec=spec, status="ok", scores=scores, overrides=values, evaluation_seconds=1.5, warnings=words,
-                       provenance=values)  # fmt: skip
-    folder = tmp_path_factory.mktemp("results")
-    path = save(record, folder, predictions=predictions, learned=None)
-    assert load(path) == record
-    assert is_done(spec, folder)
-    assert collect(folder) == ([record], [])
-    with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
-        assert {name: stored[name].tolist() for name in stored} == {n: p.tolist() for n, p in predictions.items()}
 
 
 ANY = st.recursive(

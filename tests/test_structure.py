@@ -3,6 +3,10 @@
 import ast
 from pathlib import Path
 
+from benchmark.common.config import load_suite, read_yaml
+from benchmark.plugins.discovery import repository_names
+from benchmark.plugins.recipes import resolve_recipe
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (  # bottom to top: a room imports itself and rooms before it; folders in a room belong to it
     "benchmark/errors.py",
@@ -78,3 +82,14 @@ def test_files_classes_and_functions_are_short():
     nodes = [(file, node) for file, tree in TREES.items() for node in ast.walk(tree) if type(node) in LONGEST]
     long = [(f, n.name) for f, n in nodes if n.end_lineno - n.lineno >= LONGEST[type(n)]]
     assert not long + [path for path in PATHS if len(path.read_text().splitlines()) > 300]
+
+
+def test_every_yaml_file_is_read_by_its_loader():
+    files = [path for path in ROOT.rglob("*.yaml") if path.relative_to(ROOT).parts[0] not in (".git", "results")]
+    recipes = {path.stem: path for path in (ROOT / "methods").glob("*.yaml")}
+    assert recipes.keys() == set(repository_names()) and len(files) > len(recipes) + 3
+    for path in files:
+        if path in recipes.values():
+            assert resolve_recipe(path.stem, template="a {}.").template == "a {}."
+        else:
+            assert load_suite(path).datasets if path.parent.name == "suites" else read_yaml(path)

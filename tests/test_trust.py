@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from benchmark.clip.backbone import load_clip
 from benchmark.common.files import REPOSITORY
@@ -162,14 +161,6 @@ def test_program_in_place_of_weights_is_refused_and_not_run(checkpoint, mark, sa
     with contextlib.suppress(RuntimeError):  # not a file of torch
         torch.load(weights, weights_only=False)
     assert mark.exists(), "unpickled without care, it runs"
-
-
-def test_old_weights_that_are_weights_load(checkpoint, clip):
-    weights = load_file(checkpoint / "model.safetensors")
-    (checkpoint / "model.safetensors").unlink()
-    torch.save(weights, checkpoint / "pytorch_model.bin")
-    texts = ["a photo of a circle."]
-    assert torch.equal(load_clip(checkpoint).encode_texts(texts), clip.encode_texts(texts))
 
 
 @pytest.mark.parametrize("kind", ["clip", "another"])

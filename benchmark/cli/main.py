@@ -1,6 +1,7 @@
 """Run what parsed options ask for, and turn errors into messages and exit codes."""
 
 import argparse
+import os
 import sys
 import time
 
@@ -8,6 +9,7 @@ from benchmark.common import shutdown
 from benchmark.common.files import REPOSITORY
 from benchmark.errors import BenchmarkError, ConfigError, StoreLostError
 
+CLOSED_OUTPUT = 128 + 13  # as a shell reports a process that SIGPIPE ended
 OURS = ("", "benchmark", "methods", "tables")  # packages whose absence is a bug, not a missing installation
 
 
@@ -20,6 +22,9 @@ def run_command(options: argparse.Namespace) -> int:
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, StoreLostError) else 2
+    except BrokenPipeError:  # the reader, such as `head`, has closed the output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return CLOSED_OUTPUT
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in OURS:
             raise

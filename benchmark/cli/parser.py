@@ -36,7 +36,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=formatter, **options)
 
     def parse_args(self, args: Sequence[str], namespace: argparse.Namespace) -> argparse.Namespace:
-        """As ArgumentParser.parse_args."""
+        """As ArgumentParser.parse_args; an empty value, of an unset shell variable for example, is refused."""
+        for before, word in zip(["", *args], args, strict=False):
+            if not word.strip(" ,"):
+                self.error(f"{before or 'argument'}: its value is empty; give one or leave the option out")
         found, rest = self.parse_known_args(args, namespace)
         if rest:
             names = {name for parser in self._all() for name in parser._option_string_actions}

@@ -22,7 +22,7 @@ from benchmark.training.loaded import CompatibilityCheck, Loader, other_classes
 from benchmark.training.loop import FEW_STEPS
 from benchmark.training.reuse import find_training, training_id
 
-SMALL_STEPS, SMALL_IMAGES = 300, 2000  # of a grid that one process finishes before other processes have started
+SMALL_STEPS, SMALL_IMAGES = 300, 2000  # limits below which one process is faster than several
 
 
 @dataclass(kw_only=True)

@@ -65,7 +65,7 @@ def read_recipe(name: str) -> RecipeFile:
 
 
 def option_problems(name: str, given: Mapping[str, Any]) -> list[str]:
-    """Problems of given options that show without importing the method: unknown names, and training settings.
+    """Problems of given options that show without importing the method: names, numbers, and training settings.
 
     The recipe of a method of this repository gives every option a value. A plugin's may not: resolve_recipe checks it.
     """
@@ -74,6 +74,9 @@ def option_problems(name: str, given: Mapping[str, Any]) -> list[str]:
     try:
         known = read_recipe(name).defaults or {}
         refuse_unknown(name, given, {*known, *TRAINING_KEYS, "template"})
+        for key in given.keys() & known.keys() - TRAINING_KEYS:
+            if isinstance(known[key], int | float) and isinstance(given[key], str):
+                raise ConfigError(f"{name}: '{key}' must be a value like {known[key]}, got {given[key]!r}.")
         if training := {key: value for key, value in {**known, **given}.items() if key in TRAINING_KEYS}:
             build(Training, training, shown(source_of(name).recipe))
     except MethodError:

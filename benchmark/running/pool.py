@@ -12,6 +12,7 @@ import threading
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -58,16 +59,16 @@ def run_in_workers(
     """
     context = process_context()
     workers, connections = [], []
-    for _ in range(processes):
-        # a pipe for each worker: a killed worker could leave a shared one locked
-        connection, of_worker = context.Pipe()
-        worker = context.Process(target=_work, args=(of_worker, counter, 1 / processes), daemon=True)
-        with _interrupts_ignored(), _without_main():  # an interrupt during imports would print a traceback
-            worker.start()
-        of_worker.close()  # in this process, so that the pipe ends with the worker
-        workers.append(worker)
-        connections.append(connection)
     try:
+        for _ in range(processes):
+            # a pipe for each worker: a killed worker could leave a shared one locked
+            connection, of_worker = context.Pipe()
+            worker = context.Process(target=_work, args=(of_worker, counter, 1 / processes), daemon=True)
+            with _interrupts_deferred(), _without_main():  # an interrupt during imports would print a traceback
+                worker.start()
+                of_worker.close()  # in this process, so that the pipe ends with the worker
+                workers.append(worker)
+                connections.append(connection)
         for connection in connections:
             # not as an argument: Python waits forever to pass a large one to a process that is killed at its start
             with suppress(BrokenPipeError, ConnectionResetError):
@@ -142,16 +143,22 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore interrupts in the block, and for good in the processes that are started in it."""
+def _interrupts_deferred() -> Iterator[None]:
+    """Raise an interrupt at the end of the block only; the processes that are started in it never receive one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # first: its start unblocks interrupts
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit the mask
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, before)
+    if received:
+        raise KeyboardInterrupt
 
 
 @contextmanager

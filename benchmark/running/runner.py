@@ -1,4 +1,4 @@
-"""Do planned runs one after another: train, score, record; a failed run leaves its error and the rest goes on."""
+"""Train, score and record planned runs. If one fails, its error is saved and the others continue."""
 
 import dataclasses
 import time
@@ -63,7 +63,7 @@ class Runner:
         with progress.run(label_of(group), training.epochs if training else 1):
             try:
                 lines = self.run(group, progress)
-            except (Exception, SystemExit) as error:  # the one broad net: whatever a method does, the grid goes on
+            except (Exception, SystemExit) as error:  # whatever a method raises, the grid continues
                 lines = [(self.recorder.save_failure(group[0], error), None)] if len(group) == 1 else None
         if lines is None:
             for planned in group:

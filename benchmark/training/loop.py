@@ -56,7 +56,7 @@ class FitReport:
 
 @dataclass(frozen=True)
 class TrainingCopy:
-    """One of the methods that are trained together: its training list is the sample, its seed decides the order."""
+    """One of the methods that are trained together: dataset.train holds the few-shot images, seed decides their order."""
 
     method: Method
     dataset: Dataset

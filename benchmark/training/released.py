@@ -1,4 +1,4 @@
-"""Read files of learned values: checkpoints of CoOp's toolbox, and the safetensors files that `--export` writes.
+"""Read files of learned values: checkpoints of CoOp's toolbox, and the safetensors files of `benchmark export`.
 
 A checkpoint of torch is a pickle, which can contain any program. torch's reader for tensors reads it and executes
 nothing. The other objects that the toolbox saves (the scheduler, a numpy number) become inert placeholders and are
@@ -175,7 +175,7 @@ def _refusal(path: Path, reason: str) -> str:
         stated = reason.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
         return (
             f"{path}: is not a torch file, or holds more than tensors ({stated}); nothing in it was executed. Give a "
-            "checkpoint as CoOp's code saves it, or a file of --export."
+            "checkpoint as CoOp's code saves it, or an exported file."
         )
     code = "s = torch.load('OLD', map_location='cpu', weights_only=False); torch.save(s['state_dict'], 'NEW')"
     return (

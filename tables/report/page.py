@@ -67,10 +67,10 @@ def to_html(page: Page) -> str:
     environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
                               keep_trailing_newline=True)  # fmt: skip
     environment.filters["inline_svg"] = inline_svg
-    script = (FOLDER / "report.js").read_text()
+    script = (FOLDER / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.jinja").render(
         page=page,
-        style=(FOLDER / "report.css").read_text(),
+        style=(FOLDER / "report.css").read_text(encoding="utf-8"),
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         side_by_side=SIDE_BY_SIDE,

@@ -1,8 +1,11 @@
 """`run` from Python: the same request as the command line's, the same records, a frame of them, errors to catch."""
 
+import pickle
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -50,15 +53,16 @@ def test_defaults_are_the_command_lines(request_of):
     assert request_of() == by_command()
 
 
-def test_arguments_ask_for_what_the_options_ask_for(request_of, tmp_path, plugin):
-    file = plugin("my_idea")
+def test_arguments_are_equal_to_options(request_of, tmp_path, plugin):
+    file, methods = plugin("my_idea"), pd.Series(["coop", "my_idea"])
     asked = request_of(
-        protocol="few_shot", methods=["coop", "my_idea"], datasets=("synth_pets", "mine"), seeds=range(2),
+        protocol="few_shot", methods=methods, datasets=("synth_pets", "mine"), seeds=np.arange(2),
         shots=[1, np.int64(4)], suite="synthetic", data=tmp_path, dataset={"mine": tmp_path}, plugins=file,
-        settings={"coop.epochs": 2, "coop.ctx_init": None, "coop.learning_rate": 1e-5, "coop.class_position": "end"},
-        load={"copl": "a/{seed}.pth"}, backbone="some/clip", device="cpu", precision="bf16", processes=2, threads=1,
-        checkpoint_minutes=1, track=["tensorboard", "wandb"], cache=False, lockstep=False, graphs=False,
-        out=tmp_path / "out",
+        settings={"coop.epochs": np.int64(2), "coop.ctx_init": None, "coop.learning_rate": 1e-5,
+                  "coop.class_position": "end"},
+        load={"copl": "a/{seed}.pth"}, backbone=Path("some/clip"), device=torch.device("cpu"), precision="bf16",
+        processes=np.int64(2), threads=1, checkpoint_minutes=1, track=["tensorboard", "wandb"], cache=False,
+        lockstep=False, graphs=False, out=tmp_path / "out",
     )  # fmt: skip
     told = by_command(
         "--protocol", "few_shot", "--methods", "coop", "my_idea", "--datasets", "synth_pets", "mine", "--seeds", "0",
@@ -72,16 +76,11 @@ def test_arguments_ask_for_what_the_options_ask_for(request_of, tmp_path, plugin
     assert asked == told
 
 
-def test_values_of_other_libraries_are_those_of_the_command_line(request_of, tmp_path):
-    asked = request_of(
-        methods=pd.Series(["coop"]), seeds=np.array([1, 2]), shots=np.array(4), backbone=tmp_path,
-        device=torch.device("cpu"), processes=np.int64(1), settings={"coop.epochs": np.int64(2)},
-    )  # fmt: skip
-    told = by_command(
-        "--methods", "coop", "--seeds", "1", "2", "--shots", "4", "--backbone", str(tmp_path), "--device", "cpu",
-        "--processes", "1", "--set", "coop.epochs=2",
-    )  # fmt: skip
-    assert asked == told
+def test_home_is_expanded_and_errors_keep_their_frame_between_processes(request_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert request_of(out="~/results").out == tmp_path / "results"
+    error = pickle.loads(pickle.dumps(RunsFailedError("1 of 2 runs failed", pd.DataFrame({"seed": [1]}))))
+    assert (str(error), list(error.frame.seed)) == ("1 of 2 runs failed", [1])
 
 
 @pytest.mark.parametrize(
@@ -161,3 +160,31 @@ def test_notebook_of_the_docs_runs_from_top_to_bottom(tmp_path):
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("text/html" in output.get("data", {}) for output in shown) == 4
     assert sum("image/png" in output.get("data", {}) for output in shown) == 1
+
+
+def test_calls_from_several_threads_run_one_after_another(monkeypatch, tmp_path):
+    inside, most = [], []
+
+    def plan(request, *, fetch):
+        inside.append(request)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        raise AskedError(request)
+
+    monkeypatch.setattr(api, "make_plan", plan)
+    with ThreadPoolExecutor(3) as pool:
+        errors = [call.exception() for call in [pool.submit(run, out=tmp_path) for _ in range(3)]]
+    assert ([type(error) for error in errors], most) == ([AskedError] * 3, [1, 1, 1])
+
+
+@pytest.mark.slow
+def test_script_without_a_guard_may_use_several_processes(tmp_path):
+    (tmp_path / "script.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom benchmark import run\nprint('started')\n"
+        "frame = run(methods='zero_shot', datasets=['synth_actions', 'synth_food'], seeds=1, shots=2, processes=2,\n"
+        "            out='out')\nprint(len(frame), 'rows')\n"
+    )
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=True)
+    assert done.stdout.splitlines() == ["started", "4 rows"]

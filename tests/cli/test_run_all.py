@@ -1,12 +1,10 @@
 """The command line from end to end, on the embedded suite: run, resume, fail, refuse."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
-import benchmark.planning.planned_run
 import run_all
 from benchmark.records.store import load
 
@@ -64,33 +62,6 @@ def test_second_call_runs_only_what_is_missing(call, tmp_path, capsys):
     second = {path: path.stat().st_mtime_ns for path in records_in(tmp_path)}
     assert second.keys() == first.keys()
     assert [path for path in first if first[path] != second[path]] == [victim]
-
-
-def test_failed_run_is_kept_apart_and_the_others_go_on(call, tmp_path, monkeypatch, capsys):
-    real = benchmark.planning.planned_run.create_method
-
-    def broken(name, **options):
-        if name == "coop":
-            raise RuntimeError("the method fell over")
-        return real(name, **options)
-
-    monkeypatch.setattr(benchmark.planning.planned_run, "create_method", broken)
-    arguments = ["--methods", "coop", "zero_shot", *FAST]
-    assert call(*arguments) == 1
-    assert "1 of 2 runs failed" in capsys.readouterr().err
-    (failure,) = (tmp_path / "failed").rglob("*.json")
-    assert "the method fell over" in json.loads(failure.read_text())["error"]
-    assert [p.parent.parent.name for p in records_in(tmp_path)] == ["zero_shot"]
-    monkeypatch.setattr(benchmark.planning.planned_run, "create_method", real)
-    assert call(*arguments) == 0
-    assert not list((tmp_path / "failed").rglob("*.json"))
-
-
-def test_results_folder_that_cannot_be_written_is_refused_before_a_run(tmp_path, capsys):
-    (tmp_path / "file").write_text("in the way")
-    arguments = ["--methods", "zero_shot", *SMALL, "--out", str(tmp_path / "file")]
-    assert run_all.main(arguments) == 2
-    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_plan_computes_nothing_and_writes_no_record(call, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """The three protocols beside base-to-new from end to end: on the embedded suite and on real photographs."""
 
+import shutil
+
 import pytest
 
 import run_all
@@ -81,3 +83,40 @@ def test_targets_are_read_in_the_template_of_the_methods_recipe():
     sets = plan.runs[-1].scored_sets()
     assert sets[0][1] == "a photo of a {}."
     assert [scored.name for scored, _ in sets] == ["synth_things", "synth_textures", "synth_pets"]
+
+
+@pytest.fixture
+def photographs(shared, tmp_path):
+    """Options for the real photographs, with small copies of ImageNetV2 and ImageNet-A made of ImageNet's images."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("caltech-101", "imagenet"):
+        (data / name).symlink_to(shared / "data" / name)
+    for number, line in enumerate((data / "imagenet" / "classnames.txt").read_text().splitlines()):
+        images = data / "imagenet" / "images" / "val" / line.split()[0]
+        shutil.copytree(images, data / "imagenetv2" / "imagenetv2-matched-frequency-format-val" / str(number))
+        if number % 5 == 0:
+            shutil.copytree(images, data / "imagenet-adversarial" / "imagenet-a" / images.name)
+    return ["--data", str(data), "--backbone", str(shared / "tiny-clip"), *ONE]
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    ("protocol", "datasets", "wanted"),
+    [
+        ("base2new", ["caltech101"], {"base": 50, "new": 50}),
+        ("few_shot", ["caltech101"], {"all": 100}),
+        ("cross_dataset", ["caltech101", "imagenet"], {"caltech101": 100, "imagenet": 40}),
+        ("domain_generalization", ["imagenetv2", "imagenet_a"], {"imagenet": 40, "imagenetv2": 40, "imagenet_a": 8}),
+    ],
+)
+def test_real_photographs_run_end_to_end(call, recorded, photographs, tmp_path, protocol, datasets, wanted):
+    methods = ["--methods", "zero_shot", "copl" if protocol == "base2new" else "coop"]
+    assert call(protocol, *photographs, "--datasets", *datasets, *methods, *QUICK) == 0
+    records = recorded()
+    assert [classes(record) for record in records.values()] == [wanted] * 2
+    scores = records["zero_shot", 1].scores
+    assert sum(score.total for score in scores.values()) >= 88
+    assert scores.get("imagenetv2") == scores.get("imagenet" if "imagenetv2" in scores else None), "the same images"
+    text = (tmp_path / "out" / "paper" / f"{protocol}.md").read_text()
+    assert protocol != "base2new" or "Published values" in text

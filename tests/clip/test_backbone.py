@@ -8,22 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from benchmark.clip.backbone import load_clip
 from benchmark.clip.config import read_config
 from benchmark.clip.tokenizer import ClipTokenizer, read_tokenizer
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import ShapeError
-
-
-@pytest.mark.parametrize("section, changed", [("text_config", "text"), ("vision_config", "image")])
-def test_activation_of_the_checkpoint_is_honoured(clip, copy, pictures, section, changed):
-    """QuickGELU and GELU differ by little, and a swapped one still classifies: only the numbers tell."""
-    assert clip.model.config.to_dict()[section]["hidden_act"] == "quick_gelu"
-    other = load_clip(copy(section, hidden_act="gelu"))
-    text = (clip.encode_texts(["a photo of a circle."]) - other.encode_texts(["a photo of a circle."])).abs().max()
-    image = (pictures(clip, 2).pooled - pictures(other, 2).pooled).abs().max()
-    assert (text > 1e-4) == (changed == "text")
-    assert (image > 1e-4) == (changed == "image")
 
 
 def test_weights_stored_in_half_precision_load_as_asked(clip, clip64):
@@ -39,14 +27,6 @@ def test_projected_patches_have_unit_length_and_raw_ones_vision_width(clip, pict
     lengths = projected.patches.norm(dim=-1)
     assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-5)
     assert pictures(clip, 3, None).patches is None
-
-
-def test_pooled_feature_is_the_models_own(clip):
-    pixels = torch.randn(2, 3, clip.image_size, clip.image_size, generator=torch.Generator().manual_seed(0))
-    out = clip.model.get_image_features(pixel_values=pixels)
-    pooled = out if isinstance(out, torch.Tensor) else out.pooler_output
-    wanted = pooled / pooled.norm(dim=-1, keepdim=True)
-    assert (clip.encode_images(pixels).pooled - wanted).abs().max() < 5e-6
 
 
 def test_images_of_another_size_are_refused(clip):

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
@@ -91,12 +90,6 @@ def test_configuration_that_contradicts_the_rest_is_refused(copy, section, key, 
     assert wanted in refused(copy(section, **{key: value}))
 
 
-def test_damaged_tokenizer_is_refused(copy):
-    folder = copy()
-    (folder / "tokenizer.json").write_text('{"model": {"type": "none"}}')
-    assert "tokenizer cannot be loaded" in refused(folder)
-
-
 def test_old_end_id_is_refused_where_the_end_token_is_not_the_highest(copy):
     """By it transformers reads a text at its highest id, and a class name may hold a higher one."""
     folder = copy("text_config", eos_token_id=2, vocab_size=897)
@@ -122,22 +115,6 @@ def test_pointer_in_place_of_weights_is_refused(copy, name):
     message = refused(folder)
     assert f"{name} cannot be read" in message
     assert "Git LFS" in message
-
-
-class Trap:
-    """What runs a command when a pickle of it is opened."""
-
-    def __reduce__(self):
-        return pytest.fail, ("the pickle ran",)
-
-
-def test_pickle_that_would_run_code_is_refused_unopened(copy):
-    folder = copy()
-    (folder / "model.safetensors").unlink()
-    torch.save({"logit_scale": Trap()}, folder / "pytorch_model.bin")
-    message = refused(folder)
-    assert "something else than tensors" in message
-    assert "weights_only" not in message, "no advice to open it nevertheless"
 
 
 @pytest.mark.parametrize("index", [{}, {"weight_map": {}}, {"weight_map": {"logit_scale": "../other.safetensors"}}])

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
-from transformers import CLIPModel
+from transformers import CLIPModel, CLIPTokenizer
 
 from benchmark.clip import hub as hub_module
 from benchmark.clip.backbone import load_clip
@@ -139,3 +139,9 @@ def test_hash_follows_weights_configuration_normalisation_and_special_tokens(cop
         hashes[name] = checkpoint_hash(folder)
     assert len(set(hashes.values())) == len(changes), hashes
     assert hashes["nothing"] == EMBEDDED_HASH
+
+
+def test_pad_token_that_is_a_character_is_removed_from_texts(copy, clip):
+    CLIPTokenizer.from_pretrained(folder := copy(), pad_token="!").save_pretrained(folder)
+    changed = load_clip(folder)
+    assert [changed.tokenize([text]) == clip.tokenize([text]) for text in ("star!", "a star.")] == [False, True]

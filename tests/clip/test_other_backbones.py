@@ -14,12 +14,15 @@ import benchmark.planning.inputs
 import run_all
 from benchmark.clip.backbone import Clip, outline
 from benchmark.clip.config import read_config
+from benchmark.clip.locate import checkpoint_hash
 from benchmark.costs.operations import Tower, image_operations
 from benchmark.data.catalog import load_dataset
 from benchmark.data.images import normalise, test_view
 from benchmark.plugins.discovery import method_names
 from benchmark.plugins.factory import create_method
+from benchmark.plugins.recipes import resolve_recipe
 from benchmark.prompts import PromptMethod
+from benchmark.records.store import collect
 
 TEXTS = ["a photo of a red circle.", "star", "a drawing of striped squares, in fog!", "circle"]
 NAMES = ["circle", "red star", "striped square", "star"]
@@ -113,10 +116,6 @@ LARGE = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 1
 LARGE_VISION = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14
 }  # fmt: skip
-BIG = {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32}
-BIG_VISION = {
-    "hidden_size": 1664, "intermediate_size": 8192, "num_attention_heads": 16, "num_hidden_layers": 48, "patch_size": 14
-}  # fmt: skip
 OLD, GELU = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}, {"hidden_act": "gelu"}
 PUBLISHED = {
     "openai/clip-vit-base-patch16": (
@@ -130,10 +129,6 @@ PUBLISHED = {
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": (
         {"projection_dim": 512, "text_config": GELU, "vision_config": {**GELU, "patch_size": 32}},
         (768, 49, 224, 512, 512, 8.82, 5.96),
-    ),
-    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": (
-        {"projection_dim": 1280, "text_config": {**BIG, **GELU}, "vision_config": {**BIG_VISION, **GELU}},
-        (1664, 256, 224, 1280, 1280, 967.5, 97.86),
     ),
 }
 
@@ -194,3 +189,17 @@ def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path
     assert "at most 8" in message
     assert "zero_shot:" in message
     assert "coop:" in message
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("sketched")
+def test_all_methods_run_end_to_end_on_another_backbone(random_checkpoints, tmp_path):
+    folder, arguments = random_checkpoints["gelu"], [*ONE_DATASET, "--out", str(tmp_path), "--processes", "1"]
+    arguments += ["--methods", *method_names()]
+    for name in method_names():
+        if resolve_recipe(name, template="{}.").training:
+            arguments += ["--set", f"{name}.epochs=1"]
+    assert run_all.main([*arguments, "--protocol", "few_shot", "--backbone", str(folder)]) == 0
+    found, problems = collect(tmp_path)
+    assert ({record.spec.method for record in found}, problems) == (set(method_names()), [])
+    assert {record.spec.checkpoint for record in found} == {checkpoint_hash(folder)}

@@ -3,15 +3,12 @@
 import copy
 import dataclasses
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmark.common import config
 from benchmark.common.config import Options, RunSpec, Suite, Training, load_suite, suite_names
-from benchmark.common.files import REPOSITORY
 from benchmark.errors import ConfigError
 
 SUITE = """\
@@ -116,13 +113,9 @@ def test_spec_refuses_name_that_cannot_be_a_folder(name):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"shots": -1}, "RunSpec: 'shots' must be at least 0, got -1"),
-        ({"seed": True}, "'seed' must be an integer, got True"),
         ({"precision": "fp8"}, "'precision' must be 'fp32', 'tf32', 'bf16' or 'fp16'"),
         ({"backbone": "a\x1b"}, "'backbone': .* cannot be recorded"),
         ({"options": None}, "'options' must be a mapping, got null"),
-        ({"options": {1: 2}}, "a key of 'options' must be a string, got 1"),
-        ({"training": 5}, "'training' must be a mapping"),
         ({"loaded": "0a1b2c3d"}, "'loaded' and 'training' exclude each other"),
     ],
 )
@@ -160,17 +153,11 @@ def test_unknown_suite_is_refused_with_nearest_name(suites, name):
     [
         ("[dtd, eurosat]", "[]", "'datasets' must have at least 1 item"),
         ("[dtd, eurosat]", "[dtd, dtd]", "'datasets': repeats dtd"),
-        ("[1, 2, 3]", "[]", "'seeds' must have at least 1 item"),
         ("[1, 2, 3]", "[1, 2, 1]", "'seeds': repeats 1"),
         ("[1, 2, 3]", "[0, -1]", "'seeds[1]' must be at least 0, got -1"),
-        ("[1, 2, 3]", "3", "'seeds' must be a list"),
-        ("shots: 16", "shots: 0", "'shots' must be at least 1"),
         ("shots: 16", "shot: 16", "did you mean 'shots'"),
         ("backbone: embedded\n", "", "'backbone' is missing"),
-        ("{epochs: 2}", "null", "'recipes.coop' must be a mapping"),
-        ("note:", "published: no\nnote:", "must be true or false"),
         ("note:", "shift_source: dtd\nnote:", "'shift_source' and 'shift_targets' belong together"),
-        ("note:", "shift_targets: [dtd]\nnote:", "'shift_source' and 'shift_targets' belong together"),
         ("note:", "shift_source: dtd\nshift_targets: [dtd]\nnote:", "no target is the source"),
         ("note:", "protocol_recipes: {few_shot: {coop: 2}}\nnote:", "few_shot.coop' must be a mapping"),
         ("note:", "name: other\nnote:", "'name' is 'other', but the file is 'small.yaml'; leave 'name' out"),
@@ -194,11 +181,3 @@ def test_suite_reports_all_problems_together_and_needs_a_folder_name(tmp_path):
 def test_every_shipped_suite_loads():
     names = suite_names()
     assert names and [load_suite(name).name for name in names] == names
-
-
-def test_config_records_and_provenance_import_without_torch():
-    code = (
-        "import sys, benchmark.common.config, benchmark.common.provenance; assert 'numpy' not in sys.modules; "
-        "import benchmark.records.record, benchmark.plugins.discovery; sys.exit('torch' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

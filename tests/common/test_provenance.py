@@ -85,14 +85,6 @@ def test_git_state_is_unknown_without_a_checkout_and_without_a_working_git(tmp_p
     assert git_state() == UNKNOWN
 
 
-def test_git_state_is_computed_once_and_cannot_be_changed_by_its_reader(monkeypatch):
-    first = git_state()
-    expected = dict(first)
-    first["commit"] = "changed"
-    monkeypatch.setattr(subprocess, "run", None)
-    assert git_state() == expected
-
-
 def test_versions_and_machine_name_no_host_and_are_json(monkeypatch):
     found = versions()
     assert list(found) == ["python", "torch", "transformers", "accelerate", "numpy", "pillow"]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmark.clip.text import unit
+from benchmark.errors import ConfigError
 from benchmark.method import Losses, Method
 from benchmark.prompts import PromptMethod, check_context_keys
 
@@ -111,6 +112,30 @@ def keep_all_losses(method):
     replaces("loss", lambda method, loss, *given: (method.history.append(loss(*given).total), loss(*given))[1])(method)
 
 
+def refuse_other_classes(method):
+    def set_classes(method, take, names, template):
+        if not set(names) <= set(own):
+            raise ConfigError("these were not trained")
+        take(names, template)
+
+    own = method.class_names
+    replaces("set_classes", set_classes)(method)
+
+
+def drop_logits_in_training(method):
+    logits(lambda images, logits: nn.functional.dropout(logits, training=method.training))(method)
+
+
+def lengthen_a_tensor(method):
+    method.seen = torch.zeros(1)
+
+    def forward(images, logits):
+        method.seen = torch.cat([method.seen, logits.detach().flatten()])
+        return logits
+
+    logits(forward)(method)
+
+
 BREAKERS: dict[str, Breaker] = {
     "logits_are_finite_and_of_shape_batch_by_classes__one_is_missing": logits(lambda images, logits: logits[:, 1:]),
     "logits_are_finite_and_of_shape_batch_by_classes__some_are_infinite": logits(
@@ -121,7 +146,11 @@ BREAKERS: dict[str, Breaker] = {
         lambda images, logits: logits + (0 if images.patches is None else images.patches.mean())
     ),
     "patches_are_read_only_when_declared__needed": logits(lambda images, logits: logits + images.patches.mean()),
+    "patches_are_read_only_when_declared__declared_wrongly": sets("needs_patches", lambda method: "all"),
     "learned_state_loads_to_the_same_logits": add_random_offset,
+    "learned_state_loads_to_the_same_logits__cannot_be_stored": sets(
+        "ctx", lambda method: nn.Parameter(method.ctx.T.contiguous().T)
+    ),
     "learned_state_is_loaded_strictly__too_many": replaces(
         "load_learned_state", lambda method, load, state: load({name: state[name] for name in method.learned_state()})
     ),
@@ -133,6 +162,11 @@ BREAKERS: dict[str, Breaker] = {
     ),
     "set_classes_there_and_back_changes_nothing": count_calls_of_set_classes,
     "other_classes_are_taken_or_refused_as_declared": take_all_classes_but_declare_that_only_trained_ones_are_taken,
+    "other_classes_are_taken_or_refused_as_declared__refused": refuse_other_classes,
+    "refused_classes_leave_the_method_as_it_was__all_taken": replaces(
+        "set_classes",
+        lambda method, take, names, template: take(list(names), template if template.count("{}") == 1 else "{}"),
+    ),
     "refused_classes_leave_the_method_as_it_was": replaces(
         "set_classes",
         lambda method, take, names, template: (setattr(method, "class_names", tuple(names)), take(names, template)),
@@ -149,11 +183,15 @@ BREAKERS: dict[str, Breaker] = {
     ),
     "only_declared_parameters_move__gradients_of_clip": lambda method: method.clip.model.requires_grad_(True),
     "recipe_trains_what_learns_under_every_protocol": lambda method: method.ctx.requires_grad_(False),
+    "same_seed_gives_same_weights_and_leaves_global_generators__dropout": drop_logits_in_training,
     "same_seed_gives_same_weights_and_leaves_global_generators__seeds": lambda method: random.seed(1),
     "same_seed_gives_same_weights_and_leaves_global_generators__start": lambda method: method.ctx.data.add_(
         random.SystemRandom().random()
     ),
     "loss_terms_sum_to_total": replaces("loss", double_the_total),
+    "loss_terms_sum_to_total__not_scalar": replaces(
+        "loss", lambda method, loss, *given: Losses({name: term[None] for name, term in loss(*given).terms.items()})
+    ),
     "scaled_losses_give_scaled_gradients": replaces(
         "backward", lambda method, backward, losses: (backward(losses), method.ctx.grad.clamp_(-1e-3, 1e-3))
     ),
@@ -161,6 +199,7 @@ BREAKERS: dict[str, Breaker] = {
         "encode_classes", lambda method, encode, context: unit(encode(context) + 0.1)
     ),
     "memory_does_not_grow_over_steps": keep_all_losses,
+    "memory_does_not_grow_over_steps__one_tensor": lengthen_a_tensor,
     "learnables_stay_float32_under_autocast": logits(
         lambda images, logits: logits.bfloat16() if torch.is_autocast_enabled("cpu") else logits
     ),

@@ -1,5 +1,6 @@
 """Damaged and hostile lists: refused in one message, and no file outside the image folder is read."""
 
+import json
 import os
 
 import pytest
@@ -179,3 +180,25 @@ def test_path_that_does_not_leave_is_below_the_folder(path):
     if not leaves_folder(path):
         assert os.path.normpath(f"/images/{path}").startswith("/images")
         assert not os.path.normpath(f"/images/{path}").startswith("/images/..")
+
+
+def test_folders_of_cars_and_imagenet_may_be_links_and_files_in_them_must_not(imagenet, tmp_path):
+    folder = tmp_path / "data" / "stanford_cars"
+    folder.mkdir()
+    split = {part: [[f"cars_{part}/{c}.jpg", c, f"class {c}"] for c in range(2)] for part in PARTS}
+    for part in PARTS:
+        for path, _, _ in split[part]:
+            write_image(tmp_path / "mounted" / path)
+        (folder / f"cars_{part}").symlink_to(tmp_path / "mounted" / f"cars_{part}")
+    (folder / "split_zhou_StanfordCars.json").write_text(json.dumps(split))
+    for name, linked in (("stanford_cars", "cars_train/0.jpg"), ("imagenet", "train/n01/a.JPEG")):
+        load_dataset(name, tmp_path / "data", check_files=True)
+        write_image(tmp_path / "secret.jpg")
+        (tmp_path / "mounted" / linked).unlink()
+        (tmp_path / "mounted" / linked).symlink_to(tmp_path / "secret.jpg")
+        assert f"'{linked}' is a link that leaves the image folder" in problems_of(tmp_path / "data", name)
+
+
+def test_file_name_that_is_not_utf8_is_refused(imagenet, tmp_path):
+    (tmp_path / "mounted" / "train" / "n01" / os.fsdecode(b"caf\xe9.jpg")).touch()
+    assert "is not valid text" in problems_of(imagenet, "imagenet")

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFile
+from PIL import EpsImagePlugin, Image, ImageFile
 
 from benchmark.data.headers import FORMATS
 from benchmark.data.images import check_image, normalise, open_image, test_view, train_view, view_generator
@@ -159,3 +159,12 @@ def test_decompression_bomb_is_refused_by_its_header(tmp_path, monkeypatch, size
         open_image(str(tmp_path / "bomb.png"))
     with pytest.raises(Image.DecompressionBombError):
         check_image(str(tmp_path / "bomb.png"))
+
+
+def test_program_of_postscript_is_not_executed(tmp_path, monkeypatch):
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: Image.new("RGB", (9, 9)).im)
+    (tmp_path / "program.jpg").write_bytes(PROGRAM)
+    with Image.open(tmp_path / "program.jpg") as image:
+        assert image.convert("RGB").size == (9, 9), "Pillow alone executes it"
+    with pytest.raises(DataError, match="cannot identify image file"):
+        open_image(str(tmp_path / "program.jpg"))

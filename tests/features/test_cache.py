@@ -118,3 +118,14 @@ def test_one_process_makes_an_entry_and_the_others_wait(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(run, range(4))) == [1.0] * 4
     assert made == [1]
+
+
+def test_partial_file_of_a_killed_process_is_not_read_and_is_deleted_if_space_is_short(tmp_path):
+    cache = DiskCache(tmp_path, limit_bytes=10_000)
+    partial = cache._path(KEY).with_suffix(".123.partial")
+    partial.parent.mkdir()
+    partial.write_bytes(bytes(8000))
+    os.utime(partial, (1, 1))
+    assert not cache.has(KEY)
+    assert [get(cache), get(cache, OTHER, size=1000)] == [1.0, 1.0]
+    assert (partial.exists(), cache.has(KEY)) == (False, True)

@@ -90,6 +90,13 @@ def test_memory_makes_a_value_once_for_all_threads_and_again_after_an_error():
     assert (made, memory.used) == ([1], len("value"))
 
 
+def test_memory_forgets_the_least_recently_used_value():
+    memory = BoundedMemory(2)
+    for key in "abac":
+        memory.get(key, lambda: "x", len)
+    assert ([key in memory for key in "abc"], memory.used) == ([True, False, True], 2)
+
+
 def test_another_process_reads_from_disk_and_decodes_nothing(clip, dataset, decoded, tmp_path):
     results, counts = [], []
     for _ in range(2):  # with a memory of its own, as another process has

@@ -1,11 +1,18 @@
 """Test CoPL: weights over the prompts follow the patches, and without its options it is CoCoOp."""
 
+import dataclasses
 import itertools
 
 import pytest
 import torch
+from accelerate import Accelerator
 
+from benchmark.data.catalog import load_dataset
+from benchmark.data.splits import few_shot, half
+from benchmark.features.store import FeatureStore
 from benchmark.plugins.factory import create_method
+from benchmark.plugins.recipes import resolve_recipe
+from benchmark.training.loop import Trainer, TrainingCopy
 
 NAMES = ["circle", "square", "star", "cross"]
 TEMPLATE = "a photo of a {}."
@@ -68,3 +75,20 @@ def test_context_is_that_of_docs_copl(clip, pictures, config):
     each = 4 * torch.stack([(a[..., m, None] * s).mean(dim=1) for m in range(4)], dim=1)
     wanted = v + (each if config.get("update") else shared)
     assert (method.context(images) - wanted).abs().max() < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("score", ["dot", "general"])  # those of concat stay nearly uniform (docs/copl.md)
+def test_trained_weights_differ_over_patches_and_images(clip, embedded, score):
+    """As logarithms, because most runs end with one large weight (docs/copl.md); uniform weights give 1e-6 or less."""
+    whole = load_dataset("synth_actions", embedded("synth_actions"))
+    train, _ = few_shot(whole, shots=16, seed=1)
+    dataset = half(dataclasses.replace(whole, train=train, test=whole.test[::20]), "base")
+    config, template = {"score": score}, dataset.template
+    method = create_method("copl", clip=clip, class_names=dataset.class_names, template=template, config=config)
+    store, training = FeatureStore(clip), resolve_recipe("copl", template=template).training
+    Trainer([TrainingCopy(method, dataset, 1)], training, store=store, accelerator=Accelerator(cpu=True)).fit()
+    with torch.no_grad():
+        [weights] = map(method.alignment, store.test(dataset, dataset.test, "projected", batch=64))
+    assert weights.log().std(dim=1).mean() > 1e-3, "over the patches of an image"
+    assert weights.mean(dim=1).log().std(dim=0).mean() > 1e-3, "over images"

@@ -1,14 +1,17 @@
 """Requests: what is taken for what is not named, and what is refused before any file is opened."""
 
 import dataclasses
+import pickle
 from pathlib import Path
 
 import pytest
 
 from benchmark.common.config import load_suite
 from benchmark.errors import ConfigError
+from benchmark.planning.plan import make_plan
 from benchmark.planning.request import Request, check_names, choose_trainings
 from benchmark.protocols.registry import PROTOCOLS
+from benchmark.running.queue import units_of
 
 SHIFTED = ("synth_objects_v2", "synth_objects_sketch", "synth_objects_adversarial", "synth_objects_rendition")
 
@@ -79,3 +82,14 @@ def test_suite_that_names_an_own_dataset_decides_what_runs(tmp_path):
     assert left_out == []
     assert list(chosen["base2new"]) == list(suite.datasets)
     assert chosen["domain_generalization"] == {"mine": ("yours",)}
+
+
+def test_method_that_learns_class_by_class_is_refused_where_others_are_scored_and_the_plan_survives_pickling(tmp_path):
+    request = asked(tmp_path, datasets=("synth_actions",), methods=("coop", "taskres", "tip_adapter"))
+    plan = make_plan(request, fetch=False)
+    assert [spec.method for spec in plan.specs] == ["coop"]
+    assert [text.split(",")[0] for text in plan.refused] == ["taskres", "tip_adapter"]
+    settings, units = pickle.loads(pickle.dumps((plan.settings, units_of(plan.missing))))
+    assert settings == plan.settings
+    assert [[run.spec for run in unit] for unit in units] == [plan.specs]
+    assert units[0][0].training_set() == plan.missing[0].training_set()

@@ -80,12 +80,6 @@ def test_wrong_entry_point_is_reported(package, value, message):
         method_class("held")
 
 
-def test_installed_method_without_a_recipe_is_reported(package):
-    package("our-methods", {"held": "our_methods.ours:MyMethod"}, recipe=False)
-    with pytest.raises(MethodError, match=r"its recipe ours.yaml is missing next to it"):
-        resolve_recipe("held", template="{}.")
-
-
 def test_installed_method_whose_name_is_taken_is_left_out_and_reported(package, plugin):
     entries = dict.fromkeys(["coop", "Loud-Name", "mine"], "our_methods.ours:MyMethod")
     package("our-methods", entries)

@@ -10,7 +10,6 @@ import run_all
 import tables.__main__
 import tables.attention
 from benchmark.common.files import REPOSITORY
-from benchmark.features.cache import cache_folder
 from benchmark.plugins import discovery
 from benchmark.records.store import load
 
@@ -65,24 +64,6 @@ def test_broken_plugins_are_one_error_each_and_the_others_run(call, plugin, tmp_
     assert capsys.readouterr().err.count("torn.py:1: SyntaxError") == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("    def loss", "    def set_classes(self, *_):\n        1 / 0\n\n    def loss"), "ZeroDivisionError"),
-        (("self.start_context(", "self.start_contxt("), "AttributeError"),
-        (("check_context_keys(self", "check_contxt_keys(self"), "NameError"),
-    ],
-)
-def test_plugin_whose_constructor_fails_is_found_by_the_plan(call, plugin, tmp_path, capsys, change, message):
-    file = plugin("mine")
-    file.write_text(file.read_text().replace(*change))
-    assert call("--plugin", file, "--methods", "zero_shot", "mine") == 1
-    error = capsys.readouterr().err
-    assert "mine.py:" in error and message in error
-    assert len(records_of("zero_shot", tmp_path)) == 1
-    assert not (tmp_path / "out" / "failed").exists()
-
-
 def test_method_that_learns_without_epochs_is_refused_and_one_with_epochs_that_does_not(call, plugin, capsys):
     recipe = "defaults: {n_ctx: 4, ctx_init: null, anchor_weight: 1.0}\n"
     assert call("--plugin", plugin("mine", recipe=recipe), "--methods", "mine") == 2
@@ -108,7 +89,7 @@ def test_changed_plugin_runs_again_and_its_old_records_are_kept_apart(call, plug
     (second,) = set(records_of("mine", tmp_path)) - {first}
     assert load(second).spec.plugin != load(first).spec.plugin
     assert tables.__main__.main(["--from", str(tmp_path / "out" / "synthetic")]) == 2
-    assert "they differ in the file of 'mine'" in capsys.readouterr().err
+    assert "they differ in the plugin file of 'mine'" in capsys.readouterr().err
     first.unlink()
     assert tables.__main__.main(["--from", str(tmp_path / "out" / "synthetic")]) == 0
 
@@ -129,32 +110,3 @@ def test_plugin_changed_after_the_plan_is_a_failure(call, plugin, tmp_path, monk
     (failure,) = (tmp_path / "out" / "failed").rglob("*.json")
     assert "changed since the plan was made" in json.loads(failure.read_text())["error"]
     assert not records_of("mine", tmp_path)
-
-
-def test_installed_method_runs_if_it_is_named_and_its_record_names_its_package(call, package, tmp_path, capsys):
-    package("our-methods", {"held": "our_methods.ours:MyMethod", "coop": "our_methods.ours:MyMethod"})
-    assert call("--methods", "zero_shot", "held", "--set", "held.epochs=1") == 0
-    assert "note: method 'coop' of our-methods" in capsys.readouterr().out
-    (path,) = records_of("held", tmp_path)
-    origin = load(path).provenance["plugin"]
-    assert origin == {"file": "ours.py", "package": "our-methods", "version": "1.2"}
-    assert call("--plan", "--methods", "hold") == 2
-    assert "Did you mean 'held'?" in capsys.readouterr().err
-
-
-def test_attention_of_a_plugins_run_needs_its_file(call, plugin, tmp_path, capsys):
-    copl = REPOSITORY / "methods" / "copl.py"
-    file = plugin("mine", copl.read_text(), copl.with_suffix(".yaml").read_text())
-    assert call("--plugin", file, "--methods", "mine", *QUICK) == 0
-    (path,) = records_of("mine", tmp_path)
-    image = next(cache_folder().glob("synthetic-*/synth_actions/images/*/test_00.png"))
-    arguments, code = ["--run", str(path), "--images", str(image)], file.read_text()
-    discovery._added.clear()
-    assert tables.attention.main(arguments) == 2
-    assert "Give its file: --plugin mine.py" in capsys.readouterr().err
-    file.write_text(code + "\n# changed\n")
-    assert tables.attention.main([*arguments, "--plugin", str(file)]) == 2
-    capsys.readouterr()
-    file.write_text(code)
-    assert tables.attention.main([*arguments, "--plugin", str(file)]) == 0
-    assert path.with_name(f"{path.stem}-attention.png").is_file()

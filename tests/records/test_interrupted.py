@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 from benchmark.common.files import REPOSITORY
 from benchmark.errors import RecordError
 from benchmark.records.store import collect, is_done, load, save_failure
+from tests.helpers.faults import full_disk
 from tests.records.test_record import make_record, make_spec, names_in, put
 
 
@@ -47,13 +47,19 @@ def test_interrupted_write_leaves_no_json_and_no_temporary_file(tmp_path, monkey
     assert is_done(make_spec(), tmp_path)
 
 
-def test_interrupted_rewrite_keeps_the_record_that_was_there(tmp_path, monkeypatch):
-    path = put(tmp_path)
+@pytest.mark.parametrize("largest, left", [(100, []), (5_000, [".npz"]), (50_000, [".npz", ".safetensors"])])
+def test_full_disk_at_any_file_leaves_no_record_and_keeps_an_earlier_one(tmp_path, largest, left):
+    record, learned = make_record(warnings=["w" * 60_000]), b"t" * 20_000
+    with full_disk(largest), pytest.raises(RecordError, match=r"cannot be written \(File too large\); no part"):
+        put(tmp_path, record, learned=learned)
+    assert [os.path.splitext(name)[1] for name in names_in(tmp_path)] == left
+    path = put(tmp_path, record, learned=learned)
     before = path.read_bytes()
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
-    with pytest.raises(RecordError, match="Input/output error"):
-        put(tmp_path, make_record(evaluation_seconds=9.0))
-    assert path.read_bytes() == before and is_done(make_spec(), tmp_path)
+    with full_disk(largest), pytest.raises(RecordError):
+        put(tmp_path, record, learned=learned)
+    with full_disk(100), pytest.raises(RecordError, match="cannot be written"):
+        save_failure(make_spec(), tmp_path, "Traceback")
+    assert path.read_bytes() == before and len(names_in(tmp_path)) == 3 and is_done(make_spec(), tmp_path)
 
 
 def test_results_folder_that_is_a_file_is_refused_by_name(tmp_path):
@@ -76,23 +82,6 @@ def test_file_system_that_cannot_sync_folders_is_accepted(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", fsync)
     put(tmp_path)
     assert is_done(make_spec(), tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
-def test_process_killed_before_the_last_rename_leaves_nothing_that_counts(tmp_path):
-    code = """
-real = os.replace
-os.replace = lambda a, b: os.kill(os.getpid(), signal.SIGKILL) if str(b).endswith(".json") else real(a, b)
-put(Path(sys.argv[1]))
-"""
-    assert run_python(code, tmp_path).wait(timeout=60) == -signal.SIGKILL
-    left = names_in(tmp_path)
-    assert [name.startswith(".") and name.endswith(".tmp") for name in left].count(True) == 1
-    assert not any(name.endswith(".json") for name in left)
-    assert not is_done(make_spec(), tmp_path) and collect(tmp_path) == ([], [])
-    put(tmp_path)
-    assert is_done(make_spec(), tmp_path) and collect(tmp_path) == ([make_record()], [])
 
 
 @pytest.mark.slow

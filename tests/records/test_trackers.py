@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partialmethod
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import ClassVar
 
 import accelerate.tracking
@@ -19,7 +18,7 @@ import run_all
 from benchmark.common.files import REPOSITORY
 from benchmark.records import store
 from benchmark.records import trackers as module
-from benchmark.records.trackers import Trackers, points_of, settings_of, tracker_problems, where_to_look
+from benchmark.records.trackers import Trackers, points_of, settings_of, tracker_problems
 from tests.records.test_record import make_record, make_spec
 
 
@@ -131,29 +130,6 @@ def test_tracker_that_fails_is_not_used_further_and_catches_up_later(listener, t
     assert trackers("wandb", "tensorboard").finish(recorded) == []
 
 
-def test_mark_that_is_unreadable_or_cannot_be_written_stops_no_run(listener, trackers, tmp_path):
-    used, path, marks = trackers("wandb"), save(record_of(), tmp_path), tmp_path / ".tracking" / ".told"
-    marks.parent.mkdir()
-    marks.write_text("not a folder")
-    used.log(path)
-    (problem,) = used.finish([record_of()])
-    assert "1 of 1 runs were not logged to wandb (RecordError: " in problem
-    marks.unlink()
-    assert trackers("wandb").finish([record_of()]) == []
-    next(mark for mark in marks.rglob("*") if mark.is_file()).write_bytes(b"\xff")
-    assert trackers("wandb").finish([record_of()]) == []
-    assert runs_logged() == 3
-
-
-def test_deleted_record_is_not_logged_and_files_of_trackers_are_not_records(listener, trackers, tmp_path):
-    used = trackers("wandb", "tensorboard")
-    used.log(tmp_path / "gone.json")
-    assert (listener.heard, used.messages) == ([], [])
-    used.log(save(record_of(), tmp_path))
-    (tmp_path / ".tracking" / "wandb" / "summary.json").write_text("{}")
-    assert store.collect(tmp_path) == ([record_of()], [])
-
-
 def test_unknown_tracker_and_missing_package_are_refused(tmp_path, monkeypatch):
     (problem,) = tracker_problems(["tensorbord"])
     assert "Did you mean 'tensorboard'?" in problem
@@ -173,27 +149,6 @@ def test_trackers_write_below_the_results_folder_alone(listener, trackers, tmp_p
     options = next(call[2] for call in listener.heard if call[0] == "made" and "dir" in call[2])
     folder = tmp_path / ".tracking" / "dvclive" / record_of().spec.record_path(Path()).with_suffix("")
     assert options == {"dir": str(folder), "dvcyaml": str(folder / "dvc.yaml"), "save_dvc_exp": False}
-
-
-def test_open_run_of_the_user_is_not_touched(listener, trackers, tmp_path, monkeypatch):
-    wandb = ModuleType("wandb")
-    wandb.run = object()
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
-    used = trackers("wandb")
-    used.log(save(record_of(), tmp_path))
-    assert "call wandb.finish() before" in used.messages[0] and listener.heard == []
-    wandb.run = None
-    assert trackers("wandb").finish([record_of()]) == []
-
-
-def test_command_that_shows_runs_can_be_pasted_and_names_the_users_own_database(tmp_path, monkeypatch):
-    command = where_to_look("tensorboard", Path("my runs"))
-    assert command.endswith("tensorboard --logdir 'my runs/.tracking/tensorboard'")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert f"sqlite:///{tmp_path}/.tracking/mlflow/mlflow.db" in where_to_look("mlflow", tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
-    assert "http://tracking.example:5000" in where_to_look("mlflow", tmp_path)
-    assert where_to_look("wandb", tmp_path) == ""
 
 
 @pytest.mark.slow

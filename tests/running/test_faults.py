@@ -1,35 +1,20 @@
 """Faults around a run: none loses a finished record or leaves a wrong one."""
 
 import json
+import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import benchmark.planning.planned_run
 from benchmark.clip.text import TextEncoder
-from benchmark.common.config import RunSpec
-from benchmark.errors import RecordError
-from benchmark.records.record import RunRecord, Score
-from benchmark.records.store import collect, is_done, save, save_failure
+from benchmark.records.store import collect
 from run_all import main
-from tests.helpers.faults import full_disk
+from tests.helpers.faults import file_modes_apply, full_disk
 
-pytestmark = pytest.mark.usefixtures("sketched")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("sketched")]
 ONE = ["--methods", "zero_shot", "--seeds", "1"]
-SPEC = RunSpec(
-    suite="s", protocol="base2new", method="coop", dataset="d", shots=1, seed=1, backbone="b", checkpoint="c",
-    split="d", template="{}.", precision="fp32", options={}, training=None,
-)  # fmt: skip
-
-
-def save_large_record(results):
-    record = RunRecord(
-        spec=SPEC, status="ok", scores={"all": Score(correct=1, total=2, classes=2)}, evaluation_seconds=0.1,
-        warnings=["w" * 60_000],
-    )  # fmt: skip
-    save(record, results, predictions={"all": np.array([0, 1])}, learned=b"t" * 20_000)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -41,22 +26,6 @@ def run(out, *arguments) -> int:
     return main([*small, "--out", str(out), *arguments])
 
 
-@pytest.mark.parametrize("largest, left", [(100, []), (5_000, [".npz"]), (50_000, [".npz", ".safetensors"])])
-def test_full_disk_at_any_file_of_a_record_leaves_no_record_and_keeps_an_earlier_one(tmp_path, largest, left):
-    with full_disk(largest), pytest.raises(RecordError, match=r"cannot be written \(File too large\); no part"):
-        save_large_record(tmp_path)
-    assert sorted(path.suffix for path in contents(tmp_path)) == left, "no partial files"
-    assert not is_done(SPEC, tmp_path)
-    save_large_record(tmp_path)
-    before = contents(tmp_path)
-    with full_disk(largest), pytest.raises(RecordError):
-        save_large_record(tmp_path)
-    with full_disk(100), pytest.raises(RecordError, match="cannot be written"):
-        save_failure(SPEC, tmp_path, "Traceback")
-    assert contents(tmp_path) == before
-    assert is_done(SPEC, tmp_path)
-
-
 @pytest.fixture
 def finished(tmp_path):
     """A results folder with one finished run."""
@@ -64,7 +33,6 @@ def finished(tmp_path):
     return tmp_path / "out"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("largest", [0, 1500])  # nothing fits; learned tensors and tables fit
 def test_full_disk_ends_a_grid_with_a_message_and_keeps_finished_runs(finished, capsys, largest):
     before = {path: content for path, content in contents(finished).items() if "base2new/" in path.as_posix()}
@@ -81,7 +49,50 @@ def test_full_disk_ends_a_grid_with_a_message_and_keeps_finished_runs(finished, 
     assert run(finished, *two) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [".md", ".tex", "report.html", ".svg"])
+def test_full_disk_while_tables_and_figures_are_written_loses_no_record(finished, monkeypatch, capsys, stopped):
+    replace, before = os.replace, contents(finished)
+
+    def full(source, target):
+        if str(target).endswith(stopped):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert run(finished, *ONE) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    after = contents(finished)
+    assert after.keys() == before.keys()
+    assert all(after[path] == before[path] for path in before if path.name.startswith("shots"))
+
+
+def test_read_only_results_are_refused_at_once_and_a_read_only_cache_is_read(tmp_path, monkeypatch, capsys, recwarn):
+    def make_read_only(folder):
+        for path in [*folder.rglob("*"), folder]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path / "cache"))
+    with full_disk(1000):
+        assert run(tmp_path / "one", *ONE) == 2
+    assert "images cannot be written" in capsys.readouterr().err
+    assert contents(tmp_path) == {}
+    assert run(tmp_path / "one", *ONE) == 0
+    (tmp_path / "out").mkdir()
+    make_read_only(tmp_path)
+    tmp_path.chmod(0o755)
+    with file_modes_apply():
+        assert run(tmp_path / "out", *ONE) == 2
+        assert capsys.readouterr().err.count("cannot be written (Permission denied)") == 1
+        assert run(tmp_path / "two", *ONE) == 0
+        assert "cannot be kept" not in str([warning.message for warning in recwarn])
+        with pytest.warns(UserWarning, match="cannot be kept there"):
+            assert run(tmp_path / "three", *ONE, "--datasets", "synth_actions", "--precision", "bf16") == 0
+    for path in tmp_path.rglob("*"):
+        path.chmod(0o755)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 @pytest.mark.parametrize("hook", ["__init__", "set_classes", "loss", "backward", "learned_state"])
 def test_run_whose_method_raises_fails_alone(tmp_path, monkeypatch, capsys, hook):
     """Of two seeds in lockstep the second fails; the `backward` of a copy is only called without lockstep."""
@@ -112,7 +123,6 @@ def test_run_whose_method_raises_fails_alone(tmp_path, monkeypatch, capsys, hook
     assert run(tmp_path, *arguments) == 0
 
 
-@pytest.mark.slow
 def test_run_out_of_memory_gives_the_same_scores_and_a_warning(tmp_path, monkeypatch):
     arguments = ["--methods", "cocoop", "--set", "cocoop.epochs=1", "--seeds", "1"]
     assert run(tmp_path / "plenty", *arguments) == 0

@@ -2,14 +2,12 @@
 
 import os
 import socket
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from benchmark.errors import ConfigError
 from benchmark.running import launcher as module
-from benchmark.running.launcher import Address, LaunchedProcess, join, local_counter
+from benchmark.running.launcher import Address, LaunchedProcess, join
 
 VARIABLES = (*module.LAUNCHED, *module.OF_TORCH)
 
@@ -19,13 +17,6 @@ def port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
-
-
-@pytest.fixture
-def members(port):
-    """Three launched processes, here in one."""
-    address = Address("127.0.0.1", port, "test")
-    return [LaunchedProcess(rank, 3, rank, address, serves_store=rank == 0) for rank in range(3)]
 
 
 @pytest.fixture
@@ -41,32 +32,6 @@ def launched(monkeypatch, port):
                 monkeypatch.setenv(name, value)
 
     return start
-
-
-def test_counter_gives_each_number_to_one_caller(members):
-    given = []
-
-    def count(counter):
-        given.extend(counter() for _ in range(50))
-
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(count, [member.counter for member in members]))
-    assert sorted(given) == list(range(150))
-    for _ in range(2):
-        with local_counter() as counter:
-            assert [counter(), counter()] == [0, 1], "each counter starts at 0"
-
-
-def test_all_wait_for_the_slowest(members):
-    done = []
-
-    def finish(member):
-        time.sleep(0.4 * member.rank)
-        done.append(member.rank)
-        return member.wait_for_all(), len(done)
-
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(finish, members)) == [([], 3)] * 3
 
 
 def test_process_without_a_heartbeat_is_dead_and_a_wait_can_be_interrupted(port, monkeypatch):

@@ -40,14 +40,3 @@ def test_runs_of_several_processes_have_a_bar_each():
     assert "run 0 of 0:" in shown
     assert "run 0 of 1:" in shown
     assert "4/4" in shown
-
-
-def test_failed_run_counts_as_done():
-    stream = io.StringIO()
-    progress = Progress(1, stream=stream)
-    try:
-        with progress.run("run", 3):
-            raise RuntimeError
-    except RuntimeError:
-        progress.line("failed")
-    assert stream.getvalue() == "[1/1] failed\n"

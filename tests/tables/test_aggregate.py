@@ -26,10 +26,7 @@ def message_of(*pair):
         ({"precision": "bf16", "seed": 2}, "precision"),
         ({"options": {"n_ctx": 16}, "seed": 2}, "options"),
         ({"template": "{}.", "seed": 2}, "template"),
-        (
-            {"training": Training(epochs=2, batch_size=1), "seed": 2},
-            "they differ in training (epochs=10 and epochs=2).",
-        ),
+        ({"training": Training(epochs=2, batch_size=1), "seed": 2}, "differ in training (epochs=10 and epochs=2)."),
         ({"plugin": "a" * 16, "dataset": "eurosat"}, "the plugin file of 'coop'"),
         ({"split": "t" * 16, "method": "copl"}, "split"),
         ({"overrides": {"epochs": 2}, "dataset": "eurosat"}, "--set"),
@@ -72,11 +69,7 @@ def test_frame_holds_unrounded_percentages(few):
 
 def test_methods_have_the_titles_of_their_recipes_and_the_order_of_the_paper(tmp_path, monkeypatch):
     assert in_order(["taskres", "zebra", "copl", "coop"]) == ["coop", "copl", "taskres", "zebra"]
-    assert [method_title(name) for name in ("zero_shot", "tip_adapter_f", "zebra")] == [
-        "CLIP",
-        "Tip-Adapter-F",
-        "zebra",
-    ]
+    assert [method_title(name) for name in ("zero_shot", "tip_adapter_f")] == ["CLIP", "Tip-Adapter-F"]
     (tmp_path / "methods").mkdir()
     for name, text in (("good", "title: Good"), ("plain", "defaults: {}"), ("unreadable", "title: [")):
         (tmp_path / "methods" / f"{name}.yaml").write_text(text)

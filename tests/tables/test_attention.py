@@ -65,16 +65,6 @@ def test_panels_show_the_image_and_the_weights_of_each_token_on_one_scale(copl, 
     assert [axes.get_xlabel().split("\n")[0] for axes in panels[:5]] == ["image", "“a”", "“photo”", "“of”", "“a”"]
 
 
-def test_own_scale_is_that_of_each_token_and_equal_weights_are_in_the_middle():
-    images = np.zeros((1, 8, 8, 3), dtype=np.uint8)
-    weights = np.stack([np.linspace(0.90, 0.98, 4), np.linspace(0.10, 0.02, 4)], axis=-1)[None]
-    figure = plot(images, weights, words=["v1", "v2"], names=["x"], own_scale=True)
-    assert [axes.images[1].get_clim() for axes in figure.axes[1:3]] == [(0.90, 0.98), (0.02, 0.10)]
-    weights = np.full((1, 4, 4), 0.25) + np.random.default_rng(0).normal(0, 1e-9, (1, 4, 4))
-    figure = plot(images, weights, words=list("abcd"), names=["x"])
-    assert figure.axes[1].images[1].get_clim() == pytest.approx((0, 0.5))
-
-
 def test_files_are_reproducible_and_by_default_next_to_the_record(copl, images, tmp_path, capsys):
     assert main(["--run", str(copl), "--images", *map(str, images)]) == 0
     default = copl.with_name(f"{copl.stem}-attention.png")

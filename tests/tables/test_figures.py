@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmark.errors import RecordError
 from tables.aggregate import AVERAGE, method_titles
-from tables.figures import curves, drawing, gains, targets
+from tables.figures import curves, drawing, gains
 from tables.figures import draw as figures
 from tables.rendering.options import TableOptions
 
@@ -83,23 +83,6 @@ def test_few_shot_average_is_over_common_datasets_and_the_caption_says_so(shots)
     assert "so there is no average" in without.caption
 
 
-def test_method_that_reads_images_without_training_has_a_curve_and_missing_runs(shots, few):
-    reads = [few("tip_adapter", "dtd", 50 + k, shots=k, training=None, seconds=0.5) for k in (1, 2)]
-    found = drawn([*shots, *reads], "few_shot", titles={"dtd": "DTD"})
-    axes = next(axes for axes in found.plot().axes if axes.get_title() == "DTD")
-    assert points_of(axes, "Tip-Adapter") == ([1, 2], [51.0, 52.0])
-    assert "Tip-Adapter 4 of 6 runs on DTD" in found.caption
-
-
-def test_many_missing_runs_are_counted_and_the_legend_has_equal_rows(shots, few):
-    more = [few("coop", f"d{i}", 50, shots=k, seed=s) for i in range(5) for k in (1, 2, 4) for s in (1, 2)]
-    more += [few(name, "dtd", 50, shots=1) for name in ("cocoop", "kgcoop", "prograd", "taskres", "ant")]
-    found = drawn([*shots, *more], "few_shot")
-    assert "CoPL 30 runs on 5 datasets" in found.caption
-    (legend,) = found.plot().legends
-    assert (len(legend.get_texts()), legend._ncols) == (8, 4)
-
-
 def test_gain_is_paired_by_seed_and_sorted(halves):
     gain = gains.gains_over(halves, "coop")
     assert (gain["dtd"].mean, gain["ucf101"].mean) == (pytest.approx(8.5), pytest.approx(-4.5))
@@ -110,14 +93,6 @@ def test_gain_is_paired_by_seed_and_sorted(halves):
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([-4.5, 2.0, 8.5])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ucf101", "Average", "dtd"]
     assert axes.patches[0].get_hatch() and not axes.patches[2].get_hatch()
-
-
-def test_gain_chart_needs_copl_and_a_baseline_and_captions_say_so(halves):
-    found = drawn([r for r in halves if r.spec.method != "coop"], "base2new_gain")
-    assert "Not measured: CoOp." in found.caption
-    assert [axes.get_title() for axes in found.plot().axes] == ["CoPL over CoCoOp, new classes"]
-    (scatter,) = [d for d in figures.draw([r for r in halves if r.spec.method != "copl"]) if "base2new" in d.name]
-    assert "no chart of CoPL's gain" in scatter.caption
 
 
 def test_scatter_has_a_marker_per_dataset_and_one_for_the_mean(halves):
@@ -145,14 +120,6 @@ def test_transfer_shows_differences_to_clip_if_clip_was_measured(transfer_runs):
     assert points_of(axes, "CoOp")[0] == pytest.approx([10, 1, -3, -1])
     axes = drawn(transfer_runs[2:], "cross_dataset").plot().axes[0]
     assert points_of(axes, "CoOp")[0] == pytest.approx([71.5, 66, 39.5, 52.75])
-
-
-def test_average_of_targets_needs_all_targets_and_each_source_has_a_figure(transfer_runs, transfer):
-    *runs, last = transfer_runs
-    last = dataclasses.replace(last, scores={name: score for name, score in last.scores.items() if name != "dtd"})
-    assert targets.rows_of([*runs, last])[targets.AVERAGE].keys() == {"zero_shot"}
-    drawings = figures.draw([*runs, transfer("copl", {"dtd": 70, "ucf101": 60})])
-    assert {each.name for each in drawings} == {"cross_dataset_imagenet", "cross_dataset_dtd"}
 
 
 def test_same_records_give_the_same_bytes_and_leave_no_state(halves):

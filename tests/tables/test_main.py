@@ -59,11 +59,6 @@ sys.exit({module}.main(["--from", {str(stored.parent)!r}]))"""
     assert done.returncode == 0, done.stderr
 
 
-def test_tables_import_neither_pandas_nor_scipy_nor_matplotlib():
-    code = "import sys, tables.__main__; print({'pandas', 'scipy', 'matplotlib', 'jinja2'} & sys.modules.keys())"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
-
-
 def test_empty_folder_names_the_command_of_its_protocol_or_of_all(tmp_path, capsys):
     for protocol in GRIDS:
         folder = tmp_path / "paper" / protocol / "coop"

@@ -60,12 +60,8 @@ def test_rows_of_a_transfer_are_shown_with_runs_of_their_source(tmp_path, transf
 
 
 def test_backbone_is_recognized_by_its_checkpoint_or_its_published_name(spec):
-    names = (
-        "openai/clip-vit-base-patch16",
-        "/models/clip-vit-base-patch16/",
-        "ViT-B/16",
-        "openai/clip-vit-base-patch32",
-    )
+    hub = "openai/clip-vit-base-patch16"
+    names = (hub, "/models/clip-vit-base-patch16/", "ViT-B/16", "openai/clip-vit-base-patch32")
     specs = [RunSpec(**spec.to_json() | {"backbone": name, "training": None}) for name in names]
     assert [bool(published_base2new(each).values) for each in specs] == [True, True, True, False]
 
@@ -73,17 +69,11 @@ def test_backbone_is_recognized_by_its_checkpoint_or_its_published_name(spec):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (
-            HEADER + "copl,paper,ViT-B/16,16,dtd,7O,60,64,x\n",
-            "line 2: 'base' is '7O'; it must be a percentage",
-        ),
-        (HEADER + "copl,paper,ViT-B/16,16,dtd,170,60,64,x\n", "line 2: 'base' is '170'"),
+        (HEADER + "copl,paper,ViT-B/16,16,dtd,170,60,64,x\n", "line 2: 'base' is '170'; it must be a percentage"),
         (HEADER + "copl,paper,ViT-B/16,all,dtd,70,60,64,x\n", "line 2: 'shots' is 'all'; it must be a whole number"),
         (HEADER + "copl,paper,ViT-B/16,16,,70,60,64,x\n", "line 2: 'dataset' is empty"),
-        (HEADER + "copl,paper,ViT-B/16,16,dtd,70,60,64,x,y\n", "line 2: must have 9 cells"),
         (HEADER + "copl,paper,ViT-B/16,16,dtd,70\n", "line 2: must have 9 cells"),
         (HEADER + LINE + LINE, "line 3: repeats line 2: copl, paper, ViT-B/16, 16, dtd"),
-        (HEADER + LINE + LINE.replace("70.00", "71.00").replace("Table 1", "Table 9"), "line 3: repeats line 2"),
         (HEADER + LINE.replace("70.00", "x") + LINE.replace("16,dtd", "-1,dtd"), "2 problems"),
         (HEADER.replace("dataset", "datset"), "column 'datset' is unknown. Did you mean 'dataset'?"),
         (HEADER.replace("new,", ""), "line 1: column 'new' is missing"),

@@ -10,7 +10,7 @@ import pytest
 from benchmark.records.store import save, save_failure
 from tables.rendering.grid import Cell, Grid
 from tables.report import page
-from tables.report.missing_runs import Failure, Run, failures_below, missing, reason_of
+from tables.report.missing_runs import Failure, Run, failures_below, missing
 from tables.report.page import FigureImage
 from tables.report.report import Content, compose, main, render
 
@@ -160,19 +160,6 @@ def test_files_have_paths_with_lone_surrogates_and_links_to_figures(content, tmp
     links = re.findall(r"!\[[^]]*\]\(([^)]+)\)", markdown)
     assert links == ["figures/curves.svg", "figures/bars.svg"]
     assert all((tmp_path / name).read_text() == "with" for name in links)
-
-
-@pytest.mark.parametrize(
-    "error, reason",
-    [
-        ("dtd: no split file.\nPut one there.", "dtd: no split file."),
-        ('Traceback (most recent call last):\n  File "x"\nKeyError: 1\n\nDuring handling of it:\n\n'
-         'Traceback (most recent call last):\n  File "y"\n    a\nRuntimeError: two\nmore', "RuntimeError: two"),
-        ("", "no message"),
-    ],
-)  # fmt: skip
-def test_reason_is_the_first_line_of_a_message_or_the_last_exception(error, reason):
-    assert reason_of(error) == reason
 
 
 def test_missing_runs_are_those_of_the_plan_or_gaps_of_the_grid(record):

@@ -1,8 +1,6 @@
 """Files of every protocol, the tables that options add, and hostile names in every format."""
 
 import re
-import shutil
-import subprocess
 
 import pytest
 
@@ -66,17 +64,3 @@ def test_hostile_names_are_escaped(runs_of):
 def test_latex_without_packages_for_any_text(text, escaped):
     assert latex(text) == escaped
     assert latex("".join(map(chr, range(0x3000)))).isascii()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles_with_booktabs_and_graphicx(runs_of, few, tmp_path):
-    many = [few("coop", f"d{number}", 50, shots=1) for number in range(40)]
-    records = [run for runs in (*runs_of.values(), many) for run in runs]
-    paths = write(records, tmp_path, ALL, formats=["latex"])
-    body = "".join(f"\\input{{{path.name}}}\\clearpage\n" for path in paths)
-    head = "\\documentclass[twocolumn]{article}\\usepackage{booktabs,graphicx}\\textwidth=496pt\\begin{document}\n"
-    (tmp_path / "all.tex").write_text(f"{head}{body}\\end{{document}}")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:]

@@ -122,16 +122,3 @@ def test_checkpoint_of_another_backbone_fails_and_the_others_run(saved, run, tmp
     assert (code, records.keys()) == (1, {("zero_shot", 3)})
     [failure] = (tmp_path / "out" / "failed").rglob("*.json")
     assert "was learned with another backbone than embedded" in json.loads(failure.read_text())["error"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--load", "coop"], "write METHOD=PATH"),
-        (["--load", "coop="], "write METHOD=PATH"),
-        (["--load", "coop=a", "--load", "coop=b"], "--load coop is given twice"),
-    ],
-)
-def test_load_without_path_or_given_twice_is_refused(words, message, tmp_path, capsys):
-    assert run_all.main([*words, "--out", str(tmp_path)]) == 2
-    assert message in capsys.readouterr().err

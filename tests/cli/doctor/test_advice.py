@@ -1,6 +1,10 @@
 """The commands that the doctor suggests are valid and repair what it found."""
 
-from tests.cli.doctor.conftest import image_bytes, remove, typed
+import shlex
+import shutil
+
+import benchmark.__main__
+from tests.cli.doctor.conftest import cut, image_bytes, remove, textures, typed
 
 
 def test_missing_dataset_is_downloaded_and_damaged_one_is_moved_first(doctor, data):
@@ -53,3 +57,17 @@ def test_custom_dataset_is_checked(doctor, tmp_path):
     assert (options.doctor, options.custom) == (True, [own])
     code, found = doctor("--dataset", "own=nowhere", datasets=("--datasets", "own"))
     assert (code, found["datasets"][0]["state"]) == (1, "missing")
+
+
+def test_advice_for_a_damaged_dataset_is_followed_and_works(doctor, data, tmp_path, capsys):
+    shutil.make_archive(str(tmp_path / "archives" / "dtd"), "zip", data, "dtd")
+    cut(data)
+    aside, fetch = (shlex.split(part) for part in doctor()[1]["next_commands"][0].split(" && "))
+    shutil.move(*aside[1:])
+    assert benchmark.__main__.main([*fetch[3:], "--from", str(tmp_path / "archives")]) == 0
+    capsys.readouterr()
+    assert doctor()[0] == 0
+    shutil.rmtree(data / "dtd" / "images")
+    code, found = doctor()
+    assert (code, textures(found)["state"]) == (1, "missing")
+    assert "mv " not in found["next_commands"][0], "the split file waits for its images"

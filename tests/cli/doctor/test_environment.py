@@ -51,6 +51,17 @@ def test_unwritable_results_folder_is_a_problem(doctor, tmp_path):
     assert "give --out another folder" in found["problems"][0]
 
 
+def test_disk_without_room_and_a_wrong_cache_limit_are_problems(doctor, monkeypatch):
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *given, **options: hub_files(model__safetensors=10**18))
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE_GB", "much")
+    code, found = doctor(backbone="somebody/clip")
+    assert code == 1
+    for message in ("has no room for the backbone", "must be a number of gigabytes"):
+        assert message in str(found["problems"])
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    assert "(results) cannot be written" in str(doctor()[1]["problems"])
+
+
 def test_versions_are_compared_with_requirements(monkeypatch):
     found = {package["name"]: package for package in environment.look_at_versions()}
     assert {"python", "torch", "transformers", "accelerate"} <= found.keys()

@@ -22,6 +22,20 @@ def folder_with_name_of_image(data):
     (data / "dtd/images/woven/test0.jpg").mkdir()
 
 
+def link_to_outside(data):
+    path = data / "dtd/images/woven/test0.jpg"
+    path.rename(data / "outside.jpg")
+    path.symlink_to(data / "outside.jpg")
+
+
+def test_link_that_leaves_the_image_folder_is_damage_and_bytes_after_an_image_are_not(doctor, data):
+    with open(data / "dtd/images/woven/test0.jpg", "ab") as file:
+        file.write(bytes(1000))
+    assert doctor()[0] == 0
+    link_to_outside(data)
+    assert "leaves the image folder" in textures(doctor()[1])["note"]
+
+
 @pytest.mark.parametrize("harm, kind", [
     (cut, "unreadable"), (no_image, "unreadable"), (png_without_end, "unreadable"), (remove, "missing"),
     (folder_with_name_of_image, "missing"),

@@ -59,6 +59,17 @@ def test_class_folders_are_split_by_class(tree, count, yaml, wanted):
     assert len({item.path for part in PARTS for item in getattr(dataset, part)}) == 2 * count
 
 
+def test_split_depends_on_the_seed_and_hardly_on_one_more_image(tree):
+    folder = tree(*one_tree(count=20))
+    first, again = (load_custom("pets", folder) for _ in range(2))
+    assert first == again
+    tree("cat/new.png")
+    more = load_custom("pets", folder)
+    (folder / "dataset.yaml").write_text("split: {seed: 2}")
+    moved = [len(set(one.train) - set(load_custom("pets", folder).train)) for one in (first, more)]
+    assert len(set(first.train) - set(more.train)) <= 1 and min(moved) > 3
+
+
 def test_class_names_may_be_of_any_script_and_accents_have_one_spelling(tree):
     names = ["hot dog", "O'Neill & <sons>", "große Straße", "犬"]
     assert sorted(load_custom("pets", tree(*split_tree(names)), check_files=True).class_names) == sorted(names)

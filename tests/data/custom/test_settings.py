@@ -44,6 +44,16 @@ def test_yaml_elsewhere_names_its_data_and_images_relative_to_itself(place):
     assert (source.data, source.images) == (place / "list.csv", place / "photos")
 
 
+def test_paths_are_relative_to_the_working_folder_or_to_home(place, monkeypatch):
+    monkeypatch.setenv("HOME", str(place))
+    monkeypatch.chdir(place / "photos")
+    (place / "mine.yaml").write_text("data: ~/photos\ntemplate: 'mine {}.'")
+    (place / "photos" / "dataset.yaml").write_text("template: 'another {}.'")
+    assert find_source("mine", "~/list.csv").data == find_source("mine", "../list.csv").data == place / "list.csv"
+    source = find_source("mine", "../mine.yaml")
+    assert (source.data, source.settings.template) == (place / "photos", "mine {}.")
+
+
 def test_missing_paths_are_named(place):
     assert f"mine: there is no file or folder {place / 'photo'}. docs/your-own-data.md" in refused(
         DataError, place / "photo"

@@ -2,12 +2,16 @@
 
 import hashlib
 import shutil
+from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from benchmark.data.catalog import load_catalog, load_dataset
+from benchmark.data.download.hub import REPOSITORY
 from benchmark.data.download.install import why_incomplete
 from tests.data.download.conftest import SPLIT, leftovers, record_of
+from tests.data.download.hub import REVISION
 
 
 @pytest.mark.parametrize("status", [404, 401, 500, None])
@@ -80,3 +84,51 @@ def test_list_and_archive_of_a_folder_are_used_and_kept(hub, published, data, fe
     assert record_of(data)["md5"] == hashlib.md5(content).hexdigest()
     assert kept.read_bytes() == content
     assert hub.requests == []
+
+
+def test_redirect_to_another_address_is_followed(hub, with_list, fetch):
+    with_list()
+    hub.published["moved.tar.gz"] = hub.published["dtd-r1.0.1.tar.gz"]
+    hub.broken, hub.headers = {"dtd-r1.0.1.tar.gz": 302}, {"Location": f"{hub.url}/authors/moved.tar.gz"}
+    assert fetch("dtd") == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "message"), [("", "is damaged or a different file: its md5"), ("http://127.0.0.1:9/x", "127.0.0.1:9/x")]
+)
+def test_wrong_md5_and_unreachable_authors_are_one_message(
+    hub, with_list, data, fetch, monkeypatch, capsys, address, message
+):
+    elsewhere, own = load_catalog()["dtd"].elsewhere, with_list()
+    monkeypatch.delitem(elsewhere, own)
+    monkeypatch.setitem(elsewhere, address or own, "0" * 32)
+    hub.broken = {"": 404}
+    assert fetch("dtd") == 2
+    error = capsys.readouterr().err
+    assert (error.count("error: "), message in error) == (1, True)
+    assert [path.name for path in (data / "dtd").iterdir()] == [SPLIT]
+
+
+def test_offline_mode_uses_the_cache_of_the_hub_and_sends_no_request(hub, archive, data, fetch, monkeypatch, capsys):
+    content = archive("dtd")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert fetch("dtd") == 2
+    assert "Offline mode (HF_HUB_OFFLINE) is on" in capsys.readouterr().err
+    cache = Path(constants.HF_HUB_CACHE) / f"models--{REPOSITORY.replace('/', '--')}"
+    for file, text in (("refs/main", REVISION.encode()), (f"snapshots/{REVISION}/dtd.zip", content)):
+        (cache / file).parent.mkdir(parents=True)
+        (cache / file).write_bytes(text)
+    assert fetch("dtd") == 0
+    assert (record_of(data)["revision"], hub.requests) == (REVISION, [])
+
+
+def test_split_file_of_the_user_is_kept_and_must_be_that_of_the_archive(hub, archive, data, fetch, tmp_path, capsys):
+    hub.files = {"dtd.zip": archive("dtd")}
+    (data / "dtd").mkdir(parents=True)
+    (data / "dtd" / SPLIT).write_text("{}")
+    assert fetch("dtd") == 2
+    assert "differs from the archive's split file" in capsys.readouterr().err
+    assert (data / "dtd" / SPLIT).read_text() == "{}"
+    shutil.copy(tmp_path / "made" / "dtd" / SPLIT, data / "dtd" / SPLIT)
+    assert fetch("dtd") == 0
+    assert hub.fetched() == [("dtd.zip", None)], "the downloaded archive was kept"

@@ -1,12 +1,18 @@
 """Transfers that are interrupted, refused, rate-limited or damaged, from the hub and from the datasets' authors."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from huggingface_hub import constants
 
 from benchmark.common import shutdown
+from benchmark.common.files import REPOSITORY
 from benchmark.data.download import install, transfer
 from benchmark.data.download.install import why_incomplete
 from tests.data.download.conftest import leftovers
+from tests.helpers.faults import full_disk
 
 
 @pytest.fixture(params=["hub", "authors"])
@@ -110,3 +116,43 @@ def test_token_is_sent_to_the_hub_only(hub, name, fetch, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     assert fetch("dtd") == 0
     assert hub.tokens == (["Bearer hf_x"] * 2 if name == "dtd.zip" else ["Bearer hf_x", None, None])
+
+
+def test_wait_of_an_hour_is_an_error(hub, fetch, capsys, monkeypatch):
+    monkeypatch.setattr(transfer.time, "sleep", lambda seconds: pytest.fail("waited"))
+    hub.broken, hub.headers = {"": 429}, {"Retry-After": "3600"}
+    assert fetch("dtd") == 2
+    assert "3600 s" in capsys.readouterr().err
+
+
+def test_transfer_without_progress_is_given_up(hub, archive, fetch, capsys):
+    class Always(dict):
+        pop = dict.get
+
+    hub.files = {"dtd.zip": archive("dtd")}
+    hub.cut_after, hub.no_ranges = Always({"dtd.zip": 3000}), True
+    assert fetch("dtd") == 2
+    assert len(hub.fetched()) < 10
+    assert "The same command resumes the download." in capsys.readouterr().err
+
+
+def test_full_disk_keeps_what_was_downloaded_and_older_contents_are_deleted(hub, archive, data, fetch, capsys):
+    hub.files = {"dtd.zip": archive("dtd")}
+    old = transfer.Archive(name="dtd.zip", size=20, content="0123456789abcdef").partial(data / install.WORK)
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"another content")
+    with full_disk(4000):
+        assert fetch("dtd") == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert fetch("dtd") == 0
+    assert hub.fetched()[-1] == ("dtd.zip", "bytes=4000-")
+    assert not old.exists()
+
+
+@pytest.mark.slow
+def test_command_uses_the_endpoint_of_the_environment(hub, archive, data, tmp_path):
+    hub.files = {"dtd.zip": archive("dtd")}
+    command = [sys.executable, str(REPOSITORY / "run_all.py"), "--download", "dtd", "--data", str(data)]
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, "dtd: is in" in done.stdout, done.stderr) == (0, True, "")

@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import shutil
 import stat
 import struct
 import tarfile
@@ -11,14 +12,15 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from benchmark.common import shutdown
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download import archives
 from benchmark.data.download import unpack as module
 from benchmark.data.download.archives import ArchiveError
-from benchmark.data.download.install import install
+from benchmark.data.download.install import install, why_incomplete
 from benchmark.data.download.unpack import find_content, unpack
 from benchmark.errors import DataError
-from tests.data.download.hub import zip_folder
+from tests.data.download.hub import tar_folder, zip_folder
 from tests.helpers.faults import full_disk
 
 DTD = load_catalog()["dtd"]
@@ -156,6 +158,12 @@ def test_entry_of_a_zip_gives_no_more_than_it_declares(target, tmp_path):
     assert (target / "images" / "b.jpg").stat().st_size <= 10
 
 
+def test_name_with_a_nul_byte_is_refused(refused, tmp_path):
+    path = pack_zip(tmp_path / "dtd.zip", ("dtd/images/bXjpg", b"x"))
+    path.write_bytes(path.read_bytes().replace(b"bXjpg", b"b\0jpg"))
+    assert "leaves the folder" in refused(path)
+
+
 def test_bomb_after_the_end_of_a_tar_and_a_huge_header_are_refused(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MARGIN", 1000)
     path = pack_tar(tmp_path / "dtd.tar.gz")
@@ -185,6 +193,7 @@ def test_damaged_headers_of_a_tar_are_not_taken_for_its_end(refused, tmp_path):
 
 @pytest.fixture
 def split(tmp_path):
+    """A split file of dtd outside its archive."""
     (tmp_path / DTD.split).write_text("{}")
     return tmp_path / DTD.split
 
@@ -209,6 +218,42 @@ def test_hostile_archive_in_an_archive_is_refused(refused, tmp_path, split):
     pack_tar(tmp_path / "outer" / "images.tar.gz", ("../evil.jpg", b"x"))
     zip_folder(tmp_path / "outer", tmp_path / "dtd.zip")
     assert "leaves the folder" in refused(tmp_path / "dtd.zip", split=split)
+
+
+def test_archive_in_an_archive_in_an_archive_is_not_unpacked(refused, tmp_path, split):
+    path = tmp_path / "images.tar.gz"
+    pack_tar(path)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        path = path.rename(tmp_path / folder / "images.tar.gz")
+        tar_folder(tmp_path / folder, path := tmp_path / "images.tar.gz")
+    assert "must contain one folder with images/, and contains none" in refused(path, split=split)
+
+
+def test_files_of_file_managers_are_left_out(pack, target):
+    unpack(pack(*((name, b"x") for name in ("__MACOSX/dtd/images/._a.jpg", "dtd/.DS_Store"))), DTD, target)
+    assert sorted(path.name for path in target.parent.rglob("*") if path.is_file()) == ["a.jpg", DTD.split]
+
+
+def test_free_space_is_checked_before_anything_is_written(pack, target, monkeypatch):
+    usage = shutil.disk_usage(target.parents[1])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(DataError, match=r"GB, and 0\.00 GB are free"):
+        unpack(pack(), DTD, target)
+    assert not target.exists()
+
+
+def test_interrupted_unpacking_leaves_nothing_and_what_a_killed_process_left_is_deleted(archive, tmp_path, monkeypatch):
+    archive("dtd")
+    left = tmp_path / "data" / ".downloads" / "unpacking-dtd" / "dtd" / "images" / "left.jpg"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutdown, "check", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        install("dtd", tmp_path / "zips" / "dtd.zip", tmp_path / "data")
+    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
+    install("dtd", tmp_path / "zips" / "dtd.zip", tmp_path / "data")
+    assert why_incomplete("dtd", tmp_path / "data") is None
 
 
 def test_full_disk_is_not_the_archives_fault_and_leaves_nothing(archive, tmp_path):

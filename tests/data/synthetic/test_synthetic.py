@@ -6,8 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchmark.data.catalog import load_catalog, load_dataset
+from benchmark.data.synthetic import zero_shot
 from benchmark.data.synthetic.names import generated_names, suite_version
-from benchmark.data.synthetic.suite import GENERATED, PER_CLASS, SHIFTED, SYNTHETIC, generate_datasets, generate_image
+from benchmark.data.synthetic.suite import (
+    CHECKPOINT,
+    GENERATED,
+    PER_CLASS,
+    SHIFTED,
+    SYNTHETIC,
+    generate_datasets,
+    generate_image,
+)
 from benchmark.errors import DataError
 
 
@@ -60,3 +69,17 @@ def test_concurrent_calls_leave_one_complete_dataset(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [name]
     dataset = load_dataset(name, tmp_path, check_files=True)
     assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (0, 0, 6 * PER_CLASS["test"])
+
+
+def test_checkpoint_is_small_and_knows_every_word(clip):
+    assert sum(path.stat().st_size for path in CHECKPOINT.iterdir()) <= 12 * 10**6
+    texts = [dataset.template.format(name) for dataset in GENERATED.values() for name in dataset.classes]
+    words = sorted({word for text in texts for word in text.replace(",", " ").replace(".", " ").split()})
+    assert {len(ids) for ids in clip.tokenize(words)} == {3}, "start, word and end"
+
+
+@pytest.mark.slow
+def test_zero_shot_accuracy_is_within_its_bounds(monkeypatch):
+    """On fewer images than there are; tests/methods/test_adapters.py has the gain of training."""
+    monkeypatch.setitem(zero_shot.PER_CLASS, "test", 10)
+    assert zero_shot.main() == 0
