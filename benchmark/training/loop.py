@@ -56,7 +56,7 @@ class FitReport:
 
 @dataclass(frozen=True)
 class TrainingCopy:
-    """One of the methods that are trained together: dataset.train holds the few-shot images, seed decides their order."""
+    """A method that is trained, alone or with others: dataset.train holds its few-shot images, seed their order."""
 
     method: Method
     dataset: Dataset
