@@ -140,14 +140,10 @@ class RunSpec:
             raise ConfigError("'loaded' and 'training' exclude each other: values are loaded or trained")
 
     def to_json(self) -> dict:
-        """Convert to a plain dictionary, from which from_json makes an equal spec."""
+        """Convert to a plain dictionary, from which build makes an equal spec."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         training = None if self.training is None else dataclasses.asdict(self.training)
         return values | {"options": dict(self.options), "training": training, "targets": dict(self.targets)}
-
-    @classmethod
-    def from_json(cls, raw: Mapping) -> "RunSpec":
-        return build(cls, raw, "spec")
 
     @property
     def hash(self) -> str:

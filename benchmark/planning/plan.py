@@ -12,7 +12,7 @@ from benchmark.errors import ConfigError, MethodError, listed
 from benchmark.planning.capability import Prober, scores_untrained_classes
 from benchmark.planning.inputs import load_datasets
 from benchmark.planning.planned_run import PlannedRun, Task
-from benchmark.planning.request import Request, check_names, choose_trainings
+from benchmark.planning.request import Request, check_names, check_options, choose_trainings
 from benchmark.planning.run_settings import Backbone, RunSettings
 from benchmark.planning.specs import SeedRecipe, make_spec, resolve_seeds
 from benchmark.plugins.discovery import clashes
@@ -80,6 +80,7 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
         BenchmarkError: all problems of the request in one message.
     """
     check_names(request)
+    check_options(request)
     trainings, left_out = choose_trainings(request)
     backbone = Backbone.find(request.backbone, fetch=fetch)
     datasets = load_datasets(request, trainings) if datasets is None else datasets

@@ -148,7 +148,7 @@ def check_names(request: Request) -> None:
 def check_options(request: Request) -> None:
     """Refuse wrong options of --set and of the suite, as far as they show without importing a method."""
     suite, problems = request.suite, []
-    for method in request.methods:
+    for method in dict.fromkeys([*request.methods, *request.overrides]):  # of methods that do not run, too
         for protocol in request.protocols:
             of_protocol = suite.protocol_recipes.get(protocol.name, {})
             layers = (suite.recipes, of_protocol, request.overrides)

@@ -78,7 +78,7 @@ def option_problems(name: str, given: Mapping[str, Any]) -> list[str]:
             if isinstance(known[key], int | float) and isinstance(given[key], str):
                 raise ConfigError(f"{name}: '{key}' must be a value like {known[key]}, got {given[key]!r}.")
         if training := {key: value for key, value in {**known, **given}.items() if key in TRAINING_KEYS}:
-            build(Training, training, shown(source_of(name).recipe))
+            build(Training, training, name)
     except MethodError:
         return []  # the method is left out later, with this message
     except ConfigError as error:

@@ -38,6 +38,7 @@ SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
         (["--set", "coop.epochs=0", "--methods", "coop"], "at least 1"),
         (["--set", "coop.epochs=two"], "'epochs' must be"),
         (["--set", "taskres.alpha=much", "--methods", "taskres"], "'alpha' must be"),
+        (["--methods", "zero_shot", "--set", "coop.epochz=2"], "'epochz' is not an option. Did you mean 'epochs'?"),
         (["--set", "cop.epochs=2"], "'cop' is not a method"),
         (["--set", "epochs=2"], "write METHOD.KEY=VALUE"),
         (["--set", "coop.epochs=2", "--set", "coop.epochs=3"], "is given twice"),
