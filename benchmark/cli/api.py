@@ -47,7 +47,7 @@ def run(
     load: Mapping[str, AnyPath] | None = None,
     backbone: str | None = None,
     device: str | None = None,
-    precision: str = "fp32",
+    precision: str | None = None,
     processes: int | None = None,
     threads: int | None = None,
     checkpoint_minutes: float = CHECKPOINT_MINUTES,

@@ -13,7 +13,7 @@ from benchmark.plugins.discovery import add_plugin, method_names, repository_nam
 from benchmark.running.device import check_device_name, choose_device, default_threads
 from tables.aggregate import in_order
 
-UNCHANGED = ("protocol", "source", "precision", "checkpoint_minutes", "cache", "lockstep", "graphs")
+UNCHANGED = ("protocol", "source", "checkpoint_minutes", "cache", "lockstep", "graphs")
 
 
 def make_request(options: argparse.Namespace, *, local_rank: int = 0) -> Request:
@@ -27,7 +27,7 @@ def with_device(request: Request, options: argparse.Namespace, *, local_rank: in
     Args:
         local_rank: number of this process among those that a launcher started on this machine.
     """
-    device = choose_device(options.device, options.precision, local_rank=local_rank)
+    device = choose_device(options.device, request.precision, local_rank=local_rank)
     if options.processes is not None and device != "cpu":
         raise ConfigError(f"--processes {options.processes!r}: is for a CPU only. Leave it out, or add --device cpu.")
     return replace(request, device=device)
@@ -52,6 +52,7 @@ def read_request(options: argparse.Namespace) -> Request:
         seeds=split_numbers("seeds", options.seeds) or suite.seeds,
         shots=split_numbers("shots", options.shots),
         backbone=options.backbone or suite.backbone,
+        precision=options.precision or suite.precision,
         threads=options.threads or default_threads(),
         data=options.data.expanduser() if options.data else None,
         custom=parse_custom(options.custom),

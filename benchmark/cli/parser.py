@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from benchmark.common.constants import CHECKPOINT_MINUTES
+from benchmark.common.constants import CHECKPOINT_MINUTES, PRECISIONS
 from benchmark.common.files import REPOSITORY
 
 DESCRIPTION = "Run the benchmark: `python run_all.py --protocol base2new`; everything else has a default."
@@ -148,8 +148,8 @@ def _add_compute(group: Group) -> None:
     add = group.add_argument
     add("--backbone", metavar="NAME", help="hub id or folder of a CLIP (default: that of the suite)")
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best one available)")
-    add("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32", metavar="NAME",
-        help="of the frozen towers: fp32 (default), tf32, bf16 or fp16")  # fmt: skip
+    add("--precision", choices=PRECISIONS, metavar="NAME",
+        help="fp64: of all values; fp32, tf32, bf16, fp16: of the towers (default: that of the suite)")  # fmt: skip
     add("--processes", type=int, metavar="N", help="parallel runs on a CPU (default: its cores, at most 4)")
     add("--threads", type=int, metavar="N", help="threads of each process on a CPU (default: its share)")
     add("--checkpoint-minutes", type=float, default=CHECKPOINT_MINUTES, metavar="M",

@@ -147,6 +147,11 @@ class Clip:
         return in_memory(self.text, lambda: self.text.encode(plan, no_context, unit_length=unit_length))[0]
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """Type of the weights in a precision of RunSpec; the precisions below float32 are autocast's."""
+    return torch.float64 if precision == "fp64" else torch.float32
+
+
 def load_clip(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
     """Load a frozen CLIP from a Hugging Face hub id or a local folder of the same layout.
 

@@ -15,6 +15,7 @@ from benchmark.common.constants import (
     ADAM_EPSILON,
     LEARNING_RATE,
     MOMENTUM,
+    PRECISIONS,
     WARMUP_EPOCHS,
     WARMUP_LEARNING_RATE,
     WEIGHT_DECAY,
@@ -60,6 +61,7 @@ Positive = Field(gt=0)
 NonNegative = Field(ge=0)
 Unique = AfterValidator(_check_unique)
 FolderName = Annotated[str, AfterValidator(_check_folder)]
+Precision = Literal[PRECISIONS]
 
 
 def canonical_json(value: object) -> str:
@@ -128,7 +130,7 @@ class RunSpec:
     checkpoint: str  # short sha256 of its files
     split: str  # short sha256 of the split files; after a "+" that of all targets' split files, if there are targets
     template: str  # of the prompts, with one {}
-    precision: Literal["fp32", "tf32", "bf16", "fp16"]
+    precision: Precision  # fp64: of everything; the others: of the frozen towers
     plugin: str = ""  # short sha256 of the method's file if it is not in this repository
     options: Annotated[Mapping[str, object], AfterValidator(Options)]  # of the method, complete
     training: Training | None  # None: nothing is trained
@@ -175,6 +177,7 @@ class Suite:
     source: str = ""  # dataset that cross_dataset trains on
     shift_source: str = ""  # dataset that domain_generalization trains on
     shift_targets: Annotated[tuple[str, ...], Unique] = ()  # shifted versions of it
+    precision: Precision = "fp32"  # if the user names none
     note: str = ""  # for captions
     published: bool = False  # show published values next to the measured ones
 

@@ -95,7 +95,7 @@ test_view.__test__ = False  # keeps pytest from collecting it
 def train_view(image: Image.Image, size: int, generator: torch.Generator) -> np.ndarray:
     """Return a random resized crop, mirrored half of the time, (size, size, 3) uint8.
 
-    The generator is used in torchvision's order, so equal seeds give torchvision's crops.
+    The generator is used in torchvision's order, so equal seeds give torchvision's crops, up to its rounding.
     Source: torchvision RandomResizedCrop and RandomHorizontalFlip, as in CoOp's training transform.
     """
     left, top, width, height = _random_crop(*image.size, generator)
@@ -107,10 +107,10 @@ def train_view(image: Image.Image, size: int, generator: torch.Generator) -> np.
 
 def _random_crop(width: int, height: int, generator: torch.Generator) -> tuple[int, int, int, int]:
     """Return left, top, width and height of a crop of random area and aspect ratio."""
-    low, high = torch.log(torch.tensor(CROP_RATIO)).tolist()
+    low, high = map(math.log, CROP_RATIO)
     for _ in range(CROP_TRIES):
-        area = width * height * torch.empty(1).uniform_(*CROP_SCALE, generator=generator).item()
-        ratio = torch.exp(torch.empty(1).uniform_(low, high, generator=generator)).item()
+        area = width * height * _uniform(*CROP_SCALE, generator)
+        ratio = math.exp(_uniform(low, high, generator))
         wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < wide <= width and 0 < tall <= height:
             top = torch.randint(0, height - tall + 1, size=(1,), generator=generator).item()
@@ -125,14 +125,24 @@ def _random_crop(width: int, height: int, generator: torch.Generator) -> tuple[i
     return (width - wide) // 2, (height - tall) // 2, wide, tall
 
 
+def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+    """Draw from [low, high). In float64: the last digit of torch's own float32 depends on the processor."""
+    return low + (high - low) * torch.rand(1, generator=generator).item()
+
+
 def view_generator(seed: int, image_key: str, epoch: int) -> torch.Generator:
     """Return the generator of one train view, which depends on the seed, the image and the epoch only."""
     digest = hashlib.sha256(f"{seed} view {epoch} {image_key}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def normalise(pixels: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD) -> Tensor:
-    """Convert (B, S, S, 3) uint8 to (B, 3, S, S) float32: subtract the mean, divide by the standard deviation."""
-    values = pixels.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
+def normalise(
+    pixels: Tensor,
+    mean: tuple[float, ...] = CLIP_MEAN,
+    std: tuple[float, ...] = CLIP_STD,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Convert (B, S, S, 3) uint8 to (B, 3, S, S) of `dtype`: subtract the mean, divide by the standard deviation."""
+    values = pixels.permute(0, 3, 1, 2).to(dtype) / 255  # (B, 3, S, S)
     shape = (1, 3, 1, 1)
     return (values - values.new_tensor(mean).view(shape)) / values.new_tensor(std).view(shape)

@@ -17,7 +17,8 @@ from benchmark.data.catalog import Dataset, Item, relative_path
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
 from benchmark.features.memory import BoundedMemory
 
-ENCODE_BATCH = 256  # images per pass through the tower
+ENCODE_BATCH = 256  # images that are encoded together
+CPU_ROWS = 600  # rows per pass through the tower on a CPU: enough to fill a core, few enough for its caches
 STORE_BYTES = 1 << 30  # memory for features, and as much again for decoded images
 
 
@@ -54,7 +55,9 @@ class ImageEncoder:
         limit_bytes: int = STORE_BYTES,
     ):
         self.clip, self.autocast = clip, autocast
-        self.images_encoded, self.tower_batch = 0, ENCODE_BATCH
+        rows = clip.patch_count + 1
+        self.images_encoded = 0
+        self.tower_batch = max(1, CPU_ROWS // rows) if clip.device.type == "cpu" else ENCODE_BATCH
         self._decoded = BoundedMemory(limit_bytes)
 
     def fresh(self) -> "ImageEncoder":
@@ -98,7 +101,7 @@ class ImageEncoder:
         tensor = torch.from_numpy(pixels)
         if self.clip.device.type == "cuda":
             tensor = tensor.pin_memory().to(self.clip.device, non_blocking=True)
-        return normalise(tensor, self.clip.mean, self.clip.std)
+        return normalise(tensor, self.clip.mean, self.clip.std, self.clip.dtype)
 
     def _pixels(self, dataset: Dataset, item: Item, view: View) -> np.ndarray:
         """Return a view, (S, S, 3) uint8; decoded training images are kept, since every epoch needs them again."""

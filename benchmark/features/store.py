@@ -97,7 +97,7 @@ class FeatureStore:
 
     def bytes_per_image(self, patches: Patches | None) -> int:
         """Return the memory that the features of one image take."""
-        return 4 * sum(map(math.prod, self._shapes(1, patches).values()))
+        return self.clip.learnable_dtype.itemsize * sum(map(math.prod, self._shapes(1, patches).values()))
 
     def _shapes(self, count: int, patches: Patches | None) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the features of `count` images, by name."""

@@ -36,7 +36,7 @@ class Alignment:
 
 
 def alignment_of(record: RunRecord, path: Path, images: Sequence[Path]) -> Alignment:
-    """Compute the weights of a recorded run on the test views of image files, in float32 on the CPU.
+    """Compute the weights of a recorded run on the test views of image files, on the CPU.
 
     Args:
         path: of the record; its learned tensors are next to it.
@@ -69,7 +69,7 @@ def alignment_of(record: RunRecord, path: Path, images: Sequence[Path]) -> Align
 @torch.no_grad()
 def weights_of(method: Method, clip: Clip, views: np.ndarray) -> np.ndarray:
     """Return `method.alignment` of views (B, S, S, 3): (B, P, M)."""
-    pixels = normalise(torch.from_numpy(views), clip.mean, clip.std)
+    pixels = normalise(torch.from_numpy(views), clip.mean, clip.std, clip.dtype)
     return method.eval().alignment(clip.encode_images(pixels, method.needs_patches)).cpu().numpy()
 
 

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers.utils import logging
 
-from benchmark.clip.backbone import Clip, load_clip
+from benchmark.clip.backbone import Clip, dtype_of, load_clip
 from benchmark.clip.locate import checkpoint_hash
 from benchmark.common.config import RunSpec
 from benchmark.errors import RecordError
@@ -40,7 +40,7 @@ def learned_by(record: RunRecord, path: Path) -> dict[str, Tensor]:
 
 
 def backbone_of(spec: RunSpec) -> Clip:
-    """Load the frozen CLIP of a run, in float32 on the CPU.
+    """Load the frozen CLIP of a run, on the CPU, in float32 or in the float64 of the run.
 
     Raises:
         RecordError: the checkpoint differs from the run's.
@@ -52,4 +52,4 @@ def backbone_of(spec: RunSpec) -> Clip:
             f"{spec.checkpoint}. The learned values mean nothing to another CLIP; restore the checkpoint, or run again."
         )
     logging.disable_progress_bar()
-    return load_clip(folder)
+    return load_clip(folder, dtype=dtype_of(spec.precision))

@@ -78,13 +78,15 @@ def choose_device(device: str | None, precision: str, *, local_rank: int = 0) ->
     elif torch.cuda.is_available():
         device = kind = "cuda"
     else:
-        device = kind = "mps" if torch.backends.mps.is_available() else "cpu"
+        device = kind = "mps" if torch.backends.mps.is_available() and precision != "fp64" else "cpu"
     if device == "cuda" and torch.cuda.device_count() > 1:
         device = f"cuda:{local_rank % torch.cuda.device_count()}"
     if precision == "fp16" and kind == "cpu":
         raise ConfigError(
             "--precision fp16 needs a GPU: a CPU computes it slowly and loses gradients. Take fp32 or bf16."
         )
+    if precision == "fp64" and kind == "mps":
+        raise ConfigError("--precision fp64 needs a CPU or a CUDA GPU. Take --device cpu, or --precision fp32.")
     if precision == "tf32" and kind != "cuda":
         raise ConfigError("--precision tf32 needs a CUDA GPU; nothing else computes in it. Take fp32.")
     return device

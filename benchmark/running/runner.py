@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from benchmark.clip.backbone import load_clip
+from benchmark.clip.backbone import dtype_of, load_clip
 from benchmark.common import shutdown
 from benchmark.common.config import RunSpec
 from benchmark.common.shutdown import Terminated
@@ -38,7 +38,7 @@ class Runner:
 
     def __init__(self, settings: RunSettings, accelerator: Accelerator, *, share: float = 1.0):
         self.settings, self.accelerator = settings, accelerator
-        self.clip = load_clip(settings.backbone.folder, device=accelerator.device)
+        self.clip = load_clip(settings.backbone.folder, accelerator.device, dtype_of(settings.precision))
         self.store = FeatureStore(
             self.clip,
             autocast=accelerator.autocast,

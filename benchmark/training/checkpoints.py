@@ -37,7 +37,7 @@ class TrainingState:
         epoch: number of epochs done.
         step: number of steps done in the current epoch.
         losses: mean loss of each epoch done.
-        total: sum of the losses of the current epoch so far, a float32 scalar.
+        total: sum of the losses of the current epoch so far, a scalar.
         seconds: training time so far.
         scaler: state of the loss scaling of float16; empty in other precisions.
         generator: state of torch's generator on the CPU, for methods that draw random numbers in training.

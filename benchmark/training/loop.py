@@ -202,7 +202,7 @@ class Trainer:
         start = self.states[0].step
         batches = [_batches(copy, self.training, store=self.store, epoch=epoch, start=start) for copy in self.copies]
         self._starts = [*self._starts[-1:], [copy.method.learned_state() for copy in self.copies]]
-        totals = torch.stack([state.total for state in self.states]).to(self.store.clip.device)
+        totals = torch.stack([state.total for state in self.states]).to(self.device, self.store.clip.learnable_dtype)
         finite, good = torch.ones_like(totals, dtype=torch.bool), torch.zeros_like(totals, dtype=torch.long)
         for step, together in enumerate(zip(*batches, strict=True), start=start + 1):
             images, labels = zip(*together, strict=True)
