@@ -172,7 +172,6 @@ class Suite:
     shots: Annotated[int, Field(ge=1)]
     seeds: Annotated[tuple[Annotated[int, NonNegative], ...], Field(min_length=1), Unique]
     recipes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by method; recipes.py checks the keys
-    protocol_recipes: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)  # over `recipes`
     methods: Annotated[tuple[str, ...], Unique] = ()  # run if the user names none; empty: all of methods/
     source: str = ""  # dataset that cross_dataset trains on
     shift_source: str = ""  # dataset that domain_generalization trains on

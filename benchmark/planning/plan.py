@@ -137,14 +137,13 @@ def _runs_of(task: Task, request: Request, backbone: Backbone, loader: Loader, f
     """The runs of a task: every method for each seed."""
     suite, recipes = request.suite, []
     for method in request.methods:
-        layers = [suite.recipes.get(method, {}), suite.protocol_recipes.get(task.protocol, {}).get(method, {})]
         try:
             resolved, problems = resolve_seeds(
                 method,
                 task,
                 seeds=request.seeds,
                 loader=loader,
-                suite_layers=layers,
+                of_suite=suite.recipes.get(method, {}),
                 overrides=request.overrides.get(method, {}),
             )
         except MethodError as error:

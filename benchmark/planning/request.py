@@ -113,8 +113,7 @@ def check_names(request: Request) -> None:
     problems, sources = [], () if request.source is None else (request.source,)
     for kind, given, allowed in (
         ("protocol", (request.protocol,), (*PROTOCOLS, ALL)),
-        ("protocol (protocol_recipes of the suite)", request.suite.protocol_recipes, PROTOCOLS),
-        ("method", (*request.methods, *request.overrides, *_in_recipes(request.suite)), method_names()),
+        ("method", (*request.methods, *request.overrides, *request.suite.recipes), method_names()),
         ("dataset", (*(request.chosen or request.suite.datasets), *sources), request.known),
     ):
         hint = ADD_CUSTOM if kind == "dataset" else ""
@@ -149,18 +148,9 @@ def check_options(request: Request) -> None:
     """Refuse wrong options of --set and of the suite, as far as they show without importing a method."""
     suite, problems = request.suite, []
     for method in dict.fromkeys([*request.methods, *request.overrides]):  # of methods that do not run, too
-        for protocol in request.protocols:
-            of_protocol = suite.protocol_recipes.get(protocol.name, {})
-            layers = (suite.recipes, of_protocol, request.overrides)
-            given = {key: value for layer in layers for key, value in layer.get(method, {}).items()}
-            problems += option_problems(method, given)
+        problems += option_problems(method, {**suite.recipes.get(method, {}), **request.overrides.get(method, {})})
     if problems:
         raise ConfigError(listed("this request", sorted(set(problems))))
-
-
-def _in_recipes(suite: Suite) -> set[str]:
-    """The methods for which a suite has recipes."""
-    return {method for recipes in (suite.recipes, *suite.protocol_recipes.values()) for method in recipes}
 
 
 def choose_trainings(request: Request) -> tuple[dict[str, dict[str, tuple[str, ...]]], list[str]]:

@@ -44,13 +44,13 @@ def resolve_seeds(
     *,
     seeds: Sequence[int],
     loader: Loader,
-    suite_layers: Sequence[Mapping[str, object]],
+    of_suite: Mapping[str, object],
     overrides: Mapping[str, object],
 ) -> tuple[list[SeedRecipe], list[str]]:
     """The recipe of each seed of a method in a task, and the problems of its recipe and files.
 
     Args:
-        suite_layers: option values of the suite; those that follow from a file replace them.
+        of_suite: option values of the suite; those that follow from a file replace them.
         overrides: option values of the command line, which replace all others.
     Raises:
         MethodError: the code or the recipe file of the method cannot be used.
@@ -62,7 +62,7 @@ def resolve_seeds(
             file = loader.released(method, dataset=task.dataset.name, shots=task.shots, seed=seed)
             of_file = Options(loader.options(method, file))
             if of_file not in by_options:
-                layers = [*suite_layers, of_file, overrides]
+                layers = [of_suite, of_file, overrides]
                 by_options[of_file] = [_resolve(method, task, dataset, layers) for dataset in task.datasets]
             found.append(SeedRecipe(method, seed, plugin, file, by_options[of_file]))
         except MethodError:

@@ -76,10 +76,11 @@ def test_request_of_which_nothing_is_left_is_refused(call, capsys):
     assert "error: this request: tip_adapter, as configured, learns for" in capsys.readouterr().err
 
 
-def test_bf16_runs_on_a_cpu_and_stands_in_the_record(call, tmp_path):
-    assert call("--methods", "coop", *FAST, "--precision", "bf16") == 0
+@pytest.mark.parametrize("words, dtype", [([], torch.float64), (["--precision", "bf16"], torch.float32)])
+def test_precision_of_suite_or_option_stands_in_the_record(call, tmp_path, words, dtype):
+    assert call("--methods", "coop", *FAST, *words) == 0
     (path,) = records_in(tmp_path)
-    assert load(path).spec.precision == "bf16"
+    assert load(path).spec.precision == (words or ["fp64"])[-1]
     from safetensors.torch import load_file
 
-    assert {t.dtype for t in load_file(path.with_suffix(".safetensors")).values()} == {torch.float32}
+    assert {t.dtype for t in load_file(path.with_suffix(".safetensors")).values()} == {dtype}

@@ -113,7 +113,7 @@ def test_spec_refuses_name_that_cannot_be_a_folder(name):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"precision": "fp8"}, "'precision' must be 'fp32', 'tf32', 'bf16' or 'fp16'"),
+        ({"precision": "fp8"}, "'precision' must be 'fp32', 'fp64', 'tf32', 'bf16' or 'fp16'"),
         ({"backbone": "a\x1b"}, "'backbone': .* cannot be recorded"),
         ({"options": None}, "'options' must be a mapping, got null"),
         ({"loaded": "0a1b2c3d"}, "'loaded' and 'training' exclude each other"),
@@ -159,7 +159,8 @@ def test_unknown_suite_is_refused_with_nearest_name(suites, name):
         ("backbone: embedded\n", "", "'backbone' is missing"),
         ("note:", "shift_source: dtd\nnote:", "'shift_source' and 'shift_targets' belong together"),
         ("note:", "shift_source: dtd\nshift_targets: [dtd]\nnote:", "no target is the source"),
-        ("note:", "protocol_recipes: {few_shot: {coop: 2}}\nnote:", "few_shot.coop' must be a mapping"),
+        ("{epochs: 2}", "2", "coop' must be a mapping"),
+        ("note:", "precision: fp8\nnote:", "'precision' must be 'fp32', 'fp64', 'tf32', 'bf16' or 'fp16'"),
         ("note:", "name: other\nnote:", "'name' is 'other', but the file is 'small.yaml'; leave 'name' out"),
     ],
 )

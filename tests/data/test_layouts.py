@@ -1,6 +1,5 @@
 """Loading datasets in each layout."""
 
-
 import pytest
 
 from benchmark.data.catalog import load_catalog, load_dataset

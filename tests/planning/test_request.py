@@ -32,9 +32,8 @@ def test_shots_are_those_named_or_the_protocols_or_the_suites(tmp_path):
     assert asked(tmp_path, shots=(2,)).shots_of(base2new) == asked(tmp_path, shots=(2,)).shots_of(few_shot) == (2,)
 
 
-@pytest.mark.parametrize("change", [{"recipes": {"coopp": {}}}, {"protocol_recipes": {"few_shot": {"coopp": {}}}}])
-def test_recipes_of_an_unknown_method_are_refused(tmp_path, change):
-    suite = dataclasses.replace(load_suite("synthetic"), **change)
+def test_recipes_of_an_unknown_method_are_refused(tmp_path):
+    suite = dataclasses.replace(load_suite("synthetic"), recipes={"coopp": {}})
     with pytest.raises(ConfigError, match=r"'coopp' is not a method. Did you mean 'coop'"):
         check_names(asked(tmp_path, suite=suite))
 

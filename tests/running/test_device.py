@@ -45,6 +45,16 @@ def test_gpu_that_is_here_is_taken_by_its_number(gpus):
     assert choose_device(None, "fp32", local_rank=3) == "cuda:1"
 
 
+def test_float64_is_computed_where_the_device_can(gpus, monkeypatch):
+    gpus(1)
+    assert choose_device(None, "fp64") == "cuda"
+    gpus(0, built=False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert (choose_device(None, "fp32"), choose_device(None, "fp64")) == ("mps", "cpu")
+    with pytest.raises(ConfigError, match="needs a CPU or a CUDA GPU"):
+        choose_device("mps", "fp64")
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the fork server is for Linux")
 def test_grid_in_another_environment_does_not_use_the_fork_server(monkeypatch):
     monkeypatch.setattr(device, "_server_environment", {})

@@ -23,7 +23,7 @@ def run_on(accelerator, out, protocol, epochs):
     """The records of a small grid, by spec."""
     words = ["--datasets", "synth_actions", "--seeds", "1", "2", "--shots", "2", "--no-cache", "--out", str(out)]
     words += [word for name, count in epochs.items() if count for word in ("--set", f"{name}.epochs={count}")]
-    words += ["--protocol", protocol, "--methods", *epochs]
+    words += ["--protocol", protocol, "--precision", "fp32", "--methods", *epochs]
     plan = make_plan(make_request(run_all.parse(words)), fetch=False)
     runner.Runner(plan.settings, accelerator).run_all(plan.missing, Progress(len(plan.missing)))
     return {spec: store.load(spec.record_path(out)) for spec in plan.specs}
@@ -39,7 +39,7 @@ def test_results_on_another_device_equal_those_on_the_cpu_and_steps_read_nothing
     near, clip = run_on(make_accelerator("cpu", "fp32"), tmp_path / "near", protocol, epochs), load_clip(CHECKPOINT)
     with distant_device() as reads, pytest.MonkeyPatch.context() as patch:
         moved = Clip(copy.deepcopy(clip.model).to(DEVICE), clip.tokenizer, clip.name, (clip.mean, clip.std))
-        patch.setattr(runner, "load_clip", lambda path, device: moved)
+        patch.setattr(runner, "load_clip", lambda path, device, dtype: moved)
         far = run_on(DistantAccelerator(), tmp_path / "far", protocol, epochs)
     for spec, record in near.items():
         assert far[spec].training.get("losses", []) == pytest.approx(record.training.get("losses", []), rel=1e-4)

@@ -22,14 +22,14 @@ NEVER = 10**9
 
 
 @pytest.fixture(scope="module")
-def train(clip, dataset, make_copies):
+def train(clip64, dataset, make_copies):
     """train(name, ...): learned bytes of the seeds of a method after three epochs, and their reports."""
     items = dataclasses.replace(dataset, train=dataset.train[:6], test=[])
 
     def run(name, *, seeds=(1,), checkpoints=None, optimizer="sgd", batch_size=2, limit_bytes=1 << 30):
         training = Training(epochs=3, batch_size=batch_size, warmup_epochs=1, learning_rate=0.01, optimizer=optimizer)
-        copies = make_copies(name, seeds=seeds, items=items)
-        store, accelerator = FeatureStore(clip, limit_bytes=limit_bytes), Accelerator(cpu=True)
+        copies = make_copies(name, seeds=seeds, items=items, clip=clip64)
+        store, accelerator = FeatureStore(clip64, limit_bytes=limit_bytes), Accelerator(cpu=True)
         reports = Trainer(copies, training, store=store, accelerator=accelerator, checkpoints=checkpoints).fit()
         learned = [safetensors.torch.save(copy.method.learned_state()) for copy in copies]
         return learned, [(report.losses, report.steps) for report in reports]
@@ -71,9 +71,7 @@ def end_after(monkeypatch):
         ("copl", {"batch_size": 1, "limit_bytes": 1}),
     ],
 )
-def test_interrupted_training_resumes_to_the_same_bytes(
-    train, undisturbed, end_after, tmp_path, name, settings, steps
-):
+def test_interrupted_training_resumes_to_the_same_bytes(train, undisturbed, end_after, tmp_path, name, settings, steps):
     seeds = settings.get("seeds", (1,))
     wanted = undisturbed(name, **settings)
     end_after(steps)

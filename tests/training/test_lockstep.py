@@ -29,20 +29,24 @@ def one_thread():
 
 
 @pytest.fixture
-def fit(clip):
+def fit():
     """fit(copies, epochs): train them; returns their reports."""
 
     def run(copies, epochs=1):
-        tools = {"store": FeatureStore(clip), "accelerator": Accelerator(cpu=True)}
+        tools = {"store": FeatureStore(copies[0].method.clip), "accelerator": Accelerator(cpu=True)}
         return Trainer(copies, Training(epochs=epochs, batch_size=4), **tools).fit()
 
     return run
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["clip", "clip64"])
 @pytest.mark.parametrize("name, config", CASES)
-def test_lockstep_equals_separate_trainings_to_the_last_bit(make_copies, fit, one_thread, name, config):
-    together, alone = (make_copies(name, seeds=SEEDS, **config) for _ in range(2))
+def test_lockstep_equals_separate_trainings_to_the_last_bit(
+    request, make_copies, fit, one_thread, name, config, backbone
+):
+    backbone = request.getfixturevalue(backbone)
+    together, alone = (make_copies(name, seeds=SEEDS, clip=backbone, **config) for _ in range(2))
     assert can_share([copy.method for copy in together])
     for one, other, report in zip(together, alone, fit(together, epochs=3), strict=True):
         fresh = {key: value.clone() for key, value in other.method.learned_state().items()}
