@@ -106,7 +106,14 @@ def untrained_methods(records: Iterable[RunRecord]) -> set[str]:
     return {record.spec.method for record in records if record.learns_nothing}
 
 
-def loaded_note(records: Iterable[RunRecord]) -> str:
+def caveats(records: Sequence[RunRecord]) -> str:
+    """Sentences about runs that a reader of any table must know of; "" if there are none."""
+    unknown = sum(not record.spec.images for record in records)
+    no_images = f"{unknown} of {run_count(records)} recorded without a fingerprint of the images." if unknown else ""
+    return " ".join(filter(None, (_loaded(records), no_images)))
+
+
+def _loaded(records: Iterable[RunRecord]) -> str:
     """The sentence that names methods whose learned values were loaded from files; "" if there are none."""
     runs: dict[str, list[bool]] = {}
     for record in records:
@@ -125,7 +132,7 @@ def headline(records: Sequence[RunRecord]) -> str:
         f"Suite {distinct(r.spec.suite for r in records)}: backbone {distinct(r.spec.backbone for r in records)}, "
         f"{distinct(r.spec.precision for r in records)}, seeds {distinct(r.spec.seed for r in records)}, "
         f"{run_count(records)}, commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
-        f" {loaded_note(records)}"
+        f" {caveats(records)}"
     ).rstrip()
 
 
@@ -252,6 +259,11 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
             if set(records[0].spec.targets) != set(spec.targets):
                 _refuse(records[0], record, "targets", *(", ".join(r.spec.targets) for r in (records[0], record)))
         _compare(firsts.setdefault(("split", spec.dataset), record), record, ("split",))
+        if spec.images:
+            seen = firsts.setdefault(("images", spec.dataset), record)
+            content = [each.spec.images.partition("+")[2] for each in (seen, record)]
+            if content[0] != content[1]:
+                _refuse(seen, record, "the content of their test images", *content)
         cell = (spec.method, spec.dataset, spec.shots)
         _compare(firsts.setdefault(cell, record), record, SAME_FOR_A_CELL)
         code = firsts.setdefault(("code", spec.method), record)
@@ -261,6 +273,7 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
             _refuse(first, record, "the settings given by --set", first.overrides, record.overrides)
         if (again := firsts.setdefault((*cell, spec.seed), record)) is not record:
             _compare(again, record, ("loaded",), called="the loaded file")
+            _compare(again, record, ("images",), called="the content of their images")
             _refuse(again, record, "nothing that a table shows", "", "")
 
 

@@ -136,6 +136,9 @@ class RunSpec:
     training: Training | None  # None: nothing is trained
     targets: Annotated[Mapping[str, str], AfterValidator(Options)] = Options({})  # other datasets scored -> template
     loaded: str = ""  # short sha256 of the learned values if they were loaded instead of trained
+    images: str = (
+        ""  # short sha256 of the training images + that of all scored images; "": recorded before there was one
+    )
 
     def __post_init__(self) -> None:
         if self.loaded and self.training is not None:
@@ -145,6 +148,8 @@ class RunSpec:
         """Convert to a plain dictionary, from which build makes an equal spec."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         training = None if self.training is None else dataclasses.asdict(self.training)
+        if not self.images:  # so that the hash of older records stays
+            del values["images"]
         return values | {"options": dict(self.options), "training": training, "targets": dict(self.targets)}
 
     @property

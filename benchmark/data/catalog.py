@@ -70,6 +70,8 @@ class Dataset:
         train, val, test: items in the order of the split file.
         image_root: the folder that image paths are relative to.
         split_sha256: hash of everything that determines the lists and the class names.
+        version: of a generated dataset; it stands for the content of the images.
+        digests: path to hash of the content, for the images that planned runs read; shared by halves and samples.
     """
 
     name: str
@@ -80,6 +82,8 @@ class Dataset:
     test: list[Item] = field(repr=False)
     image_root: str = ""
     split_sha256: str = ""
+    version: str = ""
+    digests: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @cache

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
@@ -15,6 +16,7 @@ from benchmark.clip.memory import free_memory, ran_out_of_memory
 from benchmark.common import shutdown
 from benchmark.data.catalog import Dataset, Item, relative_path
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
+from benchmark.features.fingerprint import check_unchanged
 from benchmark.features.memory import BoundedMemory
 
 ENCODE_BATCH = 256  # images that are encoded together
@@ -105,8 +107,13 @@ class ImageEncoder:
 
     def _pixels(self, dataset: Dataset, item: Item, view: View) -> np.ndarray:
         """Return a view, (S, S, 3) uint8; decoded training images are kept, since every epoch needs them again."""
+
+        def read() -> Image.Image:
+            check_unchanged(dataset, item)
+            return open_image(item.path)
+
         if view == TEST_VIEW:
-            return test_view(open_image(item.path), self.clip.image_size)
-        image = self._decoded.get(item.path, lambda: open_image(item.path), lambda i: 3 * i.width * i.height)
+            return test_view(read(), self.clip.image_size)
+        image = self._decoded.get(item.path, read, lambda i: 3 * i.width * i.height)
         generator = view_generator(view.seed, relative_path(dataset, item), view.epoch)
         return train_view(image, self.clip.image_size, generator)

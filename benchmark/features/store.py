@@ -6,7 +6,6 @@ of a run can be encoded ahead of the run, in large batches, and are the same for
 """
 
 import math
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,10 +14,11 @@ import PIL
 import torch
 
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
-from benchmark.data.catalog import Dataset, Item, relative_path
+from benchmark.data.catalog import Dataset, Item
 from benchmark.data.images import VIEWS
 from benchmark.features.cache import DiskCache, key_of
 from benchmark.features.encoder import ENCODE_BATCH, STORE_BYTES, TEST_VIEW, ImageEncoder, ImageView, View
+from benchmark.features.fingerprint import contents
 from benchmark.features.memory import BoundedMemory
 
 BLOCK_BYTES = 1 << 27  # features of test images in one cache entry
@@ -178,19 +178,16 @@ class FeatureStore:
     def _key(self, selection: Selection) -> str:
         """Return the cache key: a hash of all that the features depend on.
 
-        An image is identified by path, size and modification time, relative to the image folder. The folder counts
-        too: images of two custom datasets may have equal names, sizes and times.
+        An image is identified by its content and by its path in the dataset, which seeds its views.
         """
         dataset, items = selection.dataset, selection.items
         paths = (dataset.image_root, *(item.path for item in items))
         if paths not in self._digests:
-            about = [(relative_path(dataset, item), os.stat(item.path)) for item in items]
-            lines = (f"{path} {status.st_size} {status.st_mtime_ns}" for path, status in about)
-            self._digests[paths] = key_of({"root": dataset.image_root, "files": "\n".join(lines)})
+            self._digests[paths] = key_of({"name": dataset.name, "images": contents(dataset, items)})
         return key_of(
             {
                 "origin": self._made_by,
-                "files": self._digests[paths],
+                "images": self._digests[paths],
                 "view": selection.view,
                 "epochs": selection.epochs,
                 "patches": selection.patches,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmark.clip.backbone import Patches
 from benchmark.common.config import RunSpec
+from benchmark.common.files import shown
 from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError, listed
 from benchmark.planning.capability import Prober, scores_untrained_classes
@@ -14,7 +15,7 @@ from benchmark.planning.inputs import load_datasets
 from benchmark.planning.planned_run import PlannedRun, Task
 from benchmark.planning.request import Request, check_names, check_options, choose_trainings
 from benchmark.planning.run_settings import Backbone, RunSettings
-from benchmark.planning.specs import SeedRecipe, make_spec, resolve_seeds
+from benchmark.planning.specs import SeedRecipe, add_images, make_spec, resolve_seeds
 from benchmark.plugins.discovery import clashes
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.records import store
@@ -99,7 +100,7 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
         found.problems += [*found.broken.values(), *found.refused]
     if found.problems:
         raise ConfigError(listed("this request", sorted(set(found.problems))))
-    runs = _mark_missing(runs, request.out)
+    runs = _mark_missing(add_images(runs), request.out)
     return Plan(
         request=request,
         settings=RunSettings.of(request, backbone, patches),
@@ -107,7 +108,7 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
         runs=runs,
         broken=found.broken,
         refused=found.refused,
-        warnings=[*dict.fromkeys(found.warnings), *_changed_plugins(runs, request.out), *_few_steps(runs)],
+        warnings=[*dict.fromkeys(found.warnings), *_superseded(runs, request.out), *_few_steps(runs)],
     )
 
 
@@ -213,12 +214,28 @@ def _mark_missing(runs: Sequence[PlannedRun], results: Path) -> list[PlannedRun]
     return marked
 
 
-def _changed_plugins(runs: Sequence[PlannedRun], results: Path) -> list[str]:
+def _superseded(runs: Sequence[PlannedRun], results: Path) -> list[str]:
+    """A note for each reason why recorded runs are no longer those of the plan, with their number."""
+    reasons = Counter(
+        (path.parent, _what_changed(old, run.spec))
+        for run in runs
+        if run.missing
+        for path, old in store.superseded(run.spec, results)
+    )
     return [
-        f"{folder.name}: its file changed since {count} runs of {folder.parent.name} were recorded; they stay in "
-        f"{folder}, and are not part of these tables."
-        for folder, count in store.of_other_code([run.spec for run in runs], results).items()
+        f"{shown(folder)}: {what} since {count} run{'s were' if count > 1 else ' was'} recorded there. The records "
+        "stay, and are not part of these tables."
+        for (folder, what), count in reasons.items()
     ]
+
+
+def _what_changed(old: RunSpec, new: RunSpec) -> str:
+    if old.plugin != new.plugin:
+        return f"the file of {new.method} changed"
+    if not old.images:
+        return f"records have a fingerprint of their images: the images of {new.dataset} may have changed"
+    trained = old.images.split("+")[0] != new.images.split("+")[0]
+    return f"the content of {'training' if trained else 'test'} images of {new.dataset} changed"
 
 
 def _few_steps(runs: Sequence[PlannedRun]) -> list[str]:

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.common.config import Options, RunSpec
 from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError
-from benchmark.planning.planned_run import Task
+from benchmark.features.fingerprint import fingerprint
+from benchmark.planning.planned_run import PlannedRun, Task
 from benchmark.planning.run_settings import Backbone
 from benchmark.plugins.importer import code_of
 from benchmark.plugins.recipes import Recipe, resolve_recipe
@@ -93,6 +94,24 @@ def make_spec(recipe: SeedRecipe, task: Task, *, suite: str, backbone: Backbone,
         targets={dataset.name: other.template for dataset, other in zip(task.targets, others, strict=True)},
         loaded="" if recipe.file is None else recipe.file.digest,
     )
+
+
+def add_images(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The runs with the fingerprint of their images in their specs; images that are not known yet are read.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    samples = {(id(run.task), run.spec.seed): run.training_set() for run in runs}
+    scored = {id(run.task): [(each.dataset, each.dataset.test) for each, _ in run.scored_sets()] for run in runs}
+    trained = {key: fingerprint((sample, sample.train)) for key, sample in samples.items()}
+    tested = {key: fingerprint(*parts) for key, parts in scored.items()}
+
+    def with_images(run: PlannedRun) -> PlannedRun:
+        images = f"{trained[id(run.task), run.spec.seed]}+{tested[id(run.task)]}"
+        return replace(run, spec=replace(run.spec, images=images))
+
+    return [with_images(run) for run in runs]
 
 
 def _resolve(method: str, task: Task, dataset: Dataset, layers: Sequence[Mapping[str, object]]) -> Recipe:

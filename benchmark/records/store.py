@@ -1,9 +1,10 @@
 """Save, load and collect records; a file that exists is complete, and stale or edited files are refused."""
 
+import contextlib
 import io
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +120,14 @@ def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
     return [spec for spec in specs if not is_done(spec, results)]
 
 
-def of_other_code(specs: Iterable[RunSpec], results: Path) -> dict[Path, int]:
-    """Count, by folder, the records of the specs' plugins that another version of the plugin's file made."""
-    codes = {Path(results) / s.suite / s.protocol / s.method: s.plugin for s in specs if s.plugin}
-    counts = {f: sum(r.spec.plugin != code for r in collect(f)[0]) for f, code in codes.items() if f.is_dir()}
-    return {folder: count for folder, count in counts.items() if count}
+def superseded(spec: RunSpec, results: Path) -> Iterator[tuple[Path, RunSpec]]:
+    """Find records of other code of the spec's plugin, and records that differ in the content of images alone."""
+    path = spec.record_path(Path(results))
+    for other in sorted(path.parent.glob(f"shots{spec.shots}-seed{spec.seed}-*.json")):
+        with contextlib.suppress(RecordError):
+            old = load(other).spec
+            if old.plugin != spec.plugin or replace(old, images=spec.images) == spec != old:
+                yield other, old
 
 
 def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:

@@ -34,7 +34,7 @@ def training_id(spec: RunSpec) -> str:
     for irrelevant in ("suite", "backbone", "targets"):  # the name of the backbone; the hash of its checkpoint decides
         del decides[irrelevant]
     decides["protocol"] = PROTOCOLS[spec.protocol].trains_on
-    decides["split"] = spec.split.split("+")[0]
+    decides |= {name: getattr(spec, name).split("+")[0] for name in ("split", "images")}
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from benchmark.records.record import RunRecord
 from tables.aggregate import (
     METHOD_ORDER,
+    caveats,
     commits,
     in_order,
-    loaded_note,
     method_title,
     method_titles,
     seeds_of,
@@ -194,7 +194,7 @@ def make_caption(head: str, records: Sequence[RunRecord], *, reading: str, missi
         f"shot{_plural(shots[-1])}, seed{_plural(len(seeds))} {', '.join(map(str, seeds))}, "
         f"{len(records)} run{_plural(len(records))}, commit {', '.join(commits(records))}."
     )
-    return " ".join(part.strip() for part in (head, measured, loaded_note(records), reading, missing, note) if part)
+    return " ".join(part.strip() for part in (head, measured, caveats(records), reading, missing, note) if part)
 
 
 def describe_missing(

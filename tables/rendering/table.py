@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmark.common.config import RunSpec
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records.record import RunRecord
-from tables.aggregate import TRANSFERS, Place, Sheet, check_comparable, commits, loaded_note, method_title, run_count
+from tables.aggregate import TRANSFERS, Place, Sheet, caveats, check_comparable, commits, method_title, run_count
 from tables.published import PublishedValues
 from tables.rendering import cells
 from tables.rendering.arrange import Heading, seeds_by_columns
@@ -143,4 +143,4 @@ def _facts(records: Sequence[RunRecord], options: TableOptions) -> str:
         f"suite {spec.suite}: {source}backbone {spec.backbone}, {spec.precision}, {', '.join(map(str, shots))} "
         f"shot{'s' * (shots != [1])}, seeds {', '.join(map(str, seeds))}, {run_count(records)}, "
         f"commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
-    ) + "".join(f" {sentence}" for sentence in (loaded_note(records), options.note) if sentence)
+    ) + "".join(f" {sentence}" for sentence in (caveats(records), options.note) if sentence)

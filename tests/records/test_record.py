@@ -10,7 +10,7 @@ import pytest
 from benchmark.common.config import SCHEMA, RunSpec, Training
 from benchmark.errors import ConfigError, RecordError
 from benchmark.records.record import RunRecord, Score
-from benchmark.records.store import collect, is_done, load, missing, of_other_code, save, save_failure
+from benchmark.records.store import collect, is_done, load, missing, save, save_failure, superseded
 
 PREDICTIONS = {"base": np.array([0, 1, 2, 1]), "new": np.array([3, 0])}
 
@@ -216,10 +216,17 @@ def test_collect_finds_all_records_once_and_names_other_json_files(tmp_path):
     assert collect(tmp_path / "none") == ([], [f"{tmp_path / 'none'}: no such folder, so no records."])
 
 
-def test_records_of_another_version_of_a_plugin_are_counted(tmp_path):
-    for code in ("a" * 16, "b" * 16, "c" * 16):
-        put(tmp_path, make_record(make_spec(method="mine", plugin=code)))
-    put(tmp_path)
-    now = [make_spec(), make_spec(method="mine", plugin="c" * 16), make_spec(method="mine", plugin="c" * 16, seed=2)]
-    assert of_other_code(now, tmp_path) == {tmp_path / "synthetic" / "base2new" / "mine": 2}
-    assert of_other_code([make_spec()], tmp_path) == {}
+def test_records_of_other_code_or_other_images_are_superseded(tmp_path):
+    spec = make_spec(method="mine", plugin="c" * 16, images="1+2")
+    changes = [{"plugin": "a" * 16}, {"images": "3+2"}, {"images": ""}]
+    for change in [*changes, {"options": {}}, {}]:
+        put(tmp_path, make_record(dataclasses.replace(spec, **change)))
+    old = {old for _, old in superseded(spec, tmp_path)}
+    assert old == {dataclasses.replace(spec, **change) for change in changes}
+
+
+def test_record_without_a_fingerprint_keeps_its_hash_and_is_read(tmp_path):
+    path = put(tmp_path)
+    assert path.name == "shots16-seed1-48678e33.json", "as before specs had images"
+    assert "images" not in json.loads(path.read_text())["spec"]
+    assert load(path).spec.images == ""

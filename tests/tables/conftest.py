@@ -16,7 +16,7 @@ def scored():
         fields = {
             "suite": "paper", "protocol": "base2new", "method": method, "dataset": dataset, "shots": 16, "seed": 1,
             "backbone": "openai/clip-vit-base-patch16", "checkpoint": "c" * 16, "split": "s" * 16,
-            "template": "a photo of a {}.", "precision": "fp32", "options": {}, "training": None,
+            "template": "a photo of a {}.", "precision": "fp32", "options": {}, "training": None, "images": "1+2",
         }  # fmt: skip
         if method != "zero_shot":
             fields |= {"options": {"n_ctx": 4}, "training": Training(epochs=10, batch_size=1)}

@@ -5,7 +5,7 @@ import pytest
 from benchmark.common.config import Training
 from benchmark.errors import RecordError
 from tables import aggregate
-from tables.aggregate import check_comparable, in_order, method_title, method_titles, to_frame
+from tables.aggregate import check_comparable, headline, in_order, method_title, method_titles, to_frame
 
 
 def message_of(*pair):
@@ -29,6 +29,8 @@ def message_of(*pair):
         ({"training": Training(epochs=2, batch_size=1), "seed": 2}, "differ in training (epochs=10 and epochs=2)."),
         ({"plugin": "a" * 16, "dataset": "eurosat"}, "the plugin file of 'coop'"),
         ({"split": "t" * 16, "method": "copl"}, "split"),
+        ({"images": "1+3", "method": "copl"}, "the content of their test images (2 and 3)"),
+        ({"images": ""}, "the content of their images (1+2 and )"),
         ({"overrides": {"epochs": 2}, "dataset": "eurosat"}, "--set"),
         ({"protocol": "few_shot"}, "protocol"),
         ({"commit": "other"}, "nothing that a table shows"),
@@ -46,6 +48,12 @@ def test_recipes_may_depend_on_dataset_and_shots_but_not_on_the_seed(few, record
     check_comparable([few("coop", "dtd", 50, shots=1), few("coop", "dtd", 50, shots=16, training=long)])
     other_seed = few("coop", "dtd", 50, shots=4, seed=2, options={"n_ctx": 16})
     assert "options" in message_of(few("coop", "dtd", 50, shots=4), other_seed)
+
+
+def test_runs_without_a_fingerprint_of_their_images_are_shown_and_counted(record):
+    records = [record("coop", "dtd", 50, 50), record("copl", "dtd", 50, 50, images="")]
+    check_comparable(records)
+    assert "1 of 2 runs recorded without a fingerprint of the images." in headline(records)
 
 
 def test_source_and_targets_are_fixed_and_templates_of_targets_depend_on_the_method_only(transfer):

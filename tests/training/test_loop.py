@@ -69,12 +69,12 @@ def test_no_checkpoint_of_a_loss_that_is_not_finite_is_written(train, tmp_path):
 @pytest.mark.slow
 def test_diverged_run_leaves_its_recipe_images_and_last_good_values_and_the_others_finish(tmp_path, capsys):
     arguments = ["--datasets", "synth_actions", "--methods", "zero_shot", "coop", "--shots", "1", "--seeds", "1",
-                 "--set", "coop.learning_rate=1e38", "--set", "coop.epochs=3", "--device", "cpu", "--out",
+                 "--set", "coop.learning_rate=1e308", "--set", "coop.epochs=3", "--device", "cpu", "--out",
                  str(tmp_path)]  # fmt: skip
     assert run_all.main(arguments) == 1
     (path,) = (tmp_path / "failed").rglob("*.json")
     failure = load(path)
-    assert (failure.status, failure.spec.training.learning_rate) == ("failed", 1e38)
+    assert (failure.status, failure.spec.training.learning_rate) == ("failed", 1e308)
     assert "became nan in epoch 2 of 3" in failure.error
     assert failure.training["images"]
     assert torch.isfinite(safetensors.torch.load_file(path.with_suffix(".safetensors"))["ctx"]).all()
