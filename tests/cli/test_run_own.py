@@ -1,6 +1,7 @@
 """Own datasets from end to end: alone, mixed with the catalogue's, and as what a suite's file names."""
 
 import json
+import shutil
 
 import pytest
 from PIL import Image, ImageDraw
@@ -102,3 +103,27 @@ def test_bad_own_dataset_is_one_message_and_exit_code_2(call, discs, tmp_path, c
     assert message in error
     assert "Traceback" not in error
     assert not list((tmp_path / "out").rglob("*.json"))
+
+
+def test_replaced_images_run_again_and_a_copy_of_the_folder_does_not(call, tmp_path, capsys):
+    def score(folder):
+        assert call("few_shot", "--dataset", f"discs={folder}", "--shots", "1", *ONE) == 0
+        found, problems = collect(tmp_path / "out")
+        assert problems == []
+        return found, capsys.readouterr().out
+
+    folder = draw(tmp_path / "discs")
+    first, _ = score(folder)
+    again, plan = score(shutil.copytree(folder, tmp_path / "copy"))
+    assert [record.spec for record in again] == [record.spec for record in first]
+    assert "total           2       2         0" in plan
+    blue, red = (folder / "test" / name for name in ("blue & <b>", "red"))
+    blue.rename(folder / "test" / "x"), red.rename(blue), (folder / "test" / "x").rename(red)
+    changed, plan = score(folder)
+    assert len(changed) == 4, "the old records stay"
+    assert plan.count("the content of test images of discs changed since 1 run was recorded there") == 2
+    assert call("few_shot", "--dataset", f"discs={folder}", "--shots", "1", *ONE, "--out", str(tmp_path / "fresh")) == 0
+    fresh = {record.spec: record.scores for record in collect(tmp_path / "fresh")[0]}
+    assert fresh == {record.spec: record.scores for record in changed if record not in first}
+    assert tables.__main__.main(["--from", str(tmp_path / "out")]) == 2
+    assert "the content of their" in capsys.readouterr().err
