@@ -1,9 +1,9 @@
-"""Aggregate records to accuracies and means over seeds, and refuse records that are not comparable."""
+"""Aggregate records to accuracies and means over seeds."""
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from benchmark.common.config import RunSpec
 from benchmark.common.files import REPOSITORY
 from benchmark.common.yaml import read_yaml
-from benchmark.errors import ConfigError, RecordError
+from benchmark.errors import ConfigError
 from benchmark.records.metrics import accuracy_percent, mean, sample_std
 from benchmark.records.record import RunRecord, Score
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 METHOD_ORDER = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "copl")  # the paper's
 AVERAGE = "average"  # in the place of a dataset's name, as in the published files
 TRANSFERS = ("cross_dataset", "domain_generalization")  # protocols with one source dataset per table
-SAME_FOR_ALL = ("suite", "backbone", "checkpoint", "precision")
-SAME_FOR_A_CELL = ("template", "options", "training", "targets")  # a recipe may depend on dataset and shots
 
 COLUMNS = ("protocol", "method", "dataset", "shots", "seed", "class_set", "accuracy", "correct", "total", "record")
 
@@ -229,79 +227,3 @@ def in_order(methods: Iterable[str]) -> list[str]:
     """Distinct methods: those of the paper in its order, then others alphabetically."""
     found = set(methods)
     return [m for m in METHOD_ORDER if m in found] + sorted(found - set(METHOD_ORDER))
-
-
-def check_same_setup(records: Sequence[RunRecord]) -> None:
-    """Refuse records, of any protocols, that differ in SAME_FOR_ALL.
-
-    Raises:
-        RecordError: two records differ; names both and what differs.
-    """
-    for record in records:
-        _compare(records[0], record, SAME_FOR_ALL)
-
-
-def check_comparable(records: Sequence[RunRecord]) -> None:
-    """Refuse records that differ in what a table keeps fixed; shots may differ in few_shot only.
-
-    Raises:
-        RecordError: two records differ; names both and what differs.
-    """
-    firsts: dict[tuple, RunRecord] = {}
-    check_same_setup(records)
-    for record in records:
-        spec = record.spec
-        _compare(records[0], record, ("protocol",))
-        if spec.protocol != "few_shot":
-            _compare(records[0], record, ("shots",))
-        if spec.protocol in TRANSFERS:
-            _compare(records[0], record, ("dataset",), called="source")
-            if set(records[0].spec.targets) != set(spec.targets):
-                _refuse(records[0], record, "targets", *(", ".join(r.spec.targets) for r in (records[0], record)))
-        _compare(firsts.setdefault(("split", spec.dataset), record), record, ("split",))
-        if spec.images:
-            seen = firsts.setdefault(("images", spec.dataset), record)
-            content = [each.spec.images.partition("+")[2] for each in (seen, record)]
-            if content[0] != content[1]:
-                _refuse(seen, record, "the content of their test images", *content)
-        cell = (spec.method, spec.dataset, spec.shots)
-        _compare(firsts.setdefault(cell, record), record, SAME_FOR_A_CELL)
-        code = firsts.setdefault(("code", spec.method), record)
-        _compare(code, record, ("plugin",), called=f"the plugin file of '{spec.method}'")
-        first = firsts.setdefault(("settings", spec.method), record)
-        if first.overrides != record.overrides:
-            _refuse(first, record, "the settings given by --set", first.overrides, record.overrides)
-        if (again := firsts.setdefault((*cell, spec.seed), record)) is not record:
-            _compare(again, record, ("loaded",), called="the loaded file")
-            _compare(again, record, ("images",), called="the content of their images")
-            _refuse(again, record, "nothing that a table shows", "", "")
-
-
-def _compare(one: RunRecord, other: RunRecord, names: Sequence[str], called: str = "") -> None:
-    for name in names:
-        first, second = getattr(one.spec, name), getattr(other.spec, name)
-        if first != second:
-            _refuse(one, other, called or name, *_differences(first, second))
-
-
-def _differences(first: object, second: object) -> tuple[object, object]:
-    """Two values; of two dataclasses or mappings, only the keys that differ, as text."""
-    pair = [asdict(value) if is_dataclass(value) else value for value in (first, second)]
-    if not all(isinstance(value, Mapping) for value in pair):
-        return first, second
-    keys = [key for key in {**pair[0], **pair[1]} if pair[0].get(key) != pair[1].get(key)]
-    return tuple(", ".join(f"{key}={value.get(key)}" for key in keys) for value in pair)
-
-
-def _refuse(one: RunRecord, other: RunRecord, what: str, first: object, second: object) -> None:
-    first, second = (dict(each) if isinstance(each, Mapping) else each for each in (first, second))
-    differ = f"they differ in {what} ({first} and {second})" if first != second else f"they differ in {what}"
-    raise RecordError(
-        f"{_name(one)} and {_name(other)} cannot be in one table or figure: {differ}. "
-        "Delete one of them, keep them in different folders (--out), or select what to show "
-        "(--methods, --datasets, --source)."
-    )
-
-
-def _name(record: RunRecord) -> str:
-    return record.spec.record_path("").as_posix()

@@ -1,6 +1,5 @@
 """Estimate what runs compute: steps, image encodings, text tokens, floating-point operations."""
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -49,7 +48,7 @@ class Estimator:
 
     def cost(self, run: PlannedRun) -> Cost:
         """The cost of one run; all seeds of a (method, dataset) cost the same, unless one reuses a training."""
-        key = (dataclasses.replace(run.spec, seed=0), run.reuses_training)
+        key = (run.spec.but_seed, run.reuses_training)
         if key not in self._known:
             self._known[key] = self._compute(run)
         return self._known[key]

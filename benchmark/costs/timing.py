@@ -17,7 +17,7 @@ from benchmark.costs.image_timing import ImageTimer
 from benchmark.costs.stopwatch import Stopwatch
 from benchmark.data.catalog import Dataset
 from benchmark.features.counting_store import CountingStore, StandInStore
-from benchmark.features.encoder import ENCODE_BATCH, STORE_BYTES, View
+from benchmark.features.encoder import STORE_BYTES, View
 from benchmark.method import Method
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.run_settings import RunSettings
@@ -55,9 +55,10 @@ class Bench:
         self.stopwatch = Stopwatch(accelerator.device)
         datasets = {dataset.name: dataset for run in runs for dataset in run.task.datasets}
         self.images = ImageTimer(runner.store, datasets, self.stopwatch)
-        rows = ENCODE_BATCH * (1 + self.clip.patch_count)
+        rows = self.store.encoder.tower_batch * (1 + self.clip.patch_count)
         # on a GPU the timed batch is a whole one, and its allocator counts it; here it may be a few images
-        self._tower_bytes = 4 * rows * TOWER_WIDTHS * self.clip.vision_width if accelerator.device.type == "cpu" else 0
+        values = rows * TOWER_WIDTHS * self.clip.vision_width if accelerator.device.type == "cpu" else 0
+        self._tower_bytes = self.clip.dtype.itemsize * values
 
     def portion(self, runs: Sequence[PlannedRun]) -> Portion:
         """Time the runs on one dataset, which one process does."""

@@ -46,7 +46,8 @@ class ImageEncoder:
 
     Attributes:
         images_encoded: number of views encoded so far.
-        tower_batch: images per pass; halved when a pass does not fit in memory.
+        tower_batch: images per pass.
+        halved: whether a pass did not fit in memory, so that `tower_batch` was halved.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ImageEncoder:
     ):
         self.clip, self.autocast = clip, autocast
         rows = clip.patch_count + 1
-        self.images_encoded = 0
+        self.images_encoded, self.halved = 0, False
         self.tower_batch = max(1, CPU_ROWS // rows) if clip.device.type == "cpu" else ENCODE_BATCH
         self._decoded = BoundedMemory(limit_bytes)
 
@@ -95,7 +96,7 @@ class ImageEncoder:
             except RuntimeError as error:
                 if not ran_out_of_memory(error) or self.tower_batch == 1:
                     raise
-            self.tower_batch = (min(self.tower_batch, len(pixels)) + 1) // 2
+            self.tower_batch, self.halved = (min(self.tower_batch, len(pixels)) + 1) // 2, True
             free_memory()
 
     def _normalised(self, pixels: np.ndarray) -> Tensor:

@@ -90,11 +90,6 @@ class FeatureStore:
         self._made_by = f"{origin} {clip.dtype} {clip.device.type} {versions}"
         self._digests: dict[tuple[str, ...], str] = {}
 
-    @property
-    def tower_batch(self) -> int:
-        """Images per pass through the tower; below ENCODE_BATCH if that did not fit in memory."""
-        return self.encoder.tower_batch
-
     def bytes_per_image(self, patches: Patches | None) -> int:
         """Return the memory that the features of one image take."""
         return self.clip.learnable_dtype.itemsize * sum(map(math.prod, self._shapes(1, patches).values()))

@@ -5,7 +5,6 @@ is held during a run and ends with its process, even if the process is killed. S
 by separate commands on one results folder, and a run whose process died stays missing and the next start does it.
 """
 
-import dataclasses
 import errno
 import functools
 import hashlib
@@ -131,7 +130,7 @@ def units_of(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
     """
     units: dict[str, list[PlannedRun]] = {}
     for run in runs:
-        alike = dataclasses.replace(run.spec, seed=0)
+        alike = run.spec.but_seed
         units.setdefault(training_id(alike) or alike.record_path(Path()).as_posix(), []).append(run)
     sizes: dict[tuple, tuple[int, int]] = {}
 

@@ -1,6 +1,5 @@
 """Train, score and record planned runs. If one fails, its error is saved and the others continue."""
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from benchmark.common.config import RunSpec
 from benchmark.common.shutdown import Terminated
 from benchmark.errors import MethodError
 from benchmark.features.cache import DiskCache, cache_folder
-from benchmark.features.encoder import ENCODE_BATCH, STORE_BYTES
+from benchmark.features.encoder import STORE_BYTES
 from benchmark.features.store import FeatureStore
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.run_settings import RunSettings
@@ -152,8 +151,8 @@ class Runner:
         parts = []
         if not self.clip.text.kept_rows:
             parts.append(f"prompts were encoded {self.clip.text.chunk_rows} rows at a time")
-        if self.store.tower_batch < ENCODE_BATCH:
-            parts.append(f"images were encoded {self.store.tower_batch} at a time")
+        if self.store.encoder.halved:
+            parts.append(f"images were encoded {self.store.encoder.tower_batch} at a time")
         return [f"out of memory: {part}; the last digits may differ" for part in parts]
 
 
@@ -163,7 +162,7 @@ def seed_groups(planned: Sequence[PlannedRun], *, lockstep: bool = True) -> list
         return [[run] for run in planned]
     groups: dict[RunSpec, list[PlannedRun]] = {}
     for run in planned:
-        groups.setdefault(dataclasses.replace(run.spec, seed=0), []).append(run)
+        groups.setdefault(run.spec.but_seed, []).append(run)
     return list(groups.values())
 
 

@@ -10,8 +10,9 @@ from benchmark.common.config import load_suite
 from benchmark.common.files import write_atomically
 from benchmark.records.metrics import accuracy_percent, mean
 from benchmark.records.record import RunRecord
-from tables.aggregate import check_comparable, headline, method_title, method_titles, untrained_methods
+from tables.aggregate import headline, method_title, method_titles, untrained_methods
 from tables.claims.rules import Claim, load_claims, mirrors, real_datasets
+from tables.comparable import check_comparable
 from tables.rendering.grid import Cell, Grid, to_markdown
 from tables.statistics import paired_test
 

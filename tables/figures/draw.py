@@ -5,7 +5,8 @@ from pathlib import Path
 
 from benchmark.common.files import write_atomically
 from benchmark.records.record import RunRecord
-from tables.aggregate import TRANSFERS, check_comparable, check_same_setup
+from tables.aggregate import TRANSFERS
+from tables.comparable import check_comparable, check_same_setup
 from tables.figures import accuracy_vs_time, curves, gains, targets
 from tables.figures.drawing import Drawing
 from tables.rendering.options import DEFAULTS, TableOptions

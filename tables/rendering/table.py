@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from benchmark.common.config import RunSpec
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records.record import RunRecord
-from tables.aggregate import TRANSFERS, Place, Sheet, caveats, check_comparable, commits, method_title, run_count
+from tables.aggregate import TRANSFERS, Place, Sheet, caveats, commits, method_title, run_count
+from tables.comparable import check_comparable
 from tables.published import PublishedValues
 from tables.rendering import cells
 from tables.rendering.arrange import Heading, seeds_by_columns

@@ -5,7 +5,8 @@ import pytest
 from benchmark.common.config import Training
 from benchmark.errors import RecordError
 from tables import aggregate
-from tables.aggregate import check_comparable, headline, in_order, method_title, method_titles, to_frame
+from tables.aggregate import headline, in_order, method_title, method_titles, to_frame
+from tables.comparable import check_comparable
 
 
 def message_of(*pair):
