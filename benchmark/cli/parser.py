@@ -149,7 +149,7 @@ def _add_compute(group: Group) -> None:
     add("--backbone", metavar="NAME", help="hub id or folder of a CLIP (default: that of the suite)")
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best one available)")
     add("--precision", choices=PRECISIONS, metavar="NAME",
-        help="fp64: of all values; fp32, tf32, bf16, fp16: of the towers (default: that of the suite)")  # fmt: skip
+        help="fp64, fp32, tf32, bf16 or fp16 (default: that of the suite)")  # fmt: skip
     add("--processes", type=int, metavar="N", help="parallel runs on a CPU (default: its cores, at most 4)")
     add("--threads", type=int, metavar="N", help="threads of each process on a CPU (default: its share)")
     add("--checkpoint-minutes", type=float, default=CHECKPOINT_MINUTES, metavar="M",

@@ -15,6 +15,7 @@ from benchmark.common.yaml import read_yaml
 from benchmark.data.checks import check_listing
 from benchmark.data.layouts import READERS, Listing
 from benchmark.data.synthetic.names import CATALOG as SYNTHETIC_CATALOG
+from benchmark.data.synthetic.names import generated_names, suite_version
 from benchmark.errors import ConfigError, DataError, did_you_mean
 
 CATALOGS = (Path(__file__).with_name("catalog.yaml"), SYNTHETIC_CATALOG)
@@ -148,6 +149,7 @@ def to_dataset(name: str, listing: Listing, *, images: Path, template: str) -> D
         template=template,
         image_root=str(images),
         split_sha256=listing.digest,
+        version=suite_version() if name in generated_names() else "",
         **lists,
     )
 

@@ -1,7 +1,6 @@
 """Read what a plan needs: the folder of the backbone, all datasets and the headers of their images."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from benchmark.clip.locate import locate_checkpoint
@@ -40,10 +39,9 @@ def load_datasets(request: Request, trainings: Mapping[str, Mapping[str, tuple[s
         try:
             if name in request.custom:
                 datasets[name] = load_custom(name, request.custom[name], check_files=True)
-            elif name in generated_names():
-                datasets[name] = replace(load_dataset(name, cache), version=suite_version())
             else:
-                datasets[name] = load_dataset(name, request.data, check_files=True)
+                root = cache if name in generated_names() else request.data
+                datasets[name] = load_dataset(name, root, check_files=name not in generated_names())
         except (ConfigError, DataError) as error:
             problems.append(f"{error} {_way_without(name, trainings)}".rstrip())
     if problems:

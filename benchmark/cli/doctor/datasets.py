@@ -14,7 +14,8 @@ from benchmark.data.custom.dataset import read_custom
 from benchmark.data.download.install import IMAGENET
 from benchmark.data.headers import LONGEST_RATIO, SHORTEST_SIDE, inspect_files
 from benchmark.data.layouts import READERS, Listing
-from benchmark.data.synthetic.suite import GENERATED, PER_CLASS
+from benchmark.data.synthetic.names import suite_version
+from benchmark.data.synthetic.suite import GENERATED, PER_CLASS, path_of
 from benchmark.errors import ConfigError, DataError
 
 NAMED = 5  # files or problems that are named; the rest are counted
@@ -131,13 +132,15 @@ def survey_generated(name: str, root: Path, options: SurveyOptions) -> Survey:
     known, generated = _original(name, entry), GENERATED[name]
     lists = {
         part: [
-            Item(f"{part}/{label}-{number}", label, class_name)
+            Item(path_of(class_name, part, number), label, class_name)
             for label, class_name in enumerate(generated.classes)
             for number in range(PER_CLASS[part] if part in generated.lists else 0)
         ]
         for part in PER_CLASS
     }
-    dataset = Dataset(name=name, class_names=tuple(generated.classes), template=entry.template, **lists)
+    dataset = Dataset(
+        name=name, class_names=tuple(generated.classes), template=entry.template, version=suite_version(), **lists
+    )
     return Survey(**known, state="to be generated", folder=str(folder), dataset=dataset)
 
 

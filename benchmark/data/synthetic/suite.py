@@ -220,14 +220,18 @@ def generate_datasets(root: Path, names: Sequence[str] | None = None) -> None:
             ) from error
 
 
+def path_of(class_name: str, split: str, index: int) -> str:
+    """The path of an image in the image folder of its dataset."""
+    return f"{class_name.replace(' ', '_')}/{split}_{index:02d}.png"
+
+
 def _write(dataset: SyntheticDataset, folder: Path) -> None:
     splits: dict[str, list] = {split: [] for split in PER_CLASS}
     for label, name in enumerate(dataset.classes):
-        inside = name.replace(" ", "_")
-        (folder / "images" / inside).mkdir(parents=True)
+        (folder / "images" / path_of(name, "train", 0)).parent.mkdir(parents=True)
         for split in dataset.lists:
             for index in range(PER_CLASS[split]):
-                path = f"{inside}/{split}_{index:02d}.png"
+                path = path_of(name, split, index)
                 image = Image.fromarray(generate_image(dataset, label, split, index))
                 image.save(folder / "images" / path, compress_level=1)
                 splits[split].append([path, label, name])
