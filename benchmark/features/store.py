@@ -23,7 +23,7 @@ from benchmark.features.memory import BoundedMemory
 
 BLOCK_BYTES = 1 << 27  # features of test images in one cache entry
 AHEAD_IMAGES = 2048  # train views encoded at once: whole epochs of at most so many images
-AHEAD_EPOCHS = 10  # and at most so many epochs, which divide the epochs of every recipe
+AHEAD_EPOCHS = 5  # and at most so many epochs, which divide the epochs of the recipes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,7 +160,7 @@ class FeatureStore:
         """Return the train views of one epoch in the order of the items; neighboring epochs are computed with them."""
         count, size = 1, len(selection.items)
         if selection.patches is None:
-            count = max(n for n in (1, 2, 5, AHEAD_EPOCHS) if n == 1 or n * size <= AHEAD_IMAGES)
+            count = max(n for n in (1, 2, AHEAD_EPOCHS) if n == 1 or n * size <= AHEAD_IMAGES)
         first = selection.view.epoch // count * count
         group = replace(selection, view=View(selection.view.seed, first), epochs=count)
         features = self._get(group, lambda: self._encode(group, [group.patches])[0])

@@ -28,7 +28,7 @@ def copy(dataset, tmp_path, monkeypatch):
             if not path.exists():
                 shutil.copy2(item.path, path)
             items.append(dataclasses.replace(item, path=str(path)))
-        return dataclasses.replace(dataset, test=items, image_root=str(root), digests={})
+        return dataclasses.replace(dataset, test=items, image_root=str(root), version="", digests={})
 
     return make
 
