@@ -8,6 +8,7 @@ dropped; a file that names any other object is refused.
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,13 +185,15 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state_dict of a torch file; only the part of the prompt learner if it is that of a larger model."""
     try:
         placeholders = [(_Placeholder, name) for name in DROPPED] + [(_empty, "collections.defaultdict")]
-        with torch.serialization.safe_globals(placeholders):
+        with torch.serialization.safe_globals(placeholders), warnings.catch_warnings(action="ignore"):
             whole = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ConfigError(_refusal(path, str(error))) from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise ConfigError(f"{path}: is not a complete checkpoint of torch ({reason}). Copy it again.") from error
+        reason = re.split(r"\n|\. In PyTorch", f"{type(error).__name__}: {error}")[0]  # not its advice to execute the file
+        raise ConfigError(
+            f"{path}: is not a complete checkpoint of torch ({reason}). Copy it again, or give one as CoOp's code saves it."
+        ) from error
     state = whole.get("state_dict", whole) if isinstance(whole, dict) else None
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ConfigError(f"{path}: holds no 'state_dict' of tensors by name, as CoOp's code saves it.")
