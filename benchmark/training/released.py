@@ -190,9 +190,10 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     except UnpicklingError as error:
         raise ConfigError(_refusal(path, str(error))) from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        reason = re.split(r"\n|\. In PyTorch", f"{type(error).__name__}: {error}")[0]  # not its advice to execute the file
+        stated = re.split(r"\n|\. In PyTorch", str(error))[0]  # without torch's advice, which would execute the file
         raise ConfigError(
-            f"{path}: is not a complete checkpoint of torch ({reason}). Copy it again, or give one as CoOp's code saves it."
+            f"{path}: is not a complete checkpoint of torch ({type(error).__name__}: {stated}). Copy it again, or give "
+            "one as CoOp's code saves it."
         ) from error
     state = whole.get("state_dict", whole) if isinstance(whole, dict) else None
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
