@@ -19,7 +19,7 @@ from benchmark.planning.specs import SeedRecipe, add_images, make_spec, resolve_
 from benchmark.plugins.discovery import clashes
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.records import store
-from benchmark.training.loaded import CompatibilityCheck, Loader, other_classes
+from benchmark.training.loaded import CompatibilityCheck, Loader, file_notes
 from benchmark.training.loop import FEW_STEPS
 from benchmark.training.reuse import find_training, training_id
 
@@ -197,7 +197,7 @@ def _check_files(runs: Sequence[PlannedRun], backbone: Backbone, loader: Loader,
     check = CompatibilityCheck(backbone.folder) if loaded and backbone.folder else None
     for run in loaded:
         released, class_names = loader.read[run.file], run.training_set().class_names
-        found.warnings += other_classes(run.spec, released, class_names)
+        found.warnings += file_notes(run.spec, released, class_names)
         found.problems += check.problems(run.spec, released, class_names) if check else []
 
 

@@ -97,6 +97,8 @@ class CompatibilityCheck:
             if not method.transfers:
                 method = self._made(spec, class_names)
                 found += _other_order(spec, released, class_names)
+            if one_each := _for_each_class(spec, released):
+                return [*found, one_each]
             method.load_learned_state(released.tensors)
         except (ConfigError, ShapeError) as error:
             found.append(f"--load {spec.method}={released.path}: {error} Is it a file of {spec.method}?")
@@ -120,13 +122,29 @@ def _other_order(spec: RunSpec, released: Released, class_names: Sequence[str]) 
     ]
 
 
-def other_classes(spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
-    """A note on a checkpoint that was trained on another number of classes than the run trains on."""
+def _for_each_class(spec: RunSpec, released: Released) -> str | None:
+    """The problem that a file has a context for each class, as KgCoOp's and ProGrad's code can learn it."""
+    context = released.tensors.get("ctx")
+    if context is None or context.ndim != 3 or "class_specific" in method_class(spec.method).option_names():
+        return None
+    return (
+        f"--load {spec.method}={released.path}: holds a context for each of {len(context)} classes. They are scored "
+        f"as those of CoOp: --methods coop --load coop={released.path}"
+    )
+
+
+def file_notes(spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
+    """Notes on a checkpoint: tensors that are dropped, and another number of classes than the run trains on."""
+    notes = []
+    if released.dropped:
+        unused = ", ".join(released.dropped)
+        notes.append(f"{spec.method}: {unused} of {released.path} are dropped; its authors' code never uses them.")
     if released.classes in (None, len(class_names)):
-        return []
+        return notes
     return [
+        *notes,
         f"{spec.method}: {released.path} was trained on {released.classes} classes, where {spec.protocol} trains on "
-        f"{len(class_names)} of {spec.dataset}: its row does not follow that protocol."
+        f"{len(class_names)} of {spec.dataset}: its row does not follow that protocol.",
     ]
 
 

@@ -8,7 +8,8 @@ dropped; a file that names any other object is refused.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,7 +23,9 @@ from benchmark.common.provenance import sha256_file
 from benchmark.errors import ConfigError, listed
 
 PREFIXES = ("module.", "prompt_learner.")  # of keys, in any order and number
-FIXED = ("token_prefix", "token_suffix")  # in a checkpoint: embeddings of the other prompt tokens, never learned
+# In a checkpoint: embeddings of the other prompt tokens, never learned; TCP's code saves the middle ones too.
+FIXED = ("token_prefix", "token_suffix", "token_midfix")
+TORCH = (b"PK\x03\x04", b"\x80")  # first bytes: the zip archive of torch, and its pickle before torch 1.6
 TEXT_LENGTH = 77  # tokens of the prompts in such files; openai/CLIP clip.tokenize
 STATED = {"options": dict, "class_names": list}  # metadata of an exported file that is read as JSON
 # What CoOp's toolbox pickles besides tensors: a warm-up schedule contains the next schedule, with its optimizer.
@@ -61,6 +64,7 @@ class Released:
     Attributes:
         tensors: learned tensors, float32, by their names in `Method.learned_state`.
         classes: number of classes of its prompts; None if unknown.
+        dropped: names of tensors of the file that its authors' code saves and never uses.
         start: (T,), the embedding of the start token in the backbone of a checkpoint; None if unknown.
         about: metadata of an exported file: method, options, checkpoint; empty for a checkpoint.
     """
@@ -68,6 +72,7 @@ class Released:
     path: Path
     tensors: dict[str, Tensor]
     classes: int | None = None
+    dropped: tuple[str, ...] = ()
     start: Tensor | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -96,14 +101,10 @@ def read_released(path: Path) -> Released:
     Raises:
         ConfigError: the file holds more than tensors, or no learned values.
     """
-    try:
-        with open(path, "rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
-    tensors, about = _read_safetensors(path) if start[8:] == b"{" else (_read_checkpoint(path), {})
+    tensors, about = _read_safetensors(path) if _is_safetensors(path) else (_read_checkpoint(path), {})
     named = {_bare(name): tensor for name, tensor in tensors.items()}
-    learned = {name: tensor.float() for name, tensor in named.items() if name not in FIXED}
+    dropped = _unused(named)
+    learned = {name: tensor.float() for name, tensor in named.items() if name not in (*FIXED, *dropped)}
     problems = [f"'{name}' holds values that are not finite" for name, t in learned.items() if not t.isfinite().all()]
     problems += _fixed_problems(named)
     if not learned:
@@ -115,6 +116,7 @@ def read_released(path: Path) -> Released:
         path=path,
         tensors=learned,
         classes=len(prefix) if prefix is not None else len(about.get("class_names") or ()) or None,
+        dropped=dropped,
         start=None if prefix is None else prefix[0, 0].float(),
         about=about,
     )
@@ -123,6 +125,37 @@ def read_released(path: Path) -> Released:
 def file_facts(path: Path) -> dict[str, str]:
     """The name of the file and the hash of its content, for a record."""
     return {"file": path.name, "sha256": sha256_file(path)}
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is safetensors, not a checkpoint of torch.
+
+    Raises:
+        ConfigError: it is neither, or cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(24)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    if start[8:9] == b"{" or start.startswith(TORCH):
+        return not start.startswith(TORCH)
+    found = f"starts with {start!r}" if start else "is empty"
+    raise ConfigError(
+        f"{path}: is neither a checkpoint of torch nor safetensors; it {found}. Give a checkpoint as CoOp's code saves "
+        "it (model.pth.tar-50), or an exported file."
+    )
+
+
+def _unused(names: Collection[str]) -> tuple[str, ...]:
+    """Names of tensors that KgCoOp's code saves with the context and never uses (trainers/kgcoop.py at 98d11b8).
+
+    Its network has one layer. That of TCP, by the same authors, has two and is used.
+    """
+    if "bias_vectors" not in names:
+        return ()
+    network = () if "meta_net.linear2.weight" in names else ("meta_net.linear1.bias", "meta_net.linear1.weight")
+    return ("bias_vectors", *(name for name in network if name in names))
 
 
 def _bare(name: str) -> str:
@@ -152,12 +185,16 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state_dict of a torch file; only the part of the prompt learner if it is that of a larger model."""
     try:
         placeholders = [(_Placeholder, name) for name in DROPPED] + [(_empty, "collections.defaultdict")]
-        with torch.serialization.safe_globals(placeholders):
+        with torch.serialization.safe_globals(placeholders), warnings.catch_warnings(action="ignore"):
             whole = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ConfigError(_refusal(path, str(error))) from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise ConfigError(f"{path}: is not a complete torch file ({type(error).__name__}: {error}).") from error
+        stated = re.split(r"\n|\. In PyTorch", str(error))[0]  # without torch's advice, which would execute the file
+        raise ConfigError(
+            f"{path}: is not a complete checkpoint of torch ({type(error).__name__}: {stated}). Copy it again, or give "
+            "one as CoOp's code saves it."
+        ) from error
     state = whole.get("state_dict", whole) if isinstance(whole, dict) else None
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ConfigError(f"{path}: holds no 'state_dict' of tensors by name, as CoOp's code saves it.")
@@ -174,8 +211,8 @@ def _refusal(path: Path, reason: str) -> str:
     if found is None:
         stated = reason.rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
         return (
-            f"{path}: is not a torch file, or holds more than tensors ({stated}); nothing in it was executed. Give a "
-            "checkpoint as CoOp's code saves it, or an exported file."
+            f"{path}: is not a checkpoint of torch, or holds more than tensors ({stated}); nothing in it was executed. "
+            "Give a checkpoint as CoOp's code saves it, or an exported file."
         )
     code = "s = torch.load('OLD', map_location='cpu', weights_only=False); torch.save(s['state_dict'], 'NEW')"
     return (
@@ -186,7 +223,7 @@ def _refusal(path: Path, reason: str) -> str:
 
 def _fixed_problems(named: Mapping[str, Tensor]) -> list[str]:
     """Problems with the embeddings of the tokens that are not learned: they must fit the context between them."""
-    context, prefix, suffix = (named.get(name) for name in ("ctx", *FIXED))
+    context, prefix, suffix = (named.get(name) for name in ("ctx", *FIXED[:2]))
     if context is None or context.ndim not in (2, 3):
         return []
     count, width = context.shape[-2:]

@@ -1,5 +1,7 @@
 """Files of published values: shipped rows, rows of a user, and messages about invalid lines."""
 
+from itertools import product
+
 import pytest
 
 from benchmark.common.config import RunSpec
@@ -40,6 +42,20 @@ def test_shipped_values(spec, transfer):
     for method, dataset in rows:
         base, new, h = (halves.values[method, dataset, column] for column in ("base", "new", "h"))
         assert h == pytest.approx(harmonic_mean(base, new), abs=0.02)
+    shifted = transfer("coop", {"imagenet": 50}, protocol="domain_generalization").spec
+    for found, columns, methods in (
+        (halves, ("base", "new"), 5),
+        (published_transfer(from_imagenet), ("accuracy",), 3),
+        (published_transfer(shifted), ("accuracy",), 4),
+        (published_few_shot(spec, ["16"]), ("16",), 2),
+    ):
+        cells = {name: {method for method, dataset, _ in found.values if dataset == name}
+                 for name in (*found.datasets, "average")}  # fmt: skip
+        full = set.intersection(*cells.values())
+        assert len(full) == methods
+        for method, column in product(full, columns):
+            mean = sum(found.values[method, name, column] for name in found.datasets) / len(found.datasets)
+            assert found.values[method, "average", column] == pytest.approx(mean, abs=0.015)
 
 
 def test_added_rows_are_read_and_empty_numbers_are_unknown(read):

@@ -112,6 +112,23 @@ def test_context_of_another_method_or_classes_is_refused_and_a_shared_one_noted(
     assert message in "".join(capsys.readouterr())
 
 
+def test_what_is_dropped_is_said_in_one_line_and_contexts_of_each_class_are_scored_as_advised(
+    saved, run, tmp_path, capsys
+):
+    path = saved("kgcoop", name="kg.pth")
+    whole = torch.load(path, weights_only=False)
+    whole["state_dict"]["bias_vectors"] = torch.ones(1, 512)
+    torch.save(whole, path)
+    assert run("kgcoop", path, "--plan")[0] == 0
+    line = f"note: kgcoop: bias_vectors of {path} are dropped; its authors' code never uses them."
+    assert line in capsys.readouterr().out
+    path = saved("coop", classes=8, class_specific=True, n_ctx=4)
+    assert run("prograd", path, "--plan", protocol="few_shot")[0] == 2
+    advice = f"scored as those of CoOp: --methods coop --load coop={path}"
+    assert advice in capsys.readouterr().err
+    assert run("coop", path, "--plan", protocol="few_shot")[0] == 0
+
+
 @pytest.mark.slow
 def test_checkpoint_of_another_backbone_fails_and_the_others_run(saved, run, tmp_path):
     path = saved("coop")

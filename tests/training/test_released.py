@@ -45,6 +45,28 @@ def test_other_forms_of_a_checkpoint_are_read(saved, tmp_path):
         assert read_released(path).digest != digest
 
 
+NETWORK = {"meta_net.linear1.weight": torch.ones(8, 8), "meta_net.linear1.bias": torch.ones(8)}
+SECOND = {"meta_net.linear2.weight": torch.ones(8, 8)}
+
+
+@pytest.mark.parametrize(
+    ("unused", "used"),
+    [
+        ({"bias_vectors": torch.ones(1, 512), **NETWORK}, {}),
+        ({"bias_vectors": torch.ones(1, 512)}, NETWORK | SECOND),
+        ({}, NETWORK),
+    ],
+    ids=["KgCoOp", "TCP", "another method"],
+)
+@pytest.mark.parametrize("prefix", ["", "prompt_learner."])
+def test_tensors_that_their_own_code_never_uses_are_dropped(saved, unused, used, prefix):
+    middle = {"token_midfix": torch.ones(5, 4, 128)}
+    found = read_released(saved(CONTEXT | unused | used | middle, prefix=prefix))
+    assert found.tensors.keys() == {"ctx", *used}
+    assert set(found.dropped) == unused.keys()
+    assert found.digest == read_released(saved(CONTEXT | used)).digest
+
+
 @pytest.mark.parametrize("shape, n_ctx, class_specific", [((4, 128), 4, False), ((5, 16, 128), 16, True)])
 def test_options_follow_from_the_shape_of_the_context(saved, shape, n_ctx, class_specific):
     found = read_released(saved({"ctx": torch.ones(shape)}))
@@ -107,7 +129,22 @@ def test_checkpoint_with_wrong_tensors_is_refused_with_the_reason(saved, state, 
         read_released(saved(state_dict=state))
 
 
-@pytest.mark.parametrize("content", [b"", b'{"train": []}', b"PK\x03\x04 cut", b"\x10\0\0\0\0\0\0\0{bad json", None])
+@pytest.mark.parametrize(
+    "content", [b"hello", b"ctx init\nabc", b"version https://git-lfs.github.com/spec/v1\n", b"<html>", b"\x1f\x8b\x08"]
+)
+def test_file_of_another_kind_is_refused_by_what_it_starts_with(tmp_path, content):
+    path = tmp_path / "text.txt"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_released(path)
+    start = f"text.txt: is neither a checkpoint of torch nor safetensors; it starts with {content[:24]!r}. Give a check"
+    assert start in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"train": []}', b"PK\x03\x04 cut", b"\x80\x02}q", b"\x10\0\0\0\0\0\0\0{bad json", None],
+)
 def test_damaged_file_is_refused_by_name_and_without_the_advice_to_execute_it(tmp_path, content):
     path = tmp_path / "model.pth.tar-50"
     if content is None:
@@ -117,3 +154,4 @@ def test_damaged_file_is_refused_by_name_and_without_the_advice_to_execute_it(tm
     with pytest.raises(ConfigError, match=r"model\.pth\.tar-50") as caught:
         read_released(path)
     assert "weights_only" not in str(caught.value)
+    assert "\n" not in str(caught.value)
