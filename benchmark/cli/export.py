@@ -90,7 +90,7 @@ def card_of(record: RunRecord, file: str, shapes: dict[str, tuple[int, ...]]) ->
             f"What {title} {_made(record)} in front of a frozen CLIP, `{spec.backbone}` (files {spec.checkpoint}), "
             f"{spec.precision}. It does not work with another CLIP.",
             "",
-            f"- File: `{file}`, float32 tensors {learned}",
+            f"- File: `{file}`, tensors {learned}",
             f"- Protocol: {spec.protocol}, suite {spec.suite}; template: `{spec.template}`",
             f"- Options: `{json.dumps(dict(spec.options), ensure_ascii=False)}`",
             f"- Classes of the training: {_listed(_classes(record))}",

@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from benchmark.clip.text import at_least_float32
 from benchmark.common.provenance import sha256_file
 from benchmark.errors import ConfigError, listed
 
@@ -62,7 +63,7 @@ class Released:
     """The content of a file of learned values.
 
     Attributes:
-        tensors: learned tensors, float32, by their names in `Method.learned_state`.
+        tensors: learned tensors, at least float32, by their names in `Method.learned_state`.
         classes: number of classes of its prompts; None if unknown.
         dropped: names of tensors of the file that its authors' code saves and never uses.
         start: (T,), the embedding of the start token in the backbone of a checkpoint; None if unknown.
@@ -104,7 +105,7 @@ def read_released(path: Path) -> Released:
     tensors, about = _read_safetensors(path) if _is_safetensors(path) else (_read_checkpoint(path), {})
     named = {_bare(name): tensor for name, tensor in tensors.items()}
     dropped = _unused(named)
-    learned = {name: tensor.float() for name, tensor in named.items() if name not in (*FIXED, *dropped)}
+    learned = {name: at_least_float32(tensor) for name, tensor in named.items() if name not in (*FIXED, *dropped)}
     problems = [f"'{name}' holds values that are not finite" for name, t in learned.items() if not t.isfinite().all()]
     problems += _fixed_problems(named)
     if not learned:
@@ -117,7 +118,7 @@ def read_released(path: Path) -> Released:
         tensors=learned,
         classes=len(prefix) if prefix is not None else len(about.get("class_names") or ()) or None,
         dropped=dropped,
-        start=None if prefix is None else prefix[0, 0].float(),
+        start=None if prefix is None else at_least_float32(prefix[0, 0]),
         about=about,
     )
 
