@@ -2,6 +2,10 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+if (folder := str(Path(__file__).resolve().parent)) not in sys.path:  # python -P and PYTHONSAFEPATH leave it out
+    sys.path.insert(0, folder)
 
 from benchmark.cli.main import run_command
 from benchmark.cli.parser import parse

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from benchmark.common.config import load_suite
+from benchmark.common.files import expand
 from benchmark.common.yaml import parse_scalar
 from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.planning.request import Request
@@ -41,7 +42,7 @@ def read_request(options: argparse.Namespace) -> Request:
     _check_numbers(options)
     check_device_name(options.device)
     suite = load_suite(options.suite or ("paper" if options.data or options.custom else "synthetic"))
-    if options.data and not options.data.expanduser().is_dir():
+    if options.data and not options.data.is_dir():
         raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
     plugins, left_out = _add_plugins(options.plugins)
     default_methods = tuple(dict.fromkeys([*(suite.methods or in_order(repository_names())), *plugins]))
@@ -53,9 +54,9 @@ def read_request(options: argparse.Namespace) -> Request:
         shots=split_numbers("shots", options.shots),
         backbone=options.backbone or suite.backbone,
         threads=options.threads or default_threads(),
-        data=options.data.expanduser() if options.data else None,
+        data=options.data,
         custom=parse_custom(options.custom),
-        out=options.out.expanduser(),
+        out=options.out,
         overrides=parse_settings(options.settings),
         plugins=tuple(plugins.values()),
         left_out=left_out,
@@ -103,13 +104,14 @@ def parse_custom(words: list[str]) -> dict[str, Path]:
     """Parse `--dataset flowers=~/flowers` into name and path; both are checked where they are used."""
     form = "NAME=PATH, e.g. --dataset flowers=photos/flowers. --datasets chooses among the known ones."
     pairs = _parse_pairs("--dataset", words, form=form, once="or use another name for one of them")
-    return {name: Path(path) for name, path in pairs.items()}
+    return {name: expand(path) for name, path in pairs.items()}
 
 
 def parse_loads(words: list[str]) -> dict[str, str]:
     """Parse `--load coop=model.pth.tar-50` into method and path; both are checked where they are used."""
     form = "METHOD=PATH, e.g. --load coop=prompt_learner/model.pth.tar-50."
-    return _parse_pairs("--load", words, form=form, once="with {dataset}, {seed} or {shots} in its path")
+    pairs = _parse_pairs("--load", words, form=form, once="with {dataset}, {seed} or {shots} in its path")
+    return {method: str(expand(path)) for method, path in pairs.items()}
 
 
 def _parse_pairs(option: str, words: list[str], *, form: str, once: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from benchmark.common.constants import (
     WARMUP_LEARNING_RATE,
     WEIGHT_DECAY,
 )
-from benchmark.common.files import shown
+from benchmark.common.files import expand, shown
 from benchmark.common.validation import build, validated
 from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError, did_you_mean
@@ -193,7 +193,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
     Raises:
         ConfigError: the suite is unknown (with the nearest name), or the file is not a valid suite.
     """
-    path = Path(name_or_path)
+    path = expand(name_or_path)
     if path.suffix not in (".yaml", ".yml") and len(path.parts) == 1:
         path = SUITES / f"{path}.yaml"
     if not path.is_file():

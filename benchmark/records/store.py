@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.common.config import FAILED, SCHEMA, RunSpec
-from benchmark.common.files import write_atomically
+from benchmark.common.files import expand, write_atomically
 from benchmark.common.validation import build
 from benchmark.errors import ConfigError, RecordError
 from benchmark.records.record import RunRecord
@@ -131,7 +131,7 @@ def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:
 
     Skips failed/ and all files and folders whose names begin with a dot. Of two files with one spec the first counts.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     if not folder.is_dir():
         return [], [f"{folder}: no such folder, so no records."]
     records: dict[RunSpec, tuple[RunRecord, Path]] = {}

@@ -172,7 +172,7 @@ def shares(model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[str, float]:
 
 def write_log(rows: list[dict[str, float]], out: Path) -> None:
     """Write all rows so far and print a summary of the last one."""
-    with open(out / "training_log.csv", "w", newline="") as file:
+    with open(out / "training_log.csv", "w", newline="", encoding="utf-8") as file:
         log = csv.DictWriter(file, fieldnames=list(rows[0]))
         log.writeheader()
         log.writerows({key: round(value, 4) for key, value in row.items()} for row in rows)
