@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark.cli.arguments import make_request
+from benchmark.cli.arguments import check_out, make_request
 from benchmark.cli.grid import do_missing
 from benchmark.common.command import check_python
 from benchmark.common.constants import CHECKPOINT_MINUTES
@@ -109,6 +109,7 @@ def _run(options: argparse.Namespace, processes: int | None) -> pd.DataFrame:
 
 
 def _run_request(request: Request, processes: int | None) -> pd.DataFrame:
+    check_out(request.out)
     plan = make_plan(request, fetch=True)
     for note in (*plan.warnings, *plan.refused):
         warnings.warn(note, stacklevel=4)  # the caller of run

@@ -43,7 +43,8 @@ def read_request(options: argparse.Namespace) -> Request:
     check_device_name(options.device)
     suite = load_suite(options.suite or ("paper" if options.data or options.custom else "synthetic"))
     if options.data and not options.data.is_dir():
-        raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
+        what = "is a file; give the folder" if options.data.exists() else "there is no such folder"
+        raise ConfigError(f"--data {options.data}: {what}. Its layout is in docs/data.md.")
     plugins, left_out = _add_plugins(options.plugins)
     default_methods = tuple(dict.fromkeys([*(suite.methods or in_order(repository_names())), *plugins]))
     return Request(
@@ -64,6 +65,12 @@ def read_request(options: argparse.Namespace) -> Request:
         track=split_names(options.track),
         **{name: getattr(options, name) for name in UNCHANGED},
     )
+
+
+def check_out(out: Path) -> None:
+    """Refuse a results folder that is a file or below one; the doctor has a line of its own for it."""
+    if not next(path for path in (out, *out.absolute().parents) if path.exists()).is_dir():
+        raise ConfigError(f"--out {out}: a file is in the way. Give a folder, or another name.")
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
@@ -135,9 +142,14 @@ def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:
         method, dot, key = target.partition(".")
         if not (equals and dot and method and key):
             raise ConfigError(f"--set {text}: write METHOD.KEY=VALUE, e.g. --set cocoop.epochs=2.")
+        if not value.strip():
+            raise ConfigError(f"--set {text}: there is no value. Give one; for nothing, write null.")
         if method not in method_names():
             raise ConfigError(f"--set {text}: '{method}' is not a method. {did_you_mean(method, method_names())}")
         if key in overrides.setdefault(method, {}):
             raise ConfigError(f"--set {target} is given twice; give it once.")
-        overrides[method][key] = parse_scalar(value)
+        try:
+            overrides[method][key] = parse_scalar(value)
+        except ConfigError as error:
+            raise ConfigError(f"--set {target}: {error}") from error
     return overrides

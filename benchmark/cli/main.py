@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace, *, began: float) -> int:
 
         print("Written: " + ", ".join(map(str, export(options.export, options.out))))
         return 0
-    from benchmark.cli.arguments import read_request
+    from benchmark.cli.arguments import check_out, read_request
     from benchmark.planning.request import check_names, check_options
 
     request = read_request(options)
@@ -47,6 +47,7 @@ def _run(options: argparse.Namespace, *, began: float) -> int:
 
         return diagnose(request, options)
     check_options(request)
+    check_out(request.out)
     from benchmark.cli import commands
 
     return commands.run(request, options, began=began)

@@ -94,7 +94,7 @@ def add_plugin(path: Path | str) -> str:
     """
     file = expand(path).absolute()
     if file.suffix != ".py" or not file.is_file():
-        what = "is not a Python file" if file.is_file() else "does not exist"
+        what = "is not a Python file" if file.is_file() else "is a folder" if file.is_dir() else "does not exist"
         raise ConfigError(f"--plugin {path}: {what}. Give the .py file of a method, with its recipe next to it.")
     name = file.stem
     check_method_name(name, f"--plugin {path}")
