@@ -9,6 +9,7 @@ if (folder := str(Path(__file__).resolve().parent)) not in sys.path:  # python -
 
 from benchmark.cli.main import run_command
 from benchmark.cli.parser import parse
+from benchmark.common.command import in_utf8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,4 +18,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main())

@@ -64,6 +64,16 @@ def check_python() -> None:
         raise ConfigError("Python runs with -OO or PYTHONOPTIMIZE=2, and transformers fails so. Use -O at most.")
 
 
+def in_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode if the locale has another encoding for names of files.
+
+    Class names are names of folders: read in another encoding, they would be other prompts, or none.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions:
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)  # of the terminal
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
 def answer(work: Callable[[], int], *, kept: str = "nothing was changed") -> int:
     """Do the work of a command.
 
