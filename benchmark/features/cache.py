@@ -54,7 +54,9 @@ def cache_limit() -> int:
     """
     text = os.environ.get("COPL_BENCHMARK_CACHE_GB", str(LIMIT_GIGABYTES))
     try:
-        return int(float(text) * 1e9)
+        if (limit := int(float(text) * 1e9)) >= 0:
+            return limit
+        raise ValueError("below 0")
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"COPL_BENCHMARK_CACHE_GB={text}: must be a number of gigabytes, e.g. 20.") from error
 

@@ -17,6 +17,7 @@ from torch.distributed import PrefixStore, TCPStore
 from benchmark.errors import ConfigError, StoreLostError
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # variables that every launcher sets
+LARGEST_PORT = 65535  # and more than any number of processes
 NUMBERS = ("RANK", "WORLD_SIZE", "MASTER_PORT", "LOCAL_RANK")
 OF_TORCH = ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE")
 WAIT = timedelta(seconds=120)  # until the process that serves the store has started
@@ -135,8 +136,9 @@ def join() -> LaunchedProcess | None:
             "WORLD_SIZE to run in one process."
         )
     for name in NUMBERS:
-        if not os.environ.get(name, "0").isdecimal():
-            raise ConfigError(f"{name}={os.environ[name]} is not a number: unset WORLD_SIZE to run in one process.")
+        value = os.environ.get(name, "0")
+        if not value.isdecimal() or int(value) > LARGEST_PORT:
+            raise ConfigError(f"{name}={value} is wrong: correct it, or unset WORLD_SIZE to run in one process.")
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun serves the store itself
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

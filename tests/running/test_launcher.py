@@ -59,7 +59,8 @@ def test_incomplete_variables_and_an_unreachable_store_are_refused(launched, mon
     for changes, message in (
         ({"MASTER_ADDR": None}, "but not MASTER_ADDR: start with accelerate launch or torchrun"),
         ({"RANK": None, "MASTER_ADDR": "", "MASTER_PORT": None}, "but not RANK, MASTER_ADDR, MASTER_PORT: start with"),
-        ({"RANK": "first"}, "RANK=first is not a number"),
+        ({"RANK": "first"}, "RANK=first is wrong"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT=65536 is wrong"),
     ):
         launched(**changes)
         with pytest.raises(ConfigError, match=message):
