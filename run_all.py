@@ -2,9 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+if (folder := str(Path(__file__).resolve().parent)) not in sys.path:  # python -P and PYTHONSAFEPATH leave it out
+    sys.path.insert(0, folder)
 
 from benchmark.cli.main import run_command
 from benchmark.cli.parser import parse
+from benchmark.common.command import in_utf8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,4 +18,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main())

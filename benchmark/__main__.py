@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from benchmark.cli.main import run_command
 from benchmark.cli.parser import parse_verb, verb_parser
+from benchmark.common.command import in_utf8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,4 +18,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main())

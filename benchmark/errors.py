@@ -57,12 +57,17 @@ class StoreLostError(BenchmarkError):
     """The process that holds the counter of a command's processes has ended."""
 
 
+MOST_NAMES = 20  # of a longer list, the nearest name is shown alone
+
+
 def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     """The end of every 'unknown name' message: the nearest allowed name, then all allowed names."""
     names = sorted(allowed)
     lowered = {each.lower(): each for each in names}
     nearest = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
     guess = f"Did you mean '{lowered[nearest[0]]}'? " if nearest else ""
+    if nearest and len(names) > MOST_NAMES:
+        return guess.strip()
     return f"{guess}Allowed: {', '.join(names) if names else '(none)'}."
 
 

@@ -14,6 +14,8 @@ from benchmark.common.constants import CONTEXT_STD
 from benchmark.errors import ConfigError
 from benchmark.method import Method, clean_class_names, fill_template
 
+MOST_VECTORS = 1000  # no text encoder takes as many, and more may not fit into memory before that shows
+
 
 def cosine_logits(clip: Clip, pooled: Tensor, text: Tensor) -> Tensor:
     """Return the scaled cosines of image and text features, both of unit length.
@@ -165,13 +167,13 @@ def check_context_keys(n_ctx: int, ctx_init: str | None) -> None:
     """Check the length of a context and the words that it starts from.
 
     Raises:
-        ConfigError: n_ctx is below 1, ctx_init has no words, or the two disagree.
+        ConfigError: n_ctx is out of range, ctx_init has no words, or the two disagree.
     """
     count = None if ctx_init is None else len(ctx_init.replace("_", " ").split())
     if count == 0:
         raise ConfigError("ctx_init is empty. Give words to start from, or null for a random start.")
-    if n_ctx < 1:
-        raise ConfigError(f"n_ctx is {n_ctx}; at least 1 context vector is needed.")
+    if not 1 <= n_ctx <= MOST_VECTORS:
+        raise ConfigError(f"n_ctx is {n_ctx}; give at least 1, and fewer than a prompt has tokens (77 in most CLIPs).")
     if count not in (None, n_ctx):
         raise ConfigError(
             f"ctx_init '{ctx_init}' has {count} words, but n_ctx is {n_ctx}. Give one of the two, or make them agree."

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmark.errors import BenchmarkError, RecordError
+from benchmark.common.command import Parser, answer, path_option
+from benchmark.errors import RecordError
 from benchmark.records.store import collect
 from tables.protocols.writers import COMMANDS, FORMATS, GRIDS, write
 from tables.rendering.options import TableOptions
@@ -12,13 +13,13 @@ from tables.selection import add_options, select, shorten, suite_of
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tables", description=__doc__)
+    parser = Parser(prog="python -m tables", description=__doc__)
     add = parser.add_argument
-    add("--from", dest="folder", type=Path, required=True, metavar="FOLDER", help="records of a suite or of one of its "
-        "protocols, e.g. results/synthetic or results/synthetic/base2new")  # fmt: skip
+    add("--from", dest="folder", type=path_option, required=True, metavar="FOLDER",
+        help="records of a suite or of a protocol, e.g. results/synthetic or results/synthetic/base2new")  # fmt: skip
     add("--format", nargs="+", choices=tuple(FORMATS), default=list(FORMATS), metavar="NAME",
         help="markdown, latex (default: both)")  # fmt: skip
-    add("--out", type=Path, metavar="FOLDER", help="folder of the tables (default: the folder of the suite)")
+    add("--out", type=path_option, metavar="FOLDER", help="folder of the tables (default: the folder of the suite)")
     add_options(parser)
     add("--std", action="store_true", help="show the standard deviation over seeds")
     add("--published", action=argparse.BooleanOptionalAction, help="add published values (default: as the suite says)")
@@ -30,11 +31,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the tables and print the Markdown; exit code 0, or 2 with one message."""
-    try:
-        paths = render(parse(arguments))
-    except BenchmarkError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    parsed = parse(arguments)
+    return answer(lambda: _write(parsed))
+
+
+def _write(parsed: argparse.Namespace) -> int:
+    paths = render(parsed)
     for path in paths:
         if path.suffix == ".md":
             sys.stdout.write(path.read_text(encoding="utf-8") + "\n")

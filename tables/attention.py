@@ -8,7 +8,6 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,9 +15,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from benchmark.common.command import Parser, answer, path_option
 from benchmark.common.config import RunSpec
 from benchmark.common.files import write_atomically
-from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.errors import ConfigError
 from benchmark.records.record import RunRecord
 from benchmark.records.store import load
 from tables.aggregate import method_title
@@ -33,43 +33,44 @@ FEWEST, NARROWEST = 5, 1.1  # columns that fill the width of a page; least width
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    summary, usage = __doc__.strip().split("\n\n")
-    parser = argparse.ArgumentParser(prog="python -m tables.attention", description=summary, epilog=usage)
+    summary, _, usage = (__doc__ or "").strip().partition("\n\n")  # python -OO leaves no text
+    parser = Parser(prog="python -m tables.attention", description=summary, epilog=usage)
     add = parser.add_argument
-    add("--run", type=Path, required=True, metavar="RECORD.json", help="a record, next to its learned tensors")
-    add("--images", type=Path, nargs="+", required=True, metavar="IMAGE", help="images, one row each")
-    add("--plugin", type=Path, metavar="FILE", help="the file of the run's method, if that is a plugin")
+    add("--run", type=path_option, required=True, metavar="RECORD.json", help="a record, next to its learned tensors")
+    add("--images", type=path_option, nargs="+", required=True, metavar="IMAGE", help="images, one row each")
+    add("--plugin", type=path_option, metavar="FILE", help="the file of the run's method, if that is a plugin")
     add("--own-scale", action="store_true", help="a color scale for each token: shows where it has most weight, "
         "even if another token has nearly all of it")  # fmt: skip
-    add("--out", type=Path, metavar="FILE", help=".png or .svg (default: <record>-attention.png next to the record)")
+    add("--out", type=path_option, metavar="FILE",
+        help=".png or .svg (default: <record>-attention.png next to the record)")  # fmt: skip
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Read the run, compute the weights, write the figure; exit code 0, or 2 with one message."""
     options = parse(arguments)
-    out = options.out or options.run.with_name(f"{options.run.stem}-attention.png")
-    try:
-        if out.suffix not in (".png", ".svg"):
-            raise ConfigError(f"--out {out}: the file name must end in .png or .svg.")
-        record = load(options.run)
-        from benchmark.inspection.alignment import alignment_of  # slow: imports PyTorch
-        from benchmark.plugins.discovery import add_plugin
+    return answer(lambda: _write(options))
 
-        if options.plugin:
-            add_plugin(options.plugin)
-        found = alignment_of(record, options.run, options.images)
-        names = ["\n".join(part for part in (image.parent.name, image.stem) if part) for image in options.images]
-        caption = _caption(record, own_scale=options.own_scale)
-        labels = {"words": token_words(record.spec, found.weights.shape[-1]), "names": names}
-        drawing = Drawing(
-            "attention", caption, lambda: plot(found.views, found.weights, **labels, own_scale=options.own_scale)
-        )
-        content = drawing.svg(captioned=True).encode() if out.suffix == ".svg" else drawing.png(captioned=True)
-        write_atomically(out, content)
-    except BenchmarkError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+
+def _write(options: argparse.Namespace) -> int:
+    out = options.out or options.run.with_name(f"{options.run.stem}-attention.png")
+    if out.suffix not in (".png", ".svg"):
+        raise ConfigError(f"--out {out}: the file name must end in .png or .svg.")
+    record = load(options.run)
+    from benchmark.inspection.alignment import alignment_of  # slow: imports PyTorch
+    from benchmark.plugins.discovery import add_plugin
+
+    if options.plugin:
+        add_plugin(options.plugin)
+    found = alignment_of(record, options.run, options.images)
+    names = ["\n".join(part for part in (image.parent.name, image.stem) if part) for image in options.images]
+    caption = _caption(record, own_scale=options.own_scale)
+    labels = {"words": token_words(record.spec, found.weights.shape[-1]), "names": names}
+    drawing = Drawing(
+        "attention", caption, lambda: plot(found.views, found.weights, **labels, own_scale=options.own_scale)
+    )
+    content = drawing.svg(captioned=True).encode() if out.suffix == ".svg" else drawing.png(captioned=True)
+    write_atomically(out, content)
     sys.stdout.write(f"Written: {out}\n")
     return 0
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmark.common.command import Parser, answer, path_option
 from benchmark.common.config import RunSpec
-from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.errors import ConfigError
 from benchmark.records.record import RunRecord
 from benchmark.records.store import load
 from tables.aggregate import method_title
@@ -19,10 +20,10 @@ CONDITIONAL = ("cocoop", "copl")  # methods that add an image-dependent shift to
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    summary, usage = __doc__.strip().split("\n\n")
-    parser = argparse.ArgumentParser(prog="python -m tables.prompts", description=summary, epilog=usage)
+    summary, _, usage = (__doc__ or "").strip().partition("\n\n")  # python -OO leaves no text
+    parser = Parser(prog="python -m tables.prompts", description=summary, epilog=usage)
     add = parser.add_argument
-    add("--run", type=Path, required=True, metavar="RECORD.json", help="a record, next to its learned tensors")
+    add("--run", type=path_option, required=True, metavar="RECORD.json", help="a record, next to its learned tensors")
     add("--words", type=int, default=3, metavar="N", help="number of words per vector (default: %(default)s)")
     add("--class", dest="class_name", metavar="NAME", help="for contexts per class: show this class "
         "(default: the first three)")  # fmt: skip
@@ -32,13 +33,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Read the run and print its nearest words; exit code 0, or 2 with one message."""
     options = parse(arguments)
-    try:
-        if options.words < 1:
-            raise ConfigError(f"--words {options.words}: at least 1 is needed.")
-        sys.stdout.write(table_of(load(options.run), options.run, words=options.words, class_name=options.class_name))
-    except BenchmarkError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return answer(lambda: _print(options))
+
+
+def _print(options: argparse.Namespace) -> int:
+    if options.words < 1:
+        raise ConfigError(f"--words {options.words}: at least 1 is needed.")
+    sys.stdout.write(table_of(load(options.run), options.run, words=options.words, class_name=options.class_name))
     return 0
 
 

@@ -101,6 +101,17 @@ def outliers(records: Iterable[RunRecord]) -> list[Outlier]:
     return found
 
 
+def one_class_note(records: Iterable[RunRecord]) -> str:
+    """The sentence that names scored sets of one class, for captions; "" if there are none."""
+    found = [
+        name if name == record.spec.dataset or name in record.spec.targets else f"{name} of {record.spec.dataset}"
+        for record in records
+        for name, score in record.scores.items()
+        if score.classes == 1
+    ]
+    return f"§: one class alone, so every answer is right: {', '.join(dict.fromkeys(found))}." if found else ""
+
+
 def _far_from(score: Score, others: Sequence[Score]) -> str:
     if len(others) < FEWEST_OTHERS:
         return ""

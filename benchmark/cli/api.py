@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark.cli.arguments import make_request
+from benchmark.cli.arguments import check_out, make_request
 from benchmark.cli.grid import do_missing
+from benchmark.common.command import check_python
 from benchmark.common.constants import CHECKPOINT_MINUTES
-from benchmark.common.files import REPOSITORY
+from benchmark.common.files import REPOSITORY, expand
 from benchmark.errors import ConfigError, RunsFailedError
 from benchmark.planning.plan import make_plan
 from benchmark.planning.request import Request
@@ -79,30 +80,36 @@ def run(
 
 def _options(given: Mapping[str, object]) -> argparse.Namespace:
     """The arguments of `run` as the command line would have them."""
-    paths = {"data": None if given["data"] is None else Path(given["data"]), "out": Path(given["out"])}
-    words = {name: _word(given[name]) for name in ("suite", "source", "backbone", "device")}
+    paths = {name: None if given[name] is None else _path(name, given[name]) for name in ("data", "out")}
+    words = {name: _word(name, given[name]) for name in ("suite", "source", "backbone", "device")}
+    for name in ("cache", "lockstep", "graphs"):
+        if not isinstance(given[name], bool):
+            raise ConfigError(f"{name}={given[name]!r}: True or False is needed.")
     lists = {name: _some(name, given[name]) for name in ("methods", "datasets", "seeds", "shots")}
     pairs = {
         "custom": [f"{name}={path}" for name, path in _pairs("dataset", given["dataset"])],
         "load": [f"{method}={path}" for method, path in _pairs("load", given["load"])],
         "settings": [f"{k}={json.dumps(value, default=_plain)}" for k, value in _pairs("settings", given["settings"])],
     }
-    several = {"plugins": [Path(path) for path in _words(given["plugins"])], "track": _words(given["track"])}
+    several = {"plugins": [_path("plugins", path) for path in _words(given["plugins"])]}
+    several["track"] = _words(given["track"])
     return argparse.Namespace(**given | paths | words | lists | pairs | several)
 
 
 def _run(options: argparse.Namespace, processes: int | None) -> pd.DataFrame:
     """One call at a time."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ConfigError(
             "A launcher started this script in several processes, and `run` does not share a grid among them: start it "
             "with python alone, or the grid with `accelerate launch run_all.py` (docs/cluster.md)."
         )
+    check_python()
     with _one_at_a_time, settings_restored():
         return _run_request(make_request(options), processes)
 
 
 def _run_request(request: Request, processes: int | None) -> pd.DataFrame:
+    check_out(request.out)
     plan = make_plan(request, fetch=True)
     for note in (*plan.warnings, *plan.refused):
         warnings.warn(note, stacklevel=4)  # the caller of run
@@ -128,15 +135,23 @@ def _words(given: object) -> list[str]:
 
 
 def _some(argument: str, given: object) -> list[str]:
-    """As _words, but refuse an empty list, which would mean all."""
+    """As _words, but refuse an empty list or word, which would mean all."""
     words = _words(given)
-    if given is not None and not words:
+    if given is not None and not (words and all(word.strip(" ,") for word in words)):
         raise ConfigError(f"{argument}: is empty; name at least one, or leave it out for the suite's.")
     return words
 
 
-def _word(given: object) -> str | None:
+def _word(argument: str, given: object) -> str | None:
+    if given is not None and not str(given).strip():
+        raise ConfigError(f"{argument}={given!r}: is empty; give a value, or leave it out.")
     return None if given is None else str(given)
+
+
+def _path(argument: str, given: object) -> Path:
+    if not isinstance(given, AnyPath):
+        raise ConfigError(f"{argument}={given!r}: a path is needed.")
+    return expand(_word(argument, given))
 
 
 def _pairs(argument: str, given: object) -> Iterable[tuple[str, object]]:

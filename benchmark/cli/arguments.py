@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from benchmark.common.config import load_suite
+from benchmark.common.files import expand
 from benchmark.common.yaml import parse_scalar
 from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.planning.request import Request
@@ -41,8 +42,9 @@ def read_request(options: argparse.Namespace) -> Request:
     _check_numbers(options)
     check_device_name(options.device)
     suite = load_suite(options.suite or ("paper" if options.data or options.custom else "synthetic"))
-    if options.data and not options.data.expanduser().is_dir():
-        raise ConfigError(f"--data {options.data}: there is no such folder. Its layout is in docs/data.md.")
+    if options.data and not options.data.is_dir():
+        what = "is a file; give the folder" if options.data.exists() else "there is no such folder"
+        raise ConfigError(f"--data {options.data}: {what}. Its layout is in docs/data.md.")
     plugins, left_out = _add_plugins(options.plugins)
     default_methods = tuple(dict.fromkeys([*(suite.methods or in_order(repository_names())), *plugins]))
     return Request(
@@ -54,9 +56,9 @@ def read_request(options: argparse.Namespace) -> Request:
         backbone=options.backbone or suite.backbone,
         precision=options.precision or suite.precision,
         threads=options.threads or default_threads(),
-        data=options.data.expanduser() if options.data else None,
+        data=options.data,
         custom=parse_custom(options.custom),
-        out=options.out.expanduser(),
+        out=options.out,
         overrides=parse_settings(options.settings),
         plugins=tuple(plugins.values()),
         left_out=left_out,
@@ -64,6 +66,12 @@ def read_request(options: argparse.Namespace) -> Request:
         track=split_names(options.track),
         **{name: getattr(options, name) for name in UNCHANGED},
     )
+
+
+def check_out(out: Path) -> None:
+    """Refuse a results folder that is a file or below one; the doctor has a line of its own for it."""
+    if not next(path for path in (out, *out.absolute().parents) if path.exists()).is_dir():
+        raise ConfigError(f"--out {out}: a file is in the way. Give a folder, or another name.")
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
@@ -104,13 +112,14 @@ def parse_custom(words: list[str]) -> dict[str, Path]:
     """Parse `--dataset flowers=~/flowers` into name and path; both are checked where they are used."""
     form = "NAME=PATH, e.g. --dataset flowers=photos/flowers. --datasets chooses among the known ones."
     pairs = _parse_pairs("--dataset", words, form=form, once="or use another name for one of them")
-    return {name: Path(path) for name, path in pairs.items()}
+    return {name: expand(path) for name, path in pairs.items()}
 
 
 def parse_loads(words: list[str]) -> dict[str, str]:
     """Parse `--load coop=model.pth.tar-50` into method and path; both are checked where they are used."""
     form = "METHOD=PATH, e.g. --load coop=prompt_learner/model.pth.tar-50."
-    return _parse_pairs("--load", words, form=form, once="with {dataset}, {seed} or {shots} in its path")
+    pairs = _parse_pairs("--load", words, form=form, once="with {dataset}, {seed} or {shots} in its path")
+    return {method: str(expand(path)) for method, path in pairs.items()}
 
 
 def _parse_pairs(option: str, words: list[str], *, form: str, once: str) -> dict[str, str]:
@@ -134,9 +143,14 @@ def parse_settings(settings: list[str]) -> dict[str, dict[str, object]]:
         method, dot, key = target.partition(".")
         if not (equals and dot and method and key):
             raise ConfigError(f"--set {text}: write METHOD.KEY=VALUE, e.g. --set cocoop.epochs=2.")
+        if not value.strip():
+            raise ConfigError(f"--set {text}: there is no value. Give one; for nothing, write null.")
         if method not in method_names():
             raise ConfigError(f"--set {text}: '{method}' is not a method. {did_you_mean(method, method_names())}")
         if key in overrides.setdefault(method, {}):
             raise ConfigError(f"--set {target} is given twice; give it once.")
-        overrides[method][key] = parse_scalar(value)
+        try:
+            overrides[method][key] = parse_scalar(value)
+        except ConfigError as error:
+            raise ConfigError(f"--set {target}: {error}") from error
     return overrides

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """Download the named datasets; returns 0 if all are there now, 1 if some are missing, 2 if all are."""
     check_options(options)
     names = choose(split_names(options.download))
-    data = options.data.expanduser()
+    data = options.data
     failed: dict[str, str] = {}
     with contextlib.nullcontext() if options.plan else _alone(data):
         read_record(data)  # refused before anything is fetched, not after
@@ -64,7 +64,7 @@ def check_options(options: argparse.Namespace) -> None:
     problems = []
     if options.data is None:
         problems.append("--data FOLDER is needed: the folder of the datasets")
-    elif options.data.expanduser().exists() and not options.data.expanduser().is_dir():
+    elif options.data.exists() and not options.data.is_dir():
         problems.append(f"--data {options.data} is not a folder")
     if (options.imagenet or options.classnames) and IMAGENET not in split_names(options.download):
         problems.append("--imagenet and --classnames belong to `download imagenet`")
@@ -98,8 +98,7 @@ def fetch_all(names: list[str], options: argparse.Namespace, data: Path, failed:
     Raises:
         DataError: nothing can be listed, or it does not fit on the disk.
     """
-    folder = options.archives.expanduser() if options.archives else None
-    offers, problems = find_downloads(names, data, folder=folder)
+    offers, problems = find_downloads(names, data, folder=options.archives)
     for problem in dict.fromkeys(problems.values()):
         _fail([name for name in problems if problems[name] == problem], problem, failed)
     if not offers:
@@ -110,7 +109,7 @@ def fetch_all(names: list[str], options: argparse.Namespace, data: Path, failed:
     for number, (name, offer) in enumerate(offers.items(), start=1):
         print(f"[{number}/{len(offers)}] {name}: {offer.archive.name} ...", flush=True)  # a log file shows no bar
         try:
-            _put_or_fall_back(name, offer, data, folder)
+            _put_or_fall_back(name, offer, data, options.archives)
         except BenchmarkError as error:
             _fail([name], str(error), failed)
         else:

@@ -13,6 +13,7 @@ from benchmark.records.record import RunRecord
 from benchmark.records.trackers import Trackers, where_to_look
 from benchmark.running.execute import Outcome, execute, outcome_of
 from benchmark.running.launcher import LaunchedProcess
+from benchmark.running.queue import locks_on
 from tables.rendering.options import TableOptions
 
 
@@ -36,6 +37,7 @@ def do_missing(plan: Plan, world: LaunchedProcess | None, *, processes: int | No
     trackers = Trackers(request.track, request.out, say=lambda text: tqdm.write(text, file=sys.stderr))
     if plan.missing:
         store.check_writable(request.out)
+        locks_on(request.out.resolve())  # can be opened
     if plan.missing or world:
         execute(plan, world, processes=processes, on_record=trackers.log)
     return trackers

@@ -1,42 +1,23 @@
-"""Run what parsed options ask for, and turn errors into messages and exit codes."""
+"""Run what parsed options ask for."""
 
 import argparse
-import os
-import sys
 import time
 
 from benchmark.common import shutdown
-from benchmark.common.files import REPOSITORY
-from benchmark.errors import BenchmarkError, ConfigError, StoreLostError
-
-CLOSED_OUTPUT = 128 + 13  # as a shell reports a process that SIGPIPE ended
-OURS = ("", "benchmark", "methods", "tables")  # packages whose absence is a bug, not a missing installation
+from benchmark.common.command import answer
+from benchmark.errors import ConfigError
 
 
 def run_command(options: argparse.Namespace) -> int:
     """Returns the exit code: 0, 1 if a run failed, 2 if nothing started, 130 after an interrupt."""
+    began = time.perf_counter()
     kept = "finished runs and checkpoints are kept" if options.download is None else "downloaded files are kept"
-    try:
+
+    def work() -> int:
         with shutdown.on_sigterm():
-            return _run(options, began=time.perf_counter())
-    except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, StoreLostError) else 2
-    except BrokenPipeError:  # the reader, such as `head`, has closed the output
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
-        return CLOSED_OUTPUT
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in OURS:
-            raise
-        requirements = REPOSITORY / "requirements.txt"
-        print(f"error: {error}. Install what is needed: pip install -r {requirements}", file=sys.stderr)
-        return 2
-    except shutdown.Terminated:
-        print(f"ended on request; {kept}, the same command goes on.", file=sys.stderr)
-        return shutdown.EXIT_CODE
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; {kept}, the same command goes on from there.", file=sys.stderr)
-        return 130
+            return _run(options, began=began)
+
+    return answer(work, kept=f"{kept}, the same command goes on")
 
 
 def _run(options: argparse.Namespace, *, began: float) -> int:
@@ -56,7 +37,7 @@ def _run(options: argparse.Namespace, *, began: float) -> int:
 
         print("Written: " + ", ".join(map(str, export(options.export, options.out))))
         return 0
-    from benchmark.cli.arguments import read_request
+    from benchmark.cli.arguments import check_out, read_request
     from benchmark.planning.request import check_names, check_options
 
     request = read_request(options)
@@ -66,6 +47,7 @@ def _run(options: argparse.Namespace, *, began: float) -> int:
 
         return diagnose(request, options)
     check_options(request)
+    check_out(request.out)
     from benchmark.cli import commands
 
     return commands.run(request, options, began=began)

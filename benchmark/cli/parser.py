@@ -5,13 +5,11 @@ answered at once.
 """
 
 import argparse
-import difflib
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import NoReturn
 
+from benchmark.common.command import Parser, path_option
 from benchmark.common.constants import CHECKPOINT_MINUTES, PRECISIONS
 from benchmark.common.files import REPOSITORY
 
@@ -26,35 +24,6 @@ VERBS = {  # name -> what it does
     "calibrate": "plan, with time and memory measured on this machine",
 }
 Group = argparse._ArgumentGroup
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser with one line per option, and the nearest option in the message on an unknown one."""
-
-    def __init__(self, **options: object):
-        formatter = partial(argparse.RawDescriptionHelpFormatter, width=100, max_help_position=30)
-        super().__init__(formatter_class=formatter, **options)
-
-    def parse_args(self, args: Sequence[str], namespace: argparse.Namespace) -> argparse.Namespace:
-        """As ArgumentParser.parse_args; an empty value, of an unset shell variable for example, is refused."""
-        for before, word in zip(["", *args], args, strict=False):
-            if not word.strip(" ,"):
-                self.error(f"{before or 'argument'}: its value is empty; give one or leave the option out")
-        found, rest = self.parse_known_args(args, namespace)
-        if rest:
-            names = {name for parser in self._all() for name in parser._option_string_actions}
-            nearest = difflib.get_close_matches(rest[0].partition("=")[0], names, n=1)
-            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-            self.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
-        return found
-
-    def _all(self) -> list[argparse.ArgumentParser]:
-        below = [a.choices.values() for a in self._actions if isinstance(a, argparse._SubParsersAction)]
-        return [self, *(parser for parsers in below for parser in parsers)]
-
-    def error(self, message: str) -> NoReturn:
-        """As ArgumentParser.error, without the usage of all options."""
-        self.exit(2, f"{self.prog}: error: {message}. `{self.prog} --help` lists the options.\n")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -94,11 +63,12 @@ def verb_parser() -> Parser:
         elif name == "download":
             _add_download(verb.add_argument_group("download"))
         elif name == "export":
-            verb.add_argument("export", type=Path, metavar="RECORD.json", help="the record of the run")
-            verb.add_argument("--out", type=Path, default=REPOSITORY / "results", metavar="FOLDER",
+            verb.add_argument("export", type=path_option, metavar="RECORD.json", help="the record of the run")
+            verb.add_argument("--out", type=path_option, default=REPOSITORY / "results", metavar="FOLDER",
                               help="folder of the two files (default: results)")  # fmt: skip
         elif name == "new-method":
-            verb.add_argument("new_method", type=Path, metavar="NAME", help="name of the method, or path of its file")
+            verb.add_argument("new_method", type=path_option, metavar="NAME",
+                              help="name of the method, or path of its file")  # fmt: skip
     return parser
 
 
@@ -127,7 +97,7 @@ def _add_what(group: Group) -> None:
 
 def _add_data(group: Group) -> None:
     add = group.add_argument
-    add("--data", type=Path, metavar="FOLDER", help="folder of the real datasets, docs/data.md")
+    add("--data", type=path_option, metavar="FOLDER", help="folder of the real datasets, docs/data.md")
     add("--datasets", nargs="+", metavar="NAME", help="only these (default: all of the suite, or the custom ones)")
     add("--dataset", action="append", default=[], metavar="NAME=PATH", dest="custom",
         help="add a custom dataset, docs/your-own-data.md; repeatable")  # fmt: skip
@@ -136,7 +106,7 @@ def _add_data(group: Group) -> None:
 def _add_methods(group: Group) -> None:
     add = group.add_argument
     add("--methods", nargs="+", metavar="NAME", help="only these methods; separated by blanks or commas")
-    add("--plugin", action="append", type=Path, default=[], metavar="FILE", dest="plugins",
+    add("--plugin", action="append", type=path_option, default=[], metavar="FILE", dest="plugins",
         help="add the method of a file, with its recipe next to it; repeatable")  # fmt: skip
     add("--set", action="append", default=[], metavar="METHOD.KEY=VALUE", dest="settings",
         help="change a recipe, e.g. cocoop.epochs=2; repeatable")  # fmt: skip
@@ -162,7 +132,7 @@ def _add_compute(group: Group) -> None:
 
 def _add_output(group: Group) -> None:
     add = group.add_argument
-    add("--out", type=Path, default=REPOSITORY / "results", metavar="FOLDER",
+    add("--out", type=path_option, default=REPOSITORY / "results", metavar="FOLDER",
         help="folder of records, tables and the report (default: results)")  # fmt: skip
     add("--std", action="store_true", help="tables with the standard deviation over seeds")
     add("--track", nargs="+", default=[], metavar="NAME",
@@ -175,8 +145,8 @@ def _add_tools(group: Group) -> None:
     def add(*names: str, **options: object) -> None:
         group.add_argument(*names, **options | {"help": argparse.SUPPRESS})
 
-    add("--new-method", type=Path, metavar="NAME")
-    add("--export", type=Path, metavar="RECORD.json")
+    add("--new-method", type=path_option, metavar="NAME")
+    add("--export", type=path_option, metavar="RECORD.json")
     add("--doctor", action="store_true")
     _add_doctor(add)
     add("--plan", action="store_true")
@@ -191,7 +161,7 @@ def _add_doctor(add: Callable) -> None:
 
 
 def _add_archives(add: Callable) -> None:
-    add("--from", type=Path, metavar="FOLDER", dest="archives", help="use the archives or lists in this folder")
+    add("--from", type=path_option, metavar="FOLDER", dest="archives", help="use the archives or lists in this folder")
     add("--imagenet", nargs="+", metavar="PATH", help="link a tree with train/ and val/, or train=PATH val=PATH")
     add("--classnames", action="store_true", help="write ImageNet's classnames.txt from another dataset")
 
@@ -199,7 +169,7 @@ def _add_archives(add: Callable) -> None:
 def _add_download(group: Group) -> None:
     add = group.add_argument
     add("download", nargs="+", metavar="NAME", help="datasets, or 'all' for every one but ImageNet")
-    add("--data", type=Path, metavar="FOLDER", help="folder of the real datasets; what is there stays")
+    add("--data", type=path_option, metavar="FOLDER", help="folder of the real datasets; what is there stays")
     add("--plan", action="store_true", help="print sizes and download nothing")
     _add_archives(add)
 

@@ -129,9 +129,10 @@ class Clip:
         ids = self.tokenizer(list(texts), verbose=False)["input_ids"]
         for text, row in zip(texts, ids, strict=True):
             if len(row) > self.text.max_length:
+                shown = text if len(text) <= 80 else f"{text[:20]} ... {text[-50:]}"  # n_ctx may be large
                 raise ShapeError(
-                    f"'{text}' has {len(row)} tokens, but the text encoder takes at most {self.text.max_length}. "
-                    "Shorten the class name or the template."
+                    f"'{shown}' has {len(row)} tokens, but the text encoder takes at most {self.text.max_length}. "
+                    "Shorten the class name, the template or the context (n_ctx)."
                 )
         return ids
 

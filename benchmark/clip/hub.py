@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from benchmark.clip.checkpoint import (
@@ -33,6 +34,8 @@ def snapshot(name: str, *, fetch: bool) -> Path | None:
     Raises:
         ConfigError: the repository cannot be downloaded, or is not a complete CLIP.
     """
+    if HF_HUB_CACHE.startswith("~"):  # else the downloads go to a folder of this name
+        raise ConfigError("The home folder is not known, nor is the hub's cache. Set HOME, or HF_HOME to a folder.")
     try:
         folder = _download(name, fetch=fetch)
     except LocalEntryNotFoundError as error:

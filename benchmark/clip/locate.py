@@ -9,6 +9,7 @@ from benchmark.clip.config import read_config
 from benchmark.clip.tokenizer import read_tokenizer
 from benchmark.common import provenance
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD, END_TOKEN, START_TOKEN
+from benchmark.common.files import expand
 from benchmark.errors import ConfigError
 
 OPENAI = {  # names of OpenAI's code, lowercase and with "-" for "/" -> the same weights on the hub
@@ -30,7 +31,7 @@ def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
         ConfigError: a path that is not a folder, a hub id that cannot be downloaded, or an incomplete CLIP.
     """
     name = str(name_or_path)
-    local = Path(name).expanduser()
+    local = expand(name)
     if local.is_dir():
         read_config(local, name)
         check_complete(local, name)

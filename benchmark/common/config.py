@@ -20,12 +20,14 @@ from benchmark.common.constants import (
     WARMUP_LEARNING_RATE,
     WEIGHT_DECAY,
 )
-from benchmark.common.files import shown
+from benchmark.common.files import expand, shown
 from benchmark.common.validation import build, validated
 from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError, did_you_mean
 
 SCHEMA = 4  # of the records; part of every RunSpec's hash, so a new schema means new files
+MOST_EPOCHS = 1_000_000  # a record holds the loss of each
+LARGEST = 2**63 - 1  # number of seeds, shots and images: of an integer in NumPy, torch and pandas
 SUITES = Path(__file__).resolve().parents[1] / "suites"
 FAILED = "failed"  # the folder below results/ that holds failures; no part of a record's path may be called so
 TRACKING = ".tracking"  # the folder below results/ where trackers keep their files
@@ -76,8 +78,8 @@ def canonical_json(value: object) -> str:
 class Training:
     """How the harness trains a method; the defaults are those of CoOp and Dassl."""
 
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
+    batch_size: Annotated[int, Field(ge=1, le=LARGEST)]
     learning_rate: Annotated[float, Positive] = LEARNING_RATE
     momentum: Annotated[float, Field(ge=0, lt=1)] = MOMENTUM
     weight_decay: Annotated[float, NonNegative] = WEIGHT_DECAY
@@ -179,8 +181,8 @@ class Suite:
     name: FolderName
     backbone: str
     datasets: Annotated[tuple[str, ...], Field(min_length=1), Unique]
-    shots: Annotated[int, Field(ge=1)]
-    seeds: Annotated[tuple[Annotated[int, NonNegative], ...], Field(min_length=1), Unique]
+    shots: Annotated[int, Field(ge=1, le=LARGEST)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(min_length=1), Unique]
     recipes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by method; recipes.py checks the keys
     methods: Annotated[tuple[str, ...], Unique] = ()  # run if the user names none; empty: all of methods/
     source: str = ""  # dataset that cross_dataset trains on
@@ -205,9 +207,11 @@ def load_suite(name_or_path: str | Path) -> Suite:
     Raises:
         ConfigError: the suite is unknown (with the nearest name), or the file is not a valid suite.
     """
-    path = Path(name_or_path)
+    path = expand(name_or_path)
     if path.suffix not in (".yaml", ".yml") and len(path.parts) == 1:
         path = SUITES / f"{path}.yaml"
+    if path.is_dir():
+        raise ConfigError(f"suite '{name_or_path}' is a folder. Give the path of a .yaml file, or a name.")
     if not path.is_file():
         advice = did_you_mean(Path(name_or_path).stem, suite_names())
         raise ConfigError(f"suite '{name_or_path}' is unknown. {advice} Or give the path of a .yaml file.")

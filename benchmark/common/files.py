@@ -1,4 +1,4 @@
-"""Write files atomically, and name paths in messages."""
+"""Write files atomically, expand ~ in paths, and name paths in messages."""
 
 import contextlib
 import errno
@@ -6,9 +6,21 @@ import os
 import secrets
 from pathlib import Path
 
-from benchmark.errors import RecordError
+from benchmark.errors import ConfigError, RecordError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def expand(path: Path | str) -> Path:
+    """The path with the home folder for a leading ~.
+
+    Raises:
+        ConfigError: the home folder is not known: no such user, or neither HOME nor an entry in the password file.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: the home folder is not known. Set HOME, or give the path without ~.") from error
 
 
 def shown(path: Path | str) -> str:

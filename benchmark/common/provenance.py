@@ -101,11 +101,11 @@ def _git(folder: Path, *arguments: str) -> str | None:
     environment["GIT_OPTIONAL_LOCKS"] = "0"
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=30, check=True
+            ["git", *arguments], cwd=folder, env=environment, capture_output=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return os.fsdecode(done.stdout).strip()  # of a path
 
 
 def _processor() -> str | None:

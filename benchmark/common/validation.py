@@ -28,6 +28,7 @@ PLAIN = (  # pydantic's words -> those of YAML
     (r"a valid integer", "an integer"),
     (r"a valid ", "a "),
     (r"greater than or equal to", "at least"),
+    (r"less than or equal to", "at most"),
     (r"be greater than", "be above"),
     (r"be less than", "be below"),
     (r" after validation.*", ""),

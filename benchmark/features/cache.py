@@ -19,6 +19,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
+from benchmark.common.files import expand
 from benchmark.errors import ConfigError
 
 Tensors = dict[str, Tensor]
@@ -27,9 +28,17 @@ LIMIT_GIGABYTES = 20  # limit of a cache folder, unless COPL_BENCHMARK_CACHE_GB 
 
 
 def cache_folder() -> Path:
-    """Return the folder for reproducible files: COPL_BENCHMARK_CACHE, or else a folder in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("COPL_BENCHMARK_CACHE") or Path(base) / "copl_benchmark").expanduser()
+    """Return the folder for reproducible files: COPL_BENCHMARK_CACHE, or else a folder in the user's cache.
+
+    Raises:
+        ConfigError: it would be in the home folder, which is not known.
+    """
+    try:
+        if folder := os.environ.get("COPL_BENCHMARK_CACHE"):
+            return expand(folder)
+        return expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "copl_benchmark"
+    except ConfigError as error:
+        raise ConfigError("The home folder is not known. Set HOME, or COPL_BENCHMARK_CACHE to a folder.") from error
 
 
 def key_of(parts: Mapping[str, object]) -> str:
@@ -45,7 +54,9 @@ def cache_limit() -> int:
     """
     text = os.environ.get("COPL_BENCHMARK_CACHE_GB", str(LIMIT_GIGABYTES))
     try:
-        return int(float(text) * 1e9)
+        if (limit := int(float(text) * 1e9)) >= 0:
+            return limit
+        raise ValueError("below 0")
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"COPL_BENCHMARK_CACHE_GB={text}: must be a number of gigabytes, e.g. 20.") from error
 

@@ -91,8 +91,10 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
     found.warnings += _unused_datasets(request, datasets)
     runs = []
     for task in _tasks(request, trainings, datasets):
-        found.problems += task.problems()
-        found.warnings += task.warnings()
+        if problems := task.problems():
+            found.problems += problems
+            continue
+        found.warnings += task.warnings() + task.one_class_sets()
         runs += _runs_of(task, request, backbone, loader, found)
     runs, patches = _keep_capable(runs, Prober(backbone.folder), found)
     _check_files(runs, backbone, loader, found)

@@ -55,6 +55,14 @@ class Task:
             "are used."
         ]
 
+    def one_class_sets(self) -> list[str]:
+        """A note if a scored set has one class, among which every answer is right."""
+        scored = PROTOCOLS[self.protocol].scored_sets(self.dataset, self.targets)
+        if not (alone := [each.name for each in scored if len(each.dataset.class_names) == 1]):
+            return []
+        names = " and ".join(alone)
+        return [f"{self.dataset.name}: {self.protocol} scores one class alone in {names}: every answer is right."]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlannedRun:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.common.config import Suite
+from benchmark.common.config import LARGEST, Suite
 from benchmark.common.constants import CHECKPOINT_MINUTES
 from benchmark.data.catalog import load_catalog
 from benchmark.data.custom.dataset import name_problems
@@ -129,6 +129,8 @@ def check_names(request: Request) -> None:
     )
     problems += [f"--seeds {seed}: a seed is 0 or more" for seed in request.seeds if seed < 0]
     problems += [f"--shots {shots}: at least 1 is needed" for shots in request.shots if shots < 1]
+    too_large = [number for number in (*request.seeds, *request.shots) if number > LARGEST]
+    problems += [f"{number} is too large: a seed or number of shots is at most {LARGEST}" for number in too_large]
     for protocol in request.protocols:
         if len(request.shots) > 1 and not protocol.shots:
             problems.append(

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from benchmark.common.config import FAILED
-from benchmark.common.files import REPOSITORY, shown
+from benchmark.common.files import REPOSITORY, expand, shown
 from benchmark.errors import ConfigError, MethodError, did_you_mean
 
 METHODS = REPOSITORY / "methods"
@@ -92,9 +92,9 @@ def add_plugin(path: Path | str) -> str:
         ConfigError: no such file, or its stem cannot be a method's name.
         MethodError: another method has this name.
     """
-    file = Path(path).expanduser().absolute()
+    file = expand(path).absolute()
     if file.suffix != ".py" or not file.is_file():
-        what = "is not a Python file" if file.is_file() else "does not exist"
+        what = "is not a Python file" if file.is_file() else "is a folder" if file.is_dir() else "does not exist"
         raise ConfigError(f"--plugin {path}: {what}. Give the .py file of a method, with its recipe next to it.")
     name = file.stem
     check_method_name(name, f"--plugin {path}")

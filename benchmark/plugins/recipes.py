@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from benchmark.common.config import Training
 from benchmark.common.constants import IMAGENET_TEMPLATES
@@ -13,6 +13,7 @@ from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.plugins.discovery import repository_names, source_of
 
 TRAINING_KEYS = frozenset(f.name for f in fields(Training))
+NOTHING = ("", "none", "null", "nil", "~")  # in quotes, or in the spelling of another language
 DEFAULT_PROTOCOL = "base2new"  # whose recipe a method gets if no run names a protocol
 
 
@@ -72,8 +73,11 @@ def option_problems(name: str, given: Mapping[str, Any]) -> list[str]:
     if not given or name not in repository_names():
         return []
     try:
-        known = read_recipe(name).defaults or {}
+        recipe = read_recipe(name)
+        known = recipe.defaults or {}
         refuse_unknown(name, given, {*known, *TRAINING_KEYS, "template"})
+        if not TRAINING_KEYS & {*known, *(key for case in recipe.cases or () for key in case.set)}:
+            refuse_unknown(f"{name}, which trains nothing", given, {*known, "template"})
         for key in given.keys() & known.keys() - TRAINING_KEYS:
             if isinstance(known[key], int | float) and isinstance(given[key], str):
                 raise ConfigError(f"{name}: '{key}' must be a value like {known[key]}, got {given[key]!r}.")
@@ -145,12 +149,21 @@ def _merge_layers(
         values["templates"] = _template_list(word, dataset, template)
     training = {key: value for key, value in values.items() if key in TRAINING_KEYS}
     options = {key: value for key, value in values.items() if key not in TRAINING_KEYS}
+    _check_nulls(cls.Options, options, where)
     checked = build(cls.Options, options, where)
     return Recipe(
         options={f.name: getattr(checked, f.name) for f in fields(checked)},
         training=build(Training, training, where) if training else None,
         template=template,
     )
+
+
+def _check_nulls(cls: type, options: Mapping[str, Any], where: str) -> None:
+    """Refuse text that stands for nothing where an option may be null: it would be taken as a word of a prompt."""
+    for key, hint in get_type_hints(cls).items():
+        text = options.get(key)
+        if type(None) in get_args(hint) and isinstance(text, str) and text.strip().lower() in NOTHING:
+            raise ConfigError(f"{where}: '{key}' is the text {text!r}; for nothing, write null (in Python None).")
 
 
 def _template_list(word: str, dataset: str | None, template: str) -> list[str] | str:

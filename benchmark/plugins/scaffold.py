@@ -20,7 +20,6 @@ def write_new_method(target: Path) -> str:
     Raises:
         ConfigError: the name is not valid or taken, or the file exists or cannot be written.
     """
-    target = target.expanduser()
     name = target.stem if target.suffix == ".py" else target.name
     where = f"new-method {target}"
     check_method_name(name, where)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.common.config import FAILED, SCHEMA, RunSpec
-from benchmark.common.files import write_atomically
+from benchmark.common.files import expand, write_atomically
 from benchmark.common.validation import build
 from benchmark.errors import ConfigError, RecordError
 from benchmark.records.record import RunRecord
+
+RECORD_NAME = re.compile(r"shots\d+-seed\d+-[0-9a-f]{8}\.json")
 
 
 def save(record: RunRecord, results: Path, *, predictions: Mapping[str, np.ndarray], learned: bytes | None) -> Path:
@@ -88,9 +91,10 @@ def load(path: Path) -> RunRecord:
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: is not a complete JSON file ({error}); delete it to run this again.") from error
+        advice = "delete it to run this again" if RECORD_NAME.fullmatch(path.name) else "give the .json of a run"
+        raise RecordError(f"{path}: is not a complete JSON file ({error}); {advice}.") from error
     if not isinstance(raw, dict) or "schema" not in raw:
-        raise RecordError(f"{path}: is not a record; it has no 'schema'.")
+        raise RecordError(f"{path}: is not a record; it has no 'schema'. Records are the .json files of runs.")
     if raw["schema"] != SCHEMA:
         raise RecordError(f"{path}: has schema {raw['schema']!r}, this version reads {SCHEMA}; run it again.")
     if absent := sorted({"hash", *(f.name for f in fields(RunRecord))} - raw.keys()):
@@ -135,7 +139,7 @@ def collect(folder: Path) -> tuple[list[RunRecord], list[str]]:
 
     Skips failed/ and all files and folders whose names begin with a dot. Of two files with one spec the first counts.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     if not folder.is_dir():
         return [], [f"{folder}: no such folder, so no records."]
     records: dict[RunSpec, tuple[RunRecord, Path]] = {}
@@ -185,12 +189,12 @@ def _pack(record: RunRecord, predictions: Mapping[str, np.ndarray], path: Path) 
     for class_set, labels in predictions.items():
         labels, score = np.asarray(labels), record.scores.get(class_set)
         fits = score is not None and labels.shape == (score.total,) and labels.dtype.kind in "iu"
-        if not fits or labels.min() < 0 or labels.max() >= min(score.classes, np.iinfo(np.int16).max + 1):
+        if not fits or labels.min() < 0 or labels.max() >= score.classes:
             raise RecordError(
                 f"{path}: predictions of '{class_set}' have shape {labels.shape} and type {labels.dtype}, "
                 f"which do not fit {score or 'any score'}; give one label in 0..classes-1 per test image."
             )
-        arrays[class_set] = labels.astype(np.int16)
+        arrays[class_set] = labels.astype(np.int16 if score.classes <= np.iinfo(np.int16).max + 1 else np.int32)
     if not arrays:
         return None
     packed = io.BytesIO()

@@ -1,11 +1,15 @@
 """Set up Accelerate and torch for a device and a precision, and restore what they change in the process."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+
+# Variables of accelerate launch, torchrun, mpirun and srun, which may be those of another job.
+OF_LAUNCHERS = ("ACCELERATE_", "LOCAL_RANK", "WORLD_SIZE", "OMPI_", "PMI_", "MV2_", "MPI_", "FORK_LAUNCHED")
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
@@ -15,7 +19,18 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     # Accelerate keeps one state per process; a second call, in a notebook say, may have another precision.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision if precision in ("bf16", "fp16") else "no")
+    with _without_launcher():
+        return Accelerator(cpu=device == "cpu", mixed_precision=precision if precision in ("bf16", "fp16") else "no")
+
+
+@contextmanager
+def _without_launcher() -> Iterator[None]:
+    """Hide what would make Accelerate distribute the runs of this process, or compute on another device."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(OF_LAUNCHERS)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import sys
+import tempfile
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 
 MOST_PROCESSES = 4  # by default: each process has its own backbone and features
+LONGEST_TMPDIR = 75  # characters: 32 follow, and the address of a socket has at most 107
+CHANGE_NUMBERS = {  # variables of cuBLAS, MKL, oneDNN and torch, by the device whose numbers they change
+    "cuda": ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "PYTORCH_TUNABLEOP_ENABLED"),
+    "cpu": ("ATEN_CPU_CAPABILITY", "DNNL_DEFAULT_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE", "MKL_CBWR"),
+}
 PRELOADED = ("torch", "accelerate", "transformers.models.clip.modeling_clip")  # takes seconds, starts no thread
 
 _server_environment: dict[str, str] = {}  # of this process when the fork server started
@@ -25,13 +31,14 @@ _server_environment: dict[str, str] = {}  # of this process when the fork server
 def process_context() -> BaseContext:
     """How a grid starts processes: on Linux a fork server imports PRELOADED once for all of them, elsewhere by spawn.
 
-    A fork server keeps the environment it was started with, so a grid in another environment takes spawn, too.
+    A fork server keeps the environment it was started with, so a grid in another environment takes spawn, too; so does
+    one whose TMPDIR is too long for the server's socket.
     """
     if not sys.platform.startswith("linux"):
         return multiprocessing.get_context("spawn")
     if not _server_environment:
         _server_environment.update(os.environ)
-    if _server_environment != dict(os.environ):
+    if _server_environment != dict(os.environ) or len(tempfile.gettempdir()) > LONGEST_TMPDIR:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
@@ -89,7 +96,17 @@ def choose_device(device: str | None, precision: str, *, local_rank: int = 0) ->
         raise ConfigError("--precision fp64 needs a CPU or a CUDA GPU. Take --device cpu, or --precision fp32.")
     if precision == "tf32" and kind != "cuda":
         raise ConfigError("--precision tf32 needs a CUDA GPU; nothing else computes in it. Take fp32.")
+    _check_variables(kind, precision)
     return device
+
+
+def _check_variables(kind: str, precision: str) -> None:
+    """Refuse environment variables that would change numbers without a trace in the records."""
+    harmless = {"", "1" if precision == "tf32" else "0"}
+    given = [name for name in CHANGE_NUMBERS.get(kind, ()) if os.environ.get(name, "") not in harmless]
+    if given:
+        shown = ", ".join(f"{name}={os.environ[name]}" for name in given)
+        raise ConfigError(f"{shown}: changes what is computed, and no record would say so. Unset {', '.join(given)}.")
 
 
 def _why_not(device: "torch.device") -> str | None:

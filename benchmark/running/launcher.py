@@ -17,6 +17,8 @@ from torch.distributed import PrefixStore, TCPStore
 from benchmark.errors import ConfigError, StoreLostError
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # variables that every launcher sets
+LARGEST_PORT = 65535  # and more than any number of processes
+NUMBERS = ("RANK", "WORLD_SIZE", "MASTER_PORT", "LOCAL_RANK")
 OF_TORCH = ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE")
 WAIT = timedelta(seconds=120)  # until the process that serves the store has started
 HEARTBEAT_SECONDS = 1.0
@@ -125,13 +127,18 @@ def join() -> LaunchedProcess | None:
     Raises:
         ConfigError: some variables of the launcher are missing, or the store cannot be reached.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    missing = [name for name in LAUNCHED if not os.environ.get(name)]
+    if "WORLD_SIZE" in missing or (missing and os.environ["WORLD_SIZE"] == "1"):
         return None
-    if missing := [name for name in LAUNCHED if name not in os.environ]:
+    if missing:
         raise ConfigError(
-            f"RANK and WORLD_SIZE are set, but not {', '.join(missing)}: start with accelerate launch or torchrun, or "
-            "unset both to run in one process."
+            f"WORLD_SIZE is set, but not {', '.join(missing)}: start with accelerate launch or torchrun, or unset "
+            "WORLD_SIZE to run in one process."
         )
+    for name in NUMBERS:
+        value = os.environ.get(name, "0")
+        if not value.isdecimal() or int(value) > LARGEST_PORT:
+            raise ConfigError(f"{name}={value} is wrong: correct it, or unset WORLD_SIZE to run in one process.")
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun serves the store itself
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

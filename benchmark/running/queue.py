@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.common.config import RunSpec
+from benchmark.errors import RecordError
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.records import store
 from benchmark.training.reuse import training_id
@@ -41,8 +42,13 @@ class RunLocks:
     def __init__(self, results: Path):
         self._file = None
         if fcntl is not None:
-            results.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(results / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                results.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(results / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise RecordError(
+                    f"{results / LOCK_FILE}: cannot be opened ({error.strerror}). Move it away, or give another --out."
+                ) from error
 
     @contextmanager
     def held(self, specs: Sequence[RunSpec]) -> Iterator[list[RunSpec]]:

@@ -11,6 +11,7 @@ import torch
 from tabulate import tabulate
 
 from benchmark.common import provenance
+from benchmark.common.command import path_option
 
 Computation = Callable[[], object]
 
@@ -91,7 +92,7 @@ def make_parser(description: str, *, threads: str = "CPU threads") -> argparse.A
         threads: help on --threads.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    parser.add_argument("--json", type=path_option, metavar="FILE", help="also write the rows to this file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help=f"{threads} (default: %(default)s)")
     return parser

@@ -10,6 +10,7 @@ import torch
 
 from benchmark.clip.backbone import outline
 from benchmark.common.config import RunSpec
+from benchmark.common.files import expand
 from benchmark.errors import ConfigError, ShapeError
 from benchmark.method import Method
 from benchmark.plugins.factory import create_method
@@ -46,7 +47,7 @@ class Loader:
         named = self._patterns[method]
         for place, value in zip(PLACES, (dataset, seed, shots), strict=True):
             named = named.replace(f"{{{place}}}", str(value))
-        path = Path(named).expanduser()
+        path = expand(named)
         if not path.is_file():
             raise ConfigError(f"--load {method}: {path} {'is a folder' if path.is_dir() else 'does not exist'}")
         if path not in self.read:

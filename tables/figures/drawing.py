@@ -22,6 +22,7 @@ from tables.aggregate import (
     untrained_methods,
 )
 from tables.rendering.options import TableOptions
+from tables.statistics import one_class_note
 
 WIDTH = 7.0  # inches; the text width of a two-column page, so that fonts keep their sizes in print
 CAPTION_SIZE = 6.0  # points
@@ -194,7 +195,8 @@ def make_caption(head: str, records: Sequence[RunRecord], *, reading: str, missi
         f"shot{_plural(shots[-1])}, seed{_plural(len(seeds))} {', '.join(map(str, seeds))}, "
         f"{len(records)} run{_plural(len(records))}, commit {', '.join(commits(records))}."
     )
-    return " ".join(part.strip() for part in (head, measured, caveats(records), reading, missing, note) if part)
+    parts = (head, measured, one_class_note(records), caveats(records), reading, missing, note)
+    return " ".join(part.strip() for part in parts if part)
 
 
 def describe_missing(

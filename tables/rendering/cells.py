@@ -1,6 +1,7 @@
 """Format the cells of a table: measured means, published values, intervals and differences to a baseline."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Set
 
 from tables.aggregate import AVERAGE, Key, Sheet, Value
 from tables.rendering.grid import Cell
@@ -8,6 +9,7 @@ from tables.statistics import student_interval
 
 ABSENT = "—"
 BELOW = "↓"
+ONE_CLASS = "§"
 ZERO_SHOT = "zero_shot"
 
 CellOf = Callable[[Key], Cell]
@@ -74,6 +76,17 @@ def difference_to(sheet: Sheet, baseline: str) -> CellOf:
         return Cell(f"{center:+.2f}{_margin(interval)}{partial}", best=certain, value=center)
 
     return cell
+
+
+def marked(cell: CellOf, places: Set[tuple[str, str]]) -> CellOf:
+    """The cells, with a mark on those of sets of one class; `places` are their datasets and columns."""
+
+    def with_mark(key: Key) -> Cell:
+        found = cell(key)
+        alone = key[1:] in places and found.value is not None
+        return dataclasses.replace(found, text=f"{found.text}{ONE_CLASS}") if alone else found
+
+    return with_mark
 
 
 def _margin(interval: tuple[float, float] | None) -> str:

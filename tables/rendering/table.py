@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmark.common.config import RunSpec
 from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records.record import RunRecord
-from tables.aggregate import TRANSFERS, Place, Sheet, caveats, commits, method_title, run_count
+from tables.aggregate import AVERAGE, TRANSFERS, Place, Sheet, caveats, commits, method_title, run_count
 from tables.comparable import check_comparable
 from tables.published import PublishedValues
 from tables.rendering import cells
@@ -16,7 +16,7 @@ from tables.rendering.arrange import Heading, seeds_by_columns
 from tables.rendering.cells import CellOf
 from tables.rendering.grid import Grid
 from tables.rendering.options import DEFAULTS, TableOptions
-from tables.statistics import outliers
+from tables.statistics import one_class_note, outliers
 
 FAR, FAR_BELOW = "†", "‡"
 SPREADS = "± is the sample standard deviation over seeds, of an average or H that of each seed's own."
@@ -85,15 +85,24 @@ class Table:
             below = self._published(sheet, values, heading)
             if not below:
                 heading = dataclasses.replace(heading, explained=f"{explained} {values.absent}")
-        found = [*self.arrange(sheet, cells.measured(sheet, std=options.std), heading), *below]
+        alone = self._one_class(sheet, records)
+        found = [*self.arrange(sheet, cells.marked(cells.measured(sheet, std=options.std), alone), heading), *below]
         if options.interval:
             intervals = self._below(heading, "interval", f"{self.title}, 95 % intervals", INTERVALS)
-            found += self.arrange(sheet, cells.with_interval(sheet), intervals)
+            found += self.arrange(sheet, cells.marked(cells.with_interval(sheet), alone), intervals)
         if options.baseline is not None:
             found += self._differences(sheet, options.baseline, heading)
         if options.per_seed:
             found += self._per_seed(sheet, records, heading)
         return found
+
+    def _one_class(self, sheet: Sheet, records: Sequence[RunRecord]) -> set[tuple[str, str]]:
+        """Dataset and column of the cells that rest on a set of one class, averages and H with such a part included."""
+        classes = {self.place(r.spec, name): score.classes for r in records for name, score in r.scores.items()}
+        alone = {place for place, count in classes.items() if count == 1}
+        computed = sheet.columns.keys() - {column for _, column in classes}  # H
+        alone |= {(dataset, column) for dataset, _ in alone for column in computed}
+        return alone | {(AVERAGE, column) for dataset, column in alone if dataset in sheet.averaged}
 
     def _below(self, heading: Heading, name: str, title: str, explained: str) -> Heading:
         return dataclasses.replace(heading, name=f"{self.protocol}-{name}", title=title, explained=explained)
@@ -144,4 +153,4 @@ def _facts(records: Sequence[RunRecord], options: TableOptions) -> str:
         f"suite {spec.suite}: {source}backbone {spec.backbone}, {spec.precision}, {', '.join(map(str, shots))} "
         f"shot{'s' * (shots != [1])}, seeds {', '.join(map(str, seeds))}, {run_count(records)}, "
         f"commit {', '.join(commits(records))}, {datetime.date.today().isoformat()}."
-    ) + "".join(f" {sentence}" for sentence in (caveats(records), options.note) if sentence)
+    ) + "".join(f" {each}" for each in (one_class_note(records), caveats(records), options.note) if each)

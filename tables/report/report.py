@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmark.common.command import Parser, answer, path_option
 from benchmark.common.config import RunSpec
 from benchmark.common.files import write_atomically
-from benchmark.errors import BenchmarkError, RecordError
+from benchmark.errors import RecordError
 from benchmark.records.record import RunRecord
 from benchmark.records.store import collect
 from tables.aggregate import headline
@@ -196,29 +197,35 @@ def render(content: Content, out: Path) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Read the records and write the report; exit code 0, or 2 with one message."""
-    parser = argparse.ArgumentParser(prog="python -m tables.report", description=__doc__)
+    parsed = parse(arguments)
+    return answer(lambda: _write_from(parsed))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="python -m tables.report", description=__doc__)
     add = parser.add_argument
-    add("--from", dest="folder", type=Path, required=True, metavar="FOLDER", help="results of one suite, e.g. "
+    add("--from", dest="folder", type=path_option, required=True, metavar="FOLDER", help="results of one suite, e.g. "
         "results/synthetic")  # fmt: skip
-    add("--out", type=Path, metavar="FOLDER", help="folder of the report (default: FOLDER)")
+    add("--out", type=path_option, metavar="FOLDER", help="folder of the report (default: FOLDER)")
     add_options(parser)
     add("--std", action="store_true", help="show the standard deviation over seeds in the tables")
-    parsed = parser.parse_args(arguments)
-    try:
-        records, problems = collect(parsed.folder)
-        if not records:
-            raise RecordError("\n".join([f"{parsed.folder}: holds no record. {RUN}", *shorten(problems)]))
-        suite = suite_of(records)
-        failures, unread = failures_below(parsed.folder.resolve().parent, records[0].spec.suite)
-        paths = write(
-            select(records, parsed, suite),
-            parsed.out or parsed.folder,
-            TableOptions.of_suite(suite, std=parsed.std),
-            failures=failures,
-            left_out=problems + unread,
-        )
-    except BenchmarkError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return parser.parse_args(arguments)
+
+
+def _write_from(parsed: argparse.Namespace) -> int:
+    records, problems = collect(parsed.folder)
+    for problem in shorten(problems):
+        sys.stderr.write(f"left out: {problem}\n")
+    if not records:
+        raise RecordError(f"{parsed.folder}: holds no record. {RUN}")
+    suite = suite_of(records)
+    failures, unread = failures_below(parsed.folder.resolve().parent, records[0].spec.suite)
+    paths = write(
+        select(records, parsed, suite),
+        parsed.out or parsed.folder,
+        TableOptions.of_suite(suite, std=parsed.std),
+        failures=failures,
+        left_out=problems + unread,
+    )
     sys.stdout.write("Written: " + ", ".join(map(str, paths)) + "\n")
     return 0

@@ -90,6 +90,11 @@ def test_home_is_expanded_and_errors_keep_their_frame_between_processes(request_
         ({"load": ["coop=a.pth"]}, r"load=\['coop=a.pth'\]: a dict is needed"),
         ({"methods": []}, "methods: is empty; name at least one, or leave it out"),
         ({"seeds": range(0)}, "seeds: is empty"),
+        ({"datasets": ""}, "datasets: is empty"),
+        ({"source": " "}, "source=' ': is empty"),
+        ({"data": ""}, "data='': is empty"),
+        ({"out": 3}, "out=3: a path is needed"),
+        ({"cache": "no"}, "cache='no': True or False is needed"),
         ({"processes": "2"}, "--processes '2': must be a whole number"),
         ({"threads": 1.5}, "--threads 1.5: must be a whole number"),
         ({"checkpoint_minutes": None}, "--checkpoint-minutes None: must be a number"),
@@ -97,7 +102,7 @@ def test_home_is_expanded_and_errors_keep_their_frame_between_processes(request_
 )
 def test_argument_of_a_wrong_kind_is_told_by_its_name(arguments, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        run(**arguments, device="cpu", out=tmp_path)
+        run(**{"device": "cpu", "out": tmp_path} | arguments)
 
 
 def test_script_that_a_launcher_started_several_times_is_refused(tmp_path, monkeypatch):

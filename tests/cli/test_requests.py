@@ -45,6 +45,19 @@ SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
         (["--set", "coop.n_ctx=2", "--set", "coop.ctx_init=a photo of a"], "has 4 words, but n_ctx is 2"),
         (["--load", "coop="], "write METHOD=PATH"),
         (["--load", "coop=a", "--load", "coop=b"], "--load coop is given twice"),
+        (["--set", "coop.epochs=1000000000000"], "'epochs' must be at most 1000000, got"),
+        (["--set", "coop.ctx_init="], "--set coop.ctx_init=: there is no value"),
+        (["--set", "coop.epochs=[1"], "--set coop.epochs: value '[1' begins like a list"),
+        (
+            ["--methods", "coop", "--set", "coop.n_ctx=100"],
+            "template or the context (n_ctx)",
+        ),
+        (["--methods", "coop", "--set", "coop.n_ctx=1000000000000"], "n_ctx is 1000000000000; give at least 1"),
+        (["--seeds", str(2**63)], f"{2**63} is too large"),
+        (["--data", __file__], "is a file; give the folder"),
+        (["--suite", str(ROOT / "docs")], "is a folder. Give the path of a .yaml file"),
+        (["--plugin", str(ROOT)], "is a folder. Give the .py file"),
+        (["--out", f"{__file__}/below"], "a file is in the way. Give a folder"),
         (["--deep"], "belongs to `python -m benchmark doctor`"),
         (["--doctor", "--methods", "cop"], "'cop' is not a method"),
         (["--imagenet", "x"], "belong to `python -m benchmark download NAME`"),
@@ -53,11 +66,18 @@ SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
 def test_bad_request_is_one_message_and_exit_code_2(tmp_path, capsys, arguments, message):
     given = {word for word in arguments if word.startswith("--")}
     small = [w for name, value in zip(SMALL[::2], SMALL[1::2], strict=True) if name not in given for w in (name, value)]
-    assert run_all.main([*small, *arguments, "--out", str(tmp_path)]) == 2
+    assert run_all.main([*small, "--out", str(tmp_path), *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_unknown_dataset_is_answered_in_one_line_with_the_nearest(tmp_path, capsys):
+    assert run_all.main(["--datasets", "synth_pet", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(
+        "'synth_pet' is not a dataset. Did you mean 'synth_pets'? Add a custom one with --dataset NAME=PATH.\n"
+    )
 
 
 @pytest.mark.slow

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmark.common.config import load_suite
+from benchmark.data.splits import half
 from benchmark.errors import ConfigError
 from benchmark.planning.plan import make_plan
+from benchmark.planning.planned_run import Task
 from benchmark.planning.request import Request, check_names, choose_trainings
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.running.queue import units_of
@@ -92,3 +94,16 @@ def test_method_that_learns_class_by_class_is_refused_where_others_are_scored_an
     assert settings == plan.settings
     assert [[run.spec for run in unit] for unit in units] == [plan.specs]
     assert units[0][0].training_set() == plan.missing[0].training_set()
+
+
+def test_sets_of_one_class_are_named_by_the_plan(dataset):
+    pair = half(half(dataset, "base"), "base")
+    one = half(pair, "new")
+    assert [len(each.class_names) for each in (pair, one)] == [2, 1]
+    for protocol, trained, targets, words in (
+        ("base2new", pair, (), "base2new scores one class alone in base and new: every"),
+        ("few_shot", one, (), "few_shot scores one class alone in all: every"),
+        ("cross_dataset", pair, (dataclasses.replace(one, name="one"),), "in one: every"),
+    ):
+        assert words in Task(protocol, trained, targets, 1).one_class_sets()[0]
+    assert Task("base2new", dataset, (), 1).one_class_sets() == []

@@ -20,8 +20,8 @@ def test_file_whose_name_cannot_be_a_methods_is_refused(plugin, name):
 
 
 def test_missing_file_and_file_that_is_not_python_are_refused(tmp_path, plugin):
-    for path in (tmp_path / "nowhere.py", tmp_path):
-        with pytest.raises(ConfigError, match=r"--plugin .*: does not exist"):
+    for path, problem in ((tmp_path / "nowhere.py", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(ConfigError, match=rf"--plugin .*: {problem}"):
             add_plugin(path)
     with pytest.raises(ConfigError, match="is not a Python file"):
         add_plugin(plugin("mine").with_suffix(".yaml"))

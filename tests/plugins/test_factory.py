@@ -50,6 +50,8 @@ def test_names_of_options_are_checked_without_importing_the_method(monkeypatch):
     monkeypatch.setattr("benchmark.plugins.importer.method_class", None)
     assert option_problems("coop", {"n_ctx": 2, "epochs": 3, "template": "a {}."}) == []
     assert option_problems("mine", {"anything": 1}) == []
+    assert "zero_shot, which trains nothing: 'epochs' is not" in option_problems("zero_shot", {"epochs": 2})[0]
+    assert option_problems("tip_adapter_f", {"epochs": 2}) == []
     (problem,) = option_problems("coop", {"n_ctxx": 2})
     assert "coop: 'n_ctxx' is not an option. Did you mean 'n_ctx'" in problem
     for key in ("epochs", "n_ctx"):
@@ -59,8 +61,9 @@ def test_names_of_options_are_checked_without_importing_the_method(monkeypatch):
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_words_of_the_context_are_read_as_in_the_authors_files(clip, name):
-    with pytest.raises(ConfigError, match="ctx_init is empty"):
-        make(clip, name, ctx_init="")
+    for word in ("", " None", "NULL", "nil"):
+        with pytest.raises(ConfigError, match=rf"'ctx_init' is the text '{word}'; for nothing, write null"):
+            make(clip, name, ctx_init=word)
     one, other = make(clip, name, ctx_init="a_photo_of_a"), make(clip, name, ctx_init="a photo of a")
     assert torch.equal(one.learned_state()["ctx"], other.learned_state()["ctx"])
 

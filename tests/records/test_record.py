@@ -68,6 +68,15 @@ def test_saved_record_loads_equal_with_predictions_and_learned_tensors_next_to_i
             np.testing.assert_array_equal(stored[name], labels)
 
 
+def test_predictions_of_any_number_of_classes_are_stored(tmp_path):
+    for classes, kind in ((32_768, np.int16), (32_769, np.int32)):
+        labels = np.array([0, classes - 1])
+        made = make_record(scores={"all": Score(correct=1, total=2, classes=classes)})
+        path = save(made, tmp_path / str(classes), predictions={"all": labels}, learned=None)
+        with np.load(path.with_suffix(".npz")) as stored:
+            assert stored["all"].dtype == kind and (stored["all"] == labels).all()
+
+
 def test_saving_again_gives_equal_files_and_removes_companions_that_are_no_longer_written(tmp_path):
     first, second = put(tmp_path / "a"), put(tmp_path / "b")
     for suffix in (".json", ".npz", ".safetensors"):

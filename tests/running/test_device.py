@@ -1,6 +1,8 @@
 """Devices by name: those that are not here are refused with the reason."""
 
+import os
 import sys
+import tempfile
 
 import pytest
 import torch
@@ -60,8 +62,33 @@ def test_grid_in_another_environment_does_not_use_the_fork_server(monkeypatch):
     monkeypatch.setattr(device, "_server_environment", {})
     assert device.process_context().get_start_method() == "forkserver"
     assert device.process_context().get_start_method() == "forkserver"
-    monkeypatch.setenv("COPL_BENCHMARK_CACHE", "elsewhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/" + 80 * "t")  # no socket has so long an address
     assert device.process_context().get_start_method() == "spawn"
+    monkeypatch.undo()
+    monkeypatch.setattr(device, "_server_environment", {"another": "environment"})
+    assert device.process_context().get_start_method() == "spawn"
+
+
+def test_variables_that_change_numbers_are_refused(gpus, monkeypatch):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    monkeypatch.setenv("DNNL_DEFAULT_FPMATH_MODE", "BF16")
+    with pytest.raises(ConfigError, match="DNNL_DEFAULT_FPMATH_MODE=BF16: changes what is computed"):
+        choose_device("cpu", "fp32")
+    gpus(1)
+    assert choose_device("cuda", "tf32") == "cuda"
+    with pytest.raises(ConfigError, match="NVIDIA_TF32_OVERRIDE=1: changes what"):
+        choose_device("cuda", "fp32")
+
+
+def test_variables_of_launchers_of_other_jobs_do_not_reach_a_run(monkeypatch):
+    others = {"OMPI_COMM_WORLD_SIZE": "2", "PMI_SIZE": "2", "LOCAL_RANK": "1", "ACCELERATE_TORCH_DEVICE": "meta",
+              "ACCELERATE_MIXED_PRECISION": "fp16", "ACCELERATE_USE_DEEPSPEED": "true"}  # fmt: skip
+    for name, value in others.items():
+        monkeypatch.setenv(name, value)
+    with settings_restored():
+        made = make_accelerator("cpu", "bf16")
+        assert (made.device.type, made.mixed_precision, made.num_processes) == ("cpu", "bf16", 1)
+    assert others.items() <= os.environ.items()
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_process_without_a_heartbeat_is_dead_and_a_wait_can_be_interrupted(port,
 
 
 def test_variables_of_the_launcher_are_read_and_removed_from_the_environment(launched):
-    for alone in ({"RANK": None, "WORLD_SIZE": None}, {"WORLD_SIZE": "1"}):
+    for alone in ({"RANK": None, "WORLD_SIZE": None}, {"WORLD_SIZE": "1"}, {"WORLD_SIZE": "1", "RANK": None}):
         launched(**alone)
         assert join() is None
     launched(LOCAL_RANK="0", LOCAL_WORLD_SIZE="2")
@@ -56,9 +56,15 @@ def test_variables_of_the_launcher_are_read_and_removed_from_the_environment(lau
 
 
 def test_incomplete_variables_and_an_unreachable_store_are_refused(launched, monkeypatch, port):
-    launched(MASTER_ADDR=None)
-    with pytest.raises(ConfigError, match="but not MASTER_ADDR: start with accelerate launch or torchrun"):
-        join()
+    for changes, message in (
+        ({"MASTER_ADDR": None}, "but not MASTER_ADDR: start with accelerate launch or torchrun"),
+        ({"RANK": None, "MASTER_ADDR": "", "MASTER_PORT": None}, "but not RANK, MASTER_ADDR, MASTER_PORT: start with"),
+        ({"RANK": "first"}, "RANK=first is wrong"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT=65536 is wrong"),
+    ):
+        launched(**changes)
+        with pytest.raises(ConfigError, match=message):
+            join()
     monkeypatch.setattr(module, "WAIT", module.timedelta(seconds=1))
     launched(RANK="1")
     with pytest.raises(ConfigError, match=rf"rank 1: no store at 127.0.0.1:{port}.*Is the process of rank 0 up"):

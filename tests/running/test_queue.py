@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.common.config import RunSpec, Training
+from benchmark.errors import RecordError
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.records.record import RunRecord, Score
 from benchmark.records.store import save
@@ -114,3 +115,9 @@ def test_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch):
     spec = planned().spec
     with pytest.warns(UserWarning, match="has no locks"), module.RunLocks(tmp_path).held([spec]) as locked:
         assert locked == [spec]
+
+
+def test_lock_that_cannot_be_opened_is_one_line(tmp_path):
+    (tmp_path / module.LOCK_FILE).mkdir()
+    with pytest.raises(RecordError, match="Move it away, or give another --out"):
+        module.locks_on(tmp_path)

@@ -12,7 +12,7 @@ def scored():
     """scored("coop", "dtd", {"all": 63.22}, seed=1, ...): a record; other keywords set its spec."""
 
     def make(method, dataset, accuracies, *, overrides=None, commit="abc123", dirty=False, total=10000, seconds=None,
-             **changes):  # fmt: skip
+             classes=10, **changes):  # fmt: skip
         fields = {
             "suite": "paper", "protocol": "base2new", "method": method, "dataset": dataset, "shots": 16, "seed": 1,
             "backbone": "openai/clip-vit-base-patch16", "checkpoint": "c" * 16, "split": "s" * 16,
@@ -21,7 +21,7 @@ def scored():
         if method != "zero_shot":
             fields |= {"options": {"n_ctx": 4}, "training": Training(epochs=10, batch_size=1)}
         scores = {
-            name: Score(correct=round(value * total / 100), total=total, classes=10)
+            name: Score(correct=round(value * total / 100), total=total, classes=classes)
             for name, value in accuracies.items()
         }
         return RunRecord(

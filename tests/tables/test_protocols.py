@@ -37,6 +37,18 @@ def test_h_is_that_of_the_means_and_its_deviation_that_of_the_h_of_each_seed(rec
     assert abs(h - (70 + values["coop", "eurosat", "h"].mean) / 2) > 0.01, "it is not the mean of the column"
 
 
+def test_cells_of_sets_of_one_class_are_marked_with_what_rests_on_them(few, record, transfer, texts):
+    halves = [record("coop", "dtd", 80, 60), record("coop", "pair", 100, 100, classes=1)]
+    (grid,) = GRIDS["base2new"](halves)
+    assert texts(grid) == {"Average": ["90.00§", "80.00§", "84.71§"], "dtd": ["80.00", "60.00", "68.57"],
+                           "pair": ["100.00§"] * 3}  # fmt: skip
+    assert "§: one class alone, so every answer is right: base of pair, new of pair." in grid.caption
+    shots = [few("coop", name, 100, classes=count, shots=k) for k in (1, 2) for name, count in (("a", 1), ("b", 2))]
+    assert [texts(each)["CoOp"][0] for each in GRIDS["few_shot"](shots)] == ["100.00§", "100.00§", "100.00"]
+    (grid,) = GRIDS["cross_dataset"]([transfer("coop", {"dtd": 100, "one": 100}, classes=1)])
+    assert "right: dtd, one." in grid.caption
+
+
 def test_published_values_are_compared_for_the_same_backbone_shots_source_and_datasets(record, transfer, few, texts):
     _, second = base2new.grids([record("coop", "dtd", 79.44, 41.18), record("copl", "dtd", 50, 50)], SHOWN)
     assert texts(second)["DTD & more"] == ["79.44 (+0.00)", "41.18 (+0.00)", "54.24 (+0.00)", "—", "—", "—"]

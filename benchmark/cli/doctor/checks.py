@@ -4,7 +4,6 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from benchmark.cli.doctor.datasets import Survey, SurveyOptions, survey_custom, survey_generated, survey_known
 from benchmark.cli.doctor.environment import (
@@ -18,6 +17,7 @@ from benchmark.cli.doctor.environment import (
 )
 from benchmark.clip.checkpoint import weight_files
 from benchmark.clip.hub import bytes_on_hub
+from benchmark.common.files import expand
 from benchmark.common.provenance import machine
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download.install import IMAGENET, is_absent
@@ -154,7 +154,7 @@ def look_at_backbone(name: str) -> Row:
         folder = backbone_folder(name, fetch=False)
         if folder is not None:
             size = sum((folder / file).stat().st_size for file in weight_files(folder, name))
-            state = "embedded" if name == EMBEDDED else "local" if Path(name).expanduser().is_dir() else "cached"
+            state = "embedded" if name == EMBEDDED else "local" if expand(name).is_dir() else "cached"
             return row | {"state": state, "folder": str(folder), "size_bytes": size}
         row["state"] = TO_FETCH
         row["size_bytes"] = bytes_on_hub(name, timeout=HUB_SECONDS)

@@ -112,7 +112,7 @@ def survey_known(name: str, root: str | Path, options: SurveyOptions) -> Survey:
 
 def survey_custom(name: str, path: str | Path, options: SurveyOptions) -> Survey:
     """Survey a custom dataset."""
-    folder = str(Path(path).expanduser())
+    folder = str(path)
     if not os.path.exists(folder):
         return Survey(name=name, state="missing", folder=folder, problems=(f"there is no file or folder {folder}",))
     try:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
+from benchmark.common.command import path_option
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.data.synthetic.canvas import SIZE, Style
 from benchmark.data.synthetic.captions import WEIGHTS, describe, facts_of, sample_attributes
@@ -172,7 +173,7 @@ def shares(model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[str, float]:
 
 def write_log(rows: list[dict[str, float]], out: Path) -> None:
     """Write all rows so far and print a summary of the last one."""
-    with open(out / "training_log.csv", "w", newline="") as file:
+    with open(out / "training_log.csv", "w", newline="", encoding="utf-8") as file:
         log = csv.DictWriter(file, fieldnames=list(rows[0]))
         log.writeheader()
         log.writerows({key: round(value, 4) for key, value in row.items()} for row in rows)
@@ -188,7 +189,7 @@ def write_log(rows: list[dict[str, float]], out: Path) -> None:
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--out", type=path_option, required=True, help="folder of the checkpoint")
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--batch", type=int, default=64, help="pairs per step (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default: %(default)s)")

@@ -53,7 +53,7 @@ def test_unwritable_results_folder_is_a_problem(doctor, tmp_path):
 
 def test_disk_without_room_and_a_wrong_cache_limit_are_problems(doctor, monkeypatch):
     monkeypatch.setattr(hub.HfApi, "model_info", lambda *given, **options: hub_files(model__safetensors=10**18))
-    monkeypatch.setenv("COPL_BENCHMARK_CACHE_GB", "much")
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE_GB", "-1")
     code, found = doctor(backbone="somebody/clip")
     assert code == 1
     for message in ("has no room for the backbone", "must be a number of gigabytes"):
