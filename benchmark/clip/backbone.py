@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 from benchmark.clip.checkpoint import read_normalisation
 from benchmark.clip.config import ClipConfig, read_config
 from benchmark.clip.locate import locate_checkpoint
-from benchmark.clip.memory import in_memory
 from benchmark.clip.outline import Outline
-from benchmark.clip.text import TextEncoder, TextPlan, unit
+from benchmark.clip.text import TextEncoder, TextPlan, in_memory, unit
 from benchmark.clip.tokenizer import Tokenizer, read_tokenizer
+from benchmark.clip.vision import VisionEncoder
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.common.shapes import check_shape
 from benchmark.errors import ConfigError, ShapeError
@@ -95,6 +96,11 @@ class Clip:
         """Type of learned values: float32 for any precision of the towers, float64 with a float64 CLIP."""
         return torch.promote_types(self.dtype, torch.float32)
 
+    @cached_property
+    def vision(self) -> VisionEncoder:
+        """The image tower; made when it is first needed, which features from a disk cache never do."""
+        return VisionEncoder(self.model.vision_model, self.model.visual_projection)
+
     @torch.no_grad()
     def encode_images(self, pixels: Tensor, patches: Patches | None = None) -> ImageFeatures:
         """Encode normalized images.
@@ -110,15 +116,14 @@ class Clip:
         if patches not in (None, "projected", "raw"):
             raise ConfigError(f"encode_images: patches={patches!r} is unknown. Allowed: None, 'projected', 'raw'.")
         check_shape("pixels", tuple(pixels.shape), "BXHW", X=3, H=self.image_size, W=self.image_size)
-        vision = self.model.vision_model
-        hidden = vision(pixel_values=pixels.to(self.device, self.dtype)).last_hidden_state  # (B, 1 + P, V)
-        pooled = unit(self.model.visual_projection(vision.post_layernorm(hidden[:, 0])))  # (B, D)
+        hidden = self.vision.encode(pixels.to(self.device, self.dtype), class_only=patches is None)  # (B, 1 + P, V)
+        pooled = unit(self.vision.project(hidden[:, 0]))  # (B, D)
         if patches is None:
             return ImageFeatures(pooled)
         local = hidden[:, 1:]
         if patches == "raw":
             return ImageFeatures(pooled, local.to(pooled.dtype))
-        return ImageFeatures(pooled, unit(self.model.visual_projection(vision.post_layernorm(local))))
+        return ImageFeatures(pooled, unit(self.vision.project(local)))
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, start and end token included, not padded.

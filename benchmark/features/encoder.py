@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
-from benchmark.clip.memory import free_memory, ran_out_of_memory
+from benchmark.clip.text import free_memory, ran_out_of_memory
 from benchmark.common import shutdown
 from benchmark.data.catalog import Dataset, Item, relative_path
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmark.clip.backbone import ImageFeatures
-from benchmark.clip.memory import in_memory
+from benchmark.clip.text import in_memory
 from benchmark.common import shutdown
 from benchmark.data.catalog import Dataset
 from benchmark.errors import DataError, DivergedError

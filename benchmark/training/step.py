@@ -8,7 +8,7 @@ from accelerate.utils import AutocastKwargs
 from torch import Tensor
 
 from benchmark.clip.backbone import ImageFeatures
-from benchmark.clip.memory import in_memory
+from benchmark.clip.text import in_memory
 from benchmark.method import Method
 from benchmark.training.cuda_graphs import Compute, recorded
 from benchmark.training.lockstep import backward, losses_of
