@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from benchmark.clip.text import at_least_float32
+from benchmark.clip.layer import at_least_float32
 from benchmark.common.provenance import sha256_file
 from benchmark.errors import ConfigError, listed
 
