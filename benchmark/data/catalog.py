@@ -70,6 +70,7 @@ class Dataset:
         train, val, test: items in the order of the split file.
         image_root: the folder that image paths are relative to.
         split_sha256: hash of everything that determines the lists and the class names.
+        notes: what a user should know about its files and names before a run.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Dataset:
     test: list[Item] = field(repr=False)
     image_root: str = ""
     split_sha256: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @cache
@@ -115,11 +117,12 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
             advice = f"The data folder is the one that holds {entry.folder}: give {folder.parent.parent}."
         raise DataError(f"{name}: there is no folder {missing[0]}. {advice}")
     listing = READERS[entry.layout](folder, images, entry.split)
+    again = "Fetch the dataset or its split file again (docs/data.md)."
     check_listing(
         listing,
         images,
         where=f"{name} ({folder})",
-        remedy="Fetch the dataset or its split file again (docs/data.md).",
+        remedy="Correct its folders (docs/data.md)." if entry.layout == "image_folder" else again,
         check_files=check_files,
     )
     return to_dataset(name, listing, images=images, template=entry.template)
@@ -144,6 +147,7 @@ def to_dataset(name: str, listing: Listing, *, images: Path, template: str) -> D
         template=template,
         image_root=str(images),
         split_sha256=listing.digest,
+        notes=tuple(listing.notes),
         **lists,
     )
 
