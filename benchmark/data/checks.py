@@ -64,7 +64,8 @@ def _entry_problems(listing: Listing, names: dict[int, str]) -> Iterator[str]:
             if not _is_text(path + name):
                 yield f"{where}: {quoted(path)}, {quoted(name)} is not valid text"
             if leaves_folder(path):
-                yield f"{where}: the path {quoted(path)} leaves the image folder"
+                advice = "; write it without '..'" if ".." in path else ""
+                yield f"{where}: the path {quoted(path)} leaves the image folder{advice}"
             if label < 0:
                 yield f"{where}: label {label} is below 0"
             elif names.setdefault(label, name) != name:
@@ -124,7 +125,7 @@ def same_files(listing: Listing, files: Mapping[str, File]) -> list[str]:
                 again.append(f"{quoted(path)} in {part}, which is {quoted(spelling)}")
     if again:
         listing.notes.append(
-            f"{plural(len(again), 'path')} open a file that the list has already, the first is {again[0]}"
+            f"{plural(len(again), 'file')} listed twice in one list under two names, the first is {again[0]}"
         )
     return problems
 

@@ -54,7 +54,7 @@ def find_copies(
     sides = [[path for path in paths if path in files] for paths in (train, test)]
     keys = (
         lambda path: files[path].size,
-        lambda path: _tail(f"{images}/{path}"),
+        lambda path: _tail(f"{images}/{path}", files[path].size),
         lambda path: digest(f"{images}/{path}"),
     )
     for key in keys:
@@ -66,10 +66,10 @@ def find_copies(
     return [(path, first[value]) for path, value in keyed[1].items()]
 
 
-def _tail(file: str) -> bytes:
+def _tail(file: str, size: int) -> bytes:
     try:
-        with open(file, "rb") as content:
-            content.seek(max(0, os.fstat(content.fileno()).st_size - TAIL))
+        with open(file, "rb", buffering=0) as content:
+            content.seek(max(0, size - TAIL))
             return content.read(TAIL)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}).") from error

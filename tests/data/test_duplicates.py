@@ -42,7 +42,8 @@ def test_links_do_not_hide_a_file(pets, link, path):
     write_split(pets, split)
     notes = load_dataset("oxford_pets", pets, check_files=True).notes
     assert (
-        f"1 path open a file that the list has already, the first is '{path}' in test, which is '0/test.jpg'" in notes
+        f"1 file listed twice in one list under two names, the first is '{path}' in test, which is '0/test.jpg'"
+        in notes
     )
 
 

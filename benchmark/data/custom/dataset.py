@@ -219,9 +219,8 @@ def _take_row(listing: Listing, header: list[str], cells: list[str], line: int) 
         meant = f"; write {part}" if (part := meant_part(row["split"])) else ""
         problems.append(f"the split is '{row['split'][:20]}', not train, val or test{meant}")
     if row["path"] and leaves_folder(row["path"]):
-        problems.append(
-            f"the path '{row['path'][:80]}' leaves the image folder; set 'images' in the YAML for another folder"
-        )
+        advice = "set 'images' in the YAML for another folder" + ", or write it without '..'" * (".." in row["path"])
+        problems.append(f"the path '{row['path'][:80]}' leaves the image folder; {advice}")
     if problems:
         listing.problems.append(f"line {line}: {'; '.join(problems)}")
         return
