@@ -74,6 +74,6 @@ def _entries(path: Path) -> list[tuple[str, bool]]:
     """Return the name of each entry of a folder, and whether it is a folder."""
     try:
         with os.scandir(path) as entries:
-            return [(entry.name, entry.is_dir()) for entry in entries]
+            return [(e.name, os.path.isdir(e.path) if e.is_symlink() else e.is_dir()) for e in entries]
     except OSError as error:
         raise DataError(f"{path}: cannot be listed ({error.strerror}).") from error
