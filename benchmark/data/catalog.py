@@ -73,6 +73,7 @@ class Dataset:
         split_sha256: hash of everything that determines the lists and the class names.
         version: of a generated dataset; it stands for the content of the images.
         digests: path to hash of the content, for the images that planned runs read; shared by halves and samples.
+        notes: what a user should know about its files and names before a run.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Dataset:
     split_sha256: str = ""
     version: str = ""
     digests: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    notes: tuple[str, ...] = ()
 
 
 @cache
@@ -120,11 +122,12 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
             advice = f"The data folder is the one that holds {entry.folder}: give {folder.parent.parent}."
         raise DataError(f"{name}: there is no folder {missing[0]}. {advice}")
     listing = READERS[entry.layout](folder, images, entry.split)
+    again = "Fetch the dataset or its split file again (docs/data.md)."
     check_listing(
         listing,
         images,
         where=f"{name} ({folder})",
-        remedy="Fetch the dataset or its split file again (docs/data.md).",
+        remedy="Correct its folders (docs/data.md)." if entry.layout == "image_folder" else again,
         check_files=check_files,
     )
     return to_dataset(name, listing, images=images, template=entry.template)
@@ -150,6 +153,7 @@ def to_dataset(name: str, listing: Listing, *, images: Path, template: str) -> D
         image_root=str(images),
         split_sha256=listing.digest,
         version=suite_version() if name in generated_names() else "",
+        notes=tuple(listing.notes),
         **lists,
     )
 

@@ -2,21 +2,26 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+import posixpath
+import unicodedata
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmark.data.duplicates import File, find_copies, find_files
+from benchmark.data.folders import describe_unused, plural
 from benchmark.data.layouts import Listing, leaves_folder
 from benchmark.errors import DataError, listed
 
 SHOWN_GAPS = 10  # missing labels that a message names
 SHOWN_PROBLEMS = 50  # problems written out in full; the rest are counted
+SHOWN_NAMES = 5  # class names with several labels that a note names
 SHOWN_ENDS = 80  # characters shown of the start and of the end of a long path or name
 LEAVES = "a link that leaves the image folder; put the files themselves there, or link the whole image folder"
 
 
 def check_listing(listing: Listing, images: Path, *, where: str, remedy: str, check_files: bool) -> None:
-    """Raise one error for all problems of a listing and, on request, of its image files.
+    """Raise one error for all problems of a listing and, on request, of its image files; else complete its notes.
 
     Args:
         images: the folder that the listed paths are relative to.
@@ -25,6 +30,7 @@ def check_listing(listing: Listing, images: Path, *, where: str, remedy: str, ch
         DataError: reading the lists found problems, or there are problems here.
     """
     problems = listing.problems + list_problems(listing)
+    listing.notes += list_notes(listing)
     if check_files:
         problems += _file_problems(images, listing)
     if problems:
@@ -36,8 +42,9 @@ def list_problems(listing: Listing) -> list[str]:
     """Return the problems of the lists themselves: paths, labels, names, duplicates, empty classes."""
     names: dict[int, str] = {}
     problems = list(_entry_problems(listing, names))
-    if not listing.test:
-        problems.append("the list 'test' is empty")
+    if not listing.test and not listing.problems:
+        advice = "; rename the list 'val' to 'test' if it has the images to score" if listing.val else ""
+        problems.append(f"the list 'test' is empty{advice}")
     absent = (label for label in range(max(names, default=-1) + 1) if label not in names)
     if gaps := list(itertools.islice(absent, SHOWN_GAPS)):  # a label of 10**12 would have as many gaps below it
         problems.append(f"labels must run from 0 without gaps; {', '.join(map(str, gaps))} are missing")
@@ -50,22 +57,92 @@ def list_problems(listing: Listing) -> list[str]:
 
 def _entry_problems(listing: Listing, names: dict[int, str]) -> Iterator[str]:
     """Yield the problems of single entries, and collect the class names by label."""
-    seen: dict[str, str] = {}
-    parts = listing.parts if listing.val != listing.test else {"train": listing.train, "test": listing.test}
-    for part, entries in parts.items():
+    seen: dict[str, tuple[str, str]] = {}
+    for part, entries in listing.distinct_parts.items():
         for number, (path, label, name) in enumerate(entries):
             where = listing.place(part, number)
             if not _is_text(path + name):
                 yield f"{where}: {quoted(path)}, {quoted(name)} is not valid text"
             if leaves_folder(path):
-                yield f"{where}: the path {quoted(path)} leaves the image folder"
+                advice = "; write it without '..'" if ".." in path else ""
+                yield f"{where}: the path {quoted(path)} leaves the image folder{advice}"
             if label < 0:
                 yield f"{where}: label {label} is below 0"
             elif names.setdefault(label, name) != name:
                 yield f"{where}: label {label} is called {quoted(name)}, and {quoted(names[label])} elsewhere"
-            if path in seen:
-                yield f"{where}: {quoted(path)} is listed in {seen[path]} already"
-            seen[path] = part
+            plain = posixpath.normpath(path)
+            if plain in seen:
+                before, spelling = seen[plain]
+                also = f" as {quoted(spelling)}" if spelling != path else ""
+                yield f"{where}: {quoted(path)} is listed in {before} already{also}"
+            seen[plain] = part, path
+
+
+def list_notes(listing: Listing) -> list[str]:
+    """Return what a user should know about lists that are allowed: unused files, class names with several labels."""
+    notes = []
+    if count := listing.unused.total():
+        notes.append(
+            f"{plural(count, 'file')} of class folders left out: {describe_unused(listing.unused)}; convert those that "
+            "are images to .jpg or .png"
+        )
+    labels: dict[str, set[int]] = {}
+    for entries in listing.parts.values():
+        for _, label, name in entries:
+            labels.setdefault(name, set()).add(label)
+    by_prompt: dict[str, set[int]] = {}
+    for name, of_name in labels.items():
+        by_prompt.setdefault(as_in_prompt(name), set()).update(of_name)
+    shared = [f"{quoted(name)} ({', '.join(map(str, sorted(of)))})" for name, of in by_prompt.items() if len(of) > 1]
+    if shared:
+        more = ["..."] * (len(shared) > SHOWN_NAMES)
+        notes.append(f"labels with one name, which prompts cannot tell apart: {', '.join(shared[:SHOWN_NAMES] + more)}")
+    return notes
+
+
+def as_in_prompt(name: str) -> str:
+    """Return a class name as the tokenizer reads it: underscores are blanks, case and repeated blanks do not count."""
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").casefold().split())
+
+
+def same_files(listing: Listing, files: Mapping[str, File]) -> list[str]:
+    """Return a problem for each path that opens a file of another list; note those that open one of their own list.
+
+    Args:
+        files: what the paths open, from find_files.
+    """
+    seen: dict[Hashable, tuple[str, str]] = {}
+    problems, again = [], []
+    for part, entries in listing.distinct_parts.items():
+        for number, path in ((number, path) for number, (path, _, _) in enumerate(entries) if path in files):
+            before, spelling = seen.setdefault(files[path].identity, (part, path))
+            if posixpath.normpath(path) == posixpath.normpath(spelling):
+                continue  # the check of the lists reports it
+            if before != part:
+                where = listing.place(part, number)
+                problems.append(f"{where}: {quoted(path)} is the same file as {quoted(spelling)}, listed in {before}")
+            else:
+                again.append(f"{quoted(path)} in {part}, which is {quoted(spelling)}")
+    if again:
+        listing.notes.append(
+            f"{plural(len(again), 'file')} listed twice in one list under two names, the first is {again[0]}"
+        )
+    return problems
+
+
+def note_copies(images: Path, listing: Listing, files: Mapping[str, File]) -> None:
+    """Note test images that have the same bytes as an image of train or val; the checks must have passed before.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    *others, test = ([path for path, _, _ in entries] for entries in listing.distinct_parts.values())
+    if copies := find_copies(images, files, [path for paths in others for path in paths], test):
+        path, original = copies[0]
+        listing.notes.append(
+            f"{len(copies)} of {len(test)} test images have the same bytes as an image of train or val, the first is "
+            f"{quoted(path)}, a copy of {quoted(original)}; accuracies on them are not those of unseen images"
+        )
 
 
 def paths_inside(images: Path, listing: Listing) -> tuple[list[str], list[str], Callable[[str], bool]]:
@@ -101,7 +178,12 @@ def _file_problems(images: Path, listing: Listing) -> list[str]:
         return found and f"{quoted(path)} {found}"
 
     with ThreadPoolExecutor() as pool:
-        return problems + [found for found in pool.map(problem, paths, chunksize=64) if found]
+        problems += [found for found in pool.map(problem, paths, chunksize=64) if found]
+    files = find_files(images, paths)
+    problems += same_files(listing, files)
+    if not problems:
+        note_copies(images, listing, files)
+    return problems
 
 
 def _is_text(text: str) -> bool:

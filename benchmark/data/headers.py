@@ -14,10 +14,19 @@ from functools import partial
 from multiprocessing import get_context
 from typing import BinaryIO, Literal, NamedTuple
 
-from PIL import Image
+from PIL import Image, features
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # open_header raises an error instead
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF")  # no others: Pillow would run an EPS file as a program
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "GIF",
+    "WEBP",
+    "BMP",
+    "PPM",
+    "TIFF",
+    *["AVIF"] * features.check("avif"),
+)  # no others: Pillow would run an EPS file as a program
 JPEG_END = b"\xff\xd9"  # end marker
 ENDS = {"JPEG": JPEG_END, "PNG": b"IEND"}  # what follows the pixel data of a complete file
 TAIL = 16  # bytes at the end that hold the marker of nearly every complete file

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
+from benchmark.data.folders import flat_problems, folders_in, images_in
+from benchmark.data.parts import PARTS, meant_part, rename_advice, renames
 from benchmark.errors import DataError
 
 CLASS_NAMES = "classnames.txt"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 
 Entry = tuple[str, int, str]  # path relative to the image folder, label, class name
 
@@ -25,6 +27,8 @@ class Listing:
         problems: messages about the lists.
         lines: part to the line number of each of its entries, for files with lines.
         image_folders: folders in the image folder that count as image folders too; each may be a link to anywhere.
+        notes: what a user should know, but no reason to refuse the lists.
+        unused: suffix to number of the files in class folders that are not images.
     """
 
     train: list[Entry] = field(default_factory=list)
@@ -34,11 +38,18 @@ class Listing:
     problems: list[str] = field(default_factory=list)
     lines: dict[str, list[int]] = field(default_factory=dict)
     image_folders: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    unused: Counter[str] = field(default_factory=Counter)
 
     @property
     def parts(self) -> dict[str, list[Entry]]:
         """Return the three lists by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def distinct_parts(self) -> dict[str, list[Entry]]:
+        """Return the lists by name, without a val that equals test, as ImageNet's does."""
+        return {part: entries for part, entries in self.parts.items() if part != "val" or self.val != self.test}
 
     def place(self, part: str, number: int) -> str:
         """Return the position of an entry, for messages."""
@@ -57,11 +68,9 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
         ) from error
     if not isinstance(raw, dict):
         raise DataError(f"{folder / split}: must hold 'train', 'val' and 'test', got a {type(raw).__name__}.")
+    _check_keys(raw, split, listing)
     for part, entries in listing.parts.items():
-        if not isinstance(raw.get(part), list):
-            listing.problems.append(f"{split} has no list '{part}'")
-            continue
-        for number, entry in enumerate(raw[part]):
+        for number, entry in enumerate(raw[part] if isinstance(raw.get(part), list) else ()):
             if _is_entry(entry):
                 entries.append((entry[0].replace("\\", "/"), entry[1], entry[2]))
             else:
@@ -99,13 +108,18 @@ def read_image_folder(folder: Path, images: Path, split: str) -> Listing:
     """Read ImageNet: images/{train,val}/nXXXXXXXX/; its val folder is the test set."""
     names = _class_names(folder)
     listing = Listing(image_folders=("train", "val"))
+    for inside in listing.image_folders:
+        if not os.path.lexists(images / inside):
+            others = sorted(name for name in folders_in(images) if meant_part(name) == inside)
+            advice = f"Rename '{others[0]}' to '{inside}'." if others else "docs/data.md says what it holds."
+            raise DataError(f"{images}: has no folder '{inside}'. {advice}")
     synsets = sorted(folders_in(images / "train") | folders_in(images / "val"))
     labels = _labels(synsets, names, listing)
     for part, inside in (("train", "train"), ("test", "val")):
+        listing.problems += flat_problems(images / inside)
         for synset in (s for s in synsets if s in labels):
-            listing.parts[part].extend(
-                (f"{inside}/{synset}/{file}", *labels[synset]) for file in images_in(images / inside / synset)
-            )
+            files = images_in(images / inside / synset, listing.unused)
+            listing.parts[part].extend((f"{inside}/{synset}/{file}", *labels[synset]) for file in files)
     listing.val = list(listing.test)
     listing.digest = _digest(listing, names)
     return listing
@@ -115,8 +129,10 @@ def read_image_folder_test(folder: Path, images: Path, split: str) -> Listing:
     """Read a shifted ImageNet: a folder per synset, test images only, labels in the order of the synsets present."""
     names, listing = _class_names(folder), Listing()
     labels = _labels(sorted(folders_in(images)), names, listing)
+    listing.problems += flat_problems(images)
     for synset, (label, name) in labels.items():
-        listing.test.extend((f"{synset}/{file}", label, name) for file in images_in(images / synset))
+        files = images_in(images / synset, listing.unused)
+        listing.test.extend((f"{synset}/{file}", label, name) for file in files)
     listing.digest = _digest(listing, names)
     return listing
 
@@ -125,12 +141,14 @@ def read_image_folder_numbered(folder: Path, images: Path, split: str) -> Listin
     """Read ImageNetV2: folder k holds the class on line k (from 0) of classnames.txt."""
     names, listing = _class_names(folder), Listing()
     in_order = list(names.values())
+    listing.problems += flat_problems(images)
     for inside in sorted(folders_in(images), key=lambda name: (len(name), name)):
         if not inside.isdigit() or int(inside) >= len(in_order):
             listing.problems.append(f"folder '{inside}' is not a line of {CLASS_NAMES} (0 to {len(in_order) - 1})")
             continue
         name = in_order[int(inside)]
-        listing.test.extend((f"{inside}/{file}", int(inside), name) for file in images_in(images / inside))
+        files = images_in(images / inside, listing.unused)
+        listing.test.extend((f"{inside}/{file}", int(inside), name) for file in files)
     listing.digest = _digest(listing, names)
     return listing
 
@@ -152,6 +170,22 @@ def leaves_folder(path: str) -> bool:
     return (
         not path or path.startswith("/") or bool(windows.drive or windows.root) or ".." in windows.parts or "\0" in path
     )
+
+
+def _check_keys(raw: dict, split: str, listing: Listing) -> None:
+    """Report the lists that a split file lacks and what to rename or add; note lists with other names."""
+    absent = [part for part in PARTS if not isinstance(raw.get(part), list)]
+    if not absent:
+        others = [key for key, value in raw.items() if key not in PARTS and isinstance(value, list)]
+        listing.notes += [f"{split} has the list {key[:40]!a}; only train, val and test are used" for key in others[:3]]
+        return
+    changes = renames(raw)
+    left = [part for part in PARTS if part not in changes.values() and (part in absent or part in changes)]
+    advice = [rename_advice(raw)] if changes else []
+    advice += [f'add "{part}": [] if there are no images for it' for part in left if part != "test"]
+    advice += ["list the images to score as 'test'"] * ("test" in left)
+    lacking = ", ".join(f"no list '{part}'" for part in absent)
+    listing.problems.append(f"{split} has {lacking}; {', and '.join(advice)}")
 
 
 def _is_entry(entry: object) -> bool:
@@ -189,27 +223,6 @@ def _labels(synsets: list[str], names: dict[str, str], listing: Listing) -> dict
     return {synset: (label, names[synset]) for label, synset in enumerate(known)}
 
 
-def folders_in(path: Path) -> set[str]:
-    """Return the names of the folders in a folder, without hidden ones."""
-    try:
-        with os.scandir(path) as entries:
-            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
-    except OSError as error:
-        raise DataError(f"{path}: cannot be listed ({error.strerror}).") from error
-
-
-def images_in(path: Path) -> list[str]:
-    """Return the sorted names of the image files in a folder, without hidden ones; [] if there is no folder."""
-    if not path.is_dir():
-        return []
-    try:
-        with os.scandir(path) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be listed ({error.strerror}).") from error
-    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES))
-
-
 def _digest(listing: Listing, names: dict[str, str]) -> str:
     digest = hashlib.sha256("\n".join(f"{synset} {name}" for synset, name in names.items()).encode())
     for part in (listing.train, listing.test):
@@ -219,9 +232,11 @@ def _digest(listing: Listing, names: dict[str, str]) -> str:
 
 def _lines(path: Path, content: bytes) -> list[str]:
     try:
-        return content.decode("utf-8").splitlines()
+        return content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}). Fetch it again (docs/data.md).") from error
+        raise DataError(
+            f"{path}: is not UTF-8 text (byte {error.start}). Save it as UTF-8, or fetch it again (docs/data.md)."
+        ) from error
 
 
 def _read_bytes(path: Path) -> bytes:

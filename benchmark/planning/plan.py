@@ -89,6 +89,7 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
     found = Findings(broken=dict(request.left_out), refused=left_out, warnings=clashes())
     found.warnings += [note for method in request.methods for note in loader.notes(method, request.seeds)]
     found.warnings += _unused_datasets(request, datasets)
+    found.warnings += [f"{name}: {note}." for name, dataset in datasets.items() for note in dataset.notes]
     runs = []
     for task in _tasks(request, trainings, datasets):
         if problems := task.problems():

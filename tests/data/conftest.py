@@ -13,7 +13,7 @@ PARTS = ("train", "val", "test")
 
 def write_image(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8)).save(path)
+    Image.effect_noise((8, 8), 80).convert("RGB").save(path)
 
 
 def split_of(*paths):

@@ -1,5 +1,8 @@
 """Loading datasets in each layout."""
 
+import re
+import subprocess
+
 import pytest
 
 from benchmark.data.catalog import load_catalog, load_dataset
@@ -22,6 +25,19 @@ def test_split_file_is_read_in_its_order_and_nothing_is_written(pets):
     assert sorted((path, path.stat().st_mtime_ns) for path in pets.rglob("*")) == before
 
 
+@pytest.mark.parametrize("keys", [("train", "val"), ("Train", "Test"), ("train", "valid", "test"), ("test",)])
+def test_advice_for_a_split_file_makes_it_valid(pets, keys):
+    split = dict(zip(keys, (split_of()[part] for part in ("train", "val", "test")[-len(keys) :]), strict=True))
+    write_split(pets, split)
+    message = problems_of(pets)
+    for old, new in re.findall(r"'(\w+)' to '(\w+)'", message):
+        split[new] = split.pop(old)
+    write_split(pets, split | {part: [] for part in re.findall(r'add "(\w+)": \[\]', message)})
+    assert len(load_dataset("oxford_pets", pets, check_files=True).test) == 2
+    write_split(pets, split_of() | {"extra": []})
+    assert "'extra'; only train, val and test are used" in load_dataset("oxford_pets", pets).notes[0]
+
+
 def test_missing_folders_and_files_are_named(pets, tmp_path):
     assert "there is no folder" in problems_of(tmp_path / "nowhere")
     assert f"give {pets}." in problems_of(pets / "oxford_pets"), "the dataset is given as the data folder"
@@ -41,12 +57,35 @@ def test_aircraft_lists_are_read_and_their_problems_named(tmp_path):
     for number, part in enumerate(PARTS):
         (folder / f"images_variant_{part}.txt").write_text(f"{2 * number:07d} 707-320\n{2 * number + 1:07d} 727-200\n")
     assert "variants.txt: is not UTF-8 text (byte 10)" in problems_of(tmp_path, "fgvc_aircraft")
-    (folder / "variants.txt").write_text("707-320\n727-200\n")
+    (folder / "variants.txt").write_text("\ufeff707-320\n727-200\n")
     dataset = load_dataset("fgvc_aircraft", tmp_path, check_files=True)
     assert dataset.class_names == ("707-320", "727-200")
     assert [[item.label for item in getattr(dataset, part)] for part in PARTS] == [[0, 1]] * 3
     (folder / "images_variant_val.txt").write_text("0000002 Concorde\n")
     assert "'Concorde' is not in variants.txt" in problems_of(tmp_path, "fgvc_aircraft")
+
+
+def test_imagenet_as_its_archives_unpack_is_refused_and_the_advice_helps(imagenet):
+    """Images lie flat in val/, train/ holds an archive for each class; a Windows editor wrote the class names."""
+    names = imagenet / "imagenet" / "classnames.txt"
+    names.write_text("\ufeff" + names.read_text())
+    images = imagenet / "imagenet" / "images"
+    whole = load_dataset("imagenet", imagenet, check_files=True)
+    for part in ("n01", "n02"):
+        (images / "val" / part / "a.JPEG").rename(images / "val" / f"{part}.JPEG")
+        subprocess.run(
+            ["tar", "-cf", f"../{part}.tar", "--remove-files", "a.JPEG"], cwd=images / "train" / part, check=True
+        )
+    message = problems_of(imagenet, "imagenet")
+    assert "images/val has 2 images in no class folder, the first is 'n01.JPEG'; move each into" in message
+    assert "docs/data.md" in message and "Fetch" not in message
+    assert "images/train has 2 archives, the first is 'n01.tar'" in message
+    subprocess.run(["bash", "-c", re.search("`(.*)`", message)[1]], cwd=images / "train", check=True)
+    for part in ("n01", "n02"):  # as valprep.sh does
+        (images / "val" / f"{part}.JPEG").rename(images / "val" / part / "a.JPEG")
+    assert load_dataset("imagenet", imagenet, check_files=True) == whole
+    (images / "val").rename(images / "Validation")
+    assert f"{images}: has no folder 'val'. Rename 'Validation' to 'val'" in problems_of(imagenet, "imagenet")
 
 
 def test_imagenet_is_listed_in_sorted_order_and_scored_on_val(imagenet):

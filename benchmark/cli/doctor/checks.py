@@ -30,7 +30,7 @@ from benchmark.planning.request import Request, check_names, choose_trainings, n
 
 HUB_SECONDS = 5.0  # for the hub to answer how large a backbone is
 RUN, TOOL = "python run_all.py", "python -m benchmark"
-DOWNLOAD, DOCTOR = f"{TOOL} download", f"{TOOL} doctor"
+DOWNLOAD = f"{TOOL} download"
 TO_FETCH = "to be fetched"  # state of a backbone
 JSON_SCHEMA = 2  # increased whenever a key or value of the result changes its name or meaning
 
@@ -54,7 +54,8 @@ def examine(request: Request, *, words: Sequence[str], processes: int, how: Surv
     device = look_at_device(request.device, precision=request.precision, processes=processes, threads=request.threads)
     disks, caches = _disks(request), look_at_caches()
     wanted = [survey for survey in surveys if survey.needed]
-    problems = [f"{survey.name} is {survey.state}" for survey in wanted if survey.dataset is None]
+    by_hand = ": correct what its note names, then run the same command again"
+    problems = [f"{s.name} is {s.state}{'' if s.next_command else by_hand}" for s in wanted if s.dataset is None]
     problems += [row["problem"] for row in (backbone, device, *caches) if row["problem"]]
     problems += _disk_problems(disks, backbone, generated=any(s.state == "to be generated" for s in wanted))
     plan, problem = _plan(request, wanted, backbone)
@@ -117,16 +118,13 @@ def _survey(name: str, request: Request, needed: Sequence[str], how: SurveyOptio
 
 
 def _next_command(survey: Survey, request: Request) -> str | None:
-    """The command that repairs a dataset, or that checks it again if only its owner can repair it."""
-    if survey.dataset is not None:
+    """The command that repairs a dataset; none if only its owner can."""
+    by_hand = survey.name in request.custom or (survey.name == IMAGENET and survey.counts is not None)
+    if survey.dataset is not None or by_hand:
         return None
     if survey.name in generated_names():
         return f"rm -r {shlex.quote(survey.folder)}"  # the next run generates it anew
-    if survey.name in request.custom:
-        return command(["--dataset", f"{survey.name}={request.custom[survey.name]}"], DOCTOR)
     data = ["--data", str(request.data)]
-    if survey.name == IMAGENET and survey.counts is not None:
-        return command(["--datasets", survey.name, *data], DOCTOR)
     fetch = command([survey.name, *data], DOWNLOAD)
     if survey.name == IMAGENET or is_absent(survey.name, request.data):
         return fetch

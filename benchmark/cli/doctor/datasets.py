@@ -9,9 +9,10 @@ from typing import Literal
 from tqdm import tqdm
 
 from benchmark.data.catalog import CatalogEntry, Dataset, Item, folders_of, load_catalog, to_dataset
-from benchmark.data.checks import LEAVES, list_problems, paths_inside, quoted
+from benchmark.data.checks import LEAVES, list_notes, list_problems, note_copies, paths_inside, quoted, same_files
 from benchmark.data.custom.dataset import read_custom
 from benchmark.data.download.install import IMAGENET
+from benchmark.data.duplicates import find_files
 from benchmark.data.headers import LONGEST_RATIO, SHORTEST_SIDE, inspect_files
 from benchmark.data.layouts import READERS, Listing
 from benchmark.data.synthetic.names import suite_version
@@ -32,6 +33,7 @@ class Survey:
         catalogue_images: number in the original; None for a custom dataset.
         counts, catalogue_counts: of train, val and test.
         problems: messages about its folders and lists.
+        warnings: what the plan of a run notes about its files and names.
         missing, unreadable: listed files that do not exist, and files without a valid header or end; their number, and
             the first few with details.
         odd: the same of very small or very long images; no run refuses them.
@@ -51,6 +53,7 @@ class Survey:
     classes: int | None = None
     catalogue_classes: int | None = None
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     missing: dict[str, object] = field(default_factory=lambda: _files([]))
     unreadable: dict[str, object] = field(default_factory=lambda: _files([]))
     odd: dict[str, object] = field(default_factory=lambda: _files([]))
@@ -76,6 +79,7 @@ class Survey:
             notes.append(f"{self.classes} of {self.catalogue_classes} classes")
         limits = f"below {SHORTEST_SIDE} pixels or longer than 1:{LONGEST_RATIO}"
         notes += _named(self.odd, f"images have an odd size ({limits}), which is no fault")
+        notes += self.warnings
         if self.dataset is None and self.name == IMAGENET:
             notes.append("each user gets it by hand: docs/data.md")
         return "; ".join(notes)
@@ -168,12 +172,16 @@ def _survey(
     links = [
         f"{quoted(found.path)} is {LEAVES}" for found in findings if found.kind == "link" and is_outside(found.path)
     ]
-    problems += links
+    files = find_files(images, paths)
+    problems += [*links, *same_files(listing, files)]
     by_kind = {
         kind: [_describe(found.path, found.text) for found in findings if found.kind == kind]
         for kind in ("missing", "unreadable", "odd")
     }
     damaged = by_kind["missing"] or by_kind["unreadable"] or problems
+    listing.notes += list_notes(listing)
+    if not damaged:
+        note_copies(images, listing, files)
     all_missing = len(by_kind["missing"]) == len(paths) and not problems
     labels = {label for entries in listing.parts.values() for _, label, _ in entries}
     return Survey(
@@ -184,6 +192,7 @@ def _survey(
         counts={part: len(entries) for part, entries in listing.parts.items()},
         classes=len(labels),
         problems=_first(problems),
+        warnings=tuple(listing.notes),
         undecoded=0 if options.deep else sum(formats.values()) - formats[NOT_DECODED],
         dataset=None
         if damaged or all_missing

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from benchmark.common.config import check_name
 from benchmark.data.catalog import Dataset, load_catalog, to_dataset
 from benchmark.data.checks import check_listing
 from benchmark.data.custom.settings import GUIDE, CustomSplit, Source, find_source
-from benchmark.data.layouts import Listing, folders_in, images_in, leaves_folder, read_split_json
+from benchmark.data.folders import describe_unused, folders_in, images_in, plural
+from benchmark.data.layouts import Listing, leaves_folder, read_split_json
+from benchmark.data.parts import PARTS, meant_part, rename_advice, renames
 from benchmark.errors import ConfigError, DataError
 
 CSV_COLUMNS = ("path", "label", "class_name", "split")
-PARTS = ("train", "val", "test")
+TREES = ({"train", "test"}, set(PARTS), {"test"})  # folders of a tree that is split
 RESERVED = ("average",)  # the label of a row in every table
 LABEL = r"[0-9]{1,9}"
 ROUNDING = 1e-9  # 0.29 * 100 is below 29 in floating point
@@ -109,14 +112,18 @@ def read_tree(folder: Path, split: CustomSplit | None) -> Listing:
         raise DataError(
             f"{folder}: contains no folder. Put the images of each class into a folder of its own ({GUIDE})."
         )
-    if not {name.lower() for name in inside} & set(PARTS):
+    spread = all(map(meant_part, inside)) and any(folders_in(folder / name) for name in inside)
+    if not spread and not {name.lower() for name in inside} & set(PARTS):
         _add(listing, _cut(_by_class(folder, "", listing), split or CustomSplit(), listing))
         return listing
-    if inside not in ({"train", "test"}, set(PARTS), {"test"}):
+    if inside not in TREES:
+        changes = renames(inside)
+        fits = {changes.get(name, name) for name in inside} in TREES
+        advice = f"R{rename_advice(inside)[1:]}. " if fits else ""
         raise DataError(
-            f"{folder}: contains {', '.join(sorted(inside)[:NAMED])}. Allowed are train and test, these and val, test "
-            "only (a dataset that is only scored), or class folders only. For a class called train, val or test, "
-            "rename its folder and set its name with 'classes' in the YAML."
+            f"{folder}: contains {', '.join(sorted(inside)[:NAMED])}. {advice}Allowed are train and test, these and "
+            "val, test only (a dataset that is only scored), or class folders only. For a class called train, val or "
+            "test, rename its folder and set its name with 'classes' in the YAML."
         )
     if split is not None:
         listing.problems.append("'split' is for a tree that is not split yet, but this one has train and test folders")
@@ -125,18 +132,26 @@ def read_tree(folder: Path, split: CustomSplit | None) -> Listing:
 
 
 def _by_class(folder: Path, below: str, listing: Listing) -> Paths:
-    """Return the images of each class folder, ignoring other files; report folders in class folders."""
+    """Return the images of each class folder; report folders in class folders, and count other files."""
     found = {}
+    if flat := images_in(folder / below):
+        listing.notes.append(
+            f"{plural(len(flat), 'image')} in no class folder left out, the first is {below}{flat[0]}; move each into "
+            "the folder of its class"
+        )
     for name in sorted(folders_in(folder / below), key=_composed):
         where = folder / below / name
-        found[name] = [f"{below}{name}/{file}" for file in images_in(where)]
+        unused: Counter[str] = Counter()
+        found[name] = [f"{below}{name}/{file}" for file in images_in(where, unused)]
+        listing.unused += unused
         if inside := folders_in(where):
             listing.problems.append(
                 f"the class folder '{below}{name}' contains the folder '{min(inside)}'; put images directly in the "
                 "folder of their class"
             )
         elif not found[name]:
-            listing.problems.append(f"the class folder '{below}{name}' contains no image; fill it or remove it")
+            others = f" (only {describe_unused(unused)})" if unused else ""
+            listing.problems.append(f"the class folder '{below}{name}' contains no image; fill it or remove it{others}")
     return found
 
 
@@ -201,11 +216,11 @@ def _take_row(listing: Listing, header: list[str], cells: list[str], line: int) 
     if not re.fullmatch(LABEL, row["label"]):
         problems.append(f"the label is '{row['label'][:20]}', not a whole number from 0")
     if row["split"] not in PARTS:
-        problems.append(f"the split is '{row['split'][:20]}', not train, val or test")
+        meant = f"; write {part}" if (part := meant_part(row["split"])) else ""
+        problems.append(f"the split is '{row['split'][:20]}', not train, val or test{meant}")
     if row["path"] and leaves_folder(row["path"]):
-        problems.append(
-            f"the path '{row['path'][:80]}' leaves the image folder; set 'images' in the YAML for another folder"
-        )
+        advice = "set 'images' in the YAML for another folder" + ", or write it without '..'" * (".." in row["path"])
+        problems.append(f"the path '{row['path'][:80]}' leaves the image folder; {advice}")
     if problems:
         listing.problems.append(f"line {line}: {'; '.join(problems)}")
         return

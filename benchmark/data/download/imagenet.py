@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmark.common.files import write_atomically
 from benchmark.data.catalog import load_catalog
-from benchmark.data.layouts import CLASS_NAMES, folders_in
+from benchmark.data.folders import flat_problems, folders_in
+from benchmark.data.layouts import CLASS_NAMES
 from benchmark.errors import ConfigError, DataError
 
 PARTS = ("train", "val")
@@ -75,7 +76,8 @@ def write_class_names(data: Path) -> Path:
     for name in ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"):
         path = data / load_catalog()[name].folder / CLASS_NAMES
         content = path.read_bytes() if path.is_file() else b""
-        synsets = {line.split(b" ", 1)[0].decode(errors="replace") for line in content.splitlines() if b" " in line}
+        lines = content.decode("utf-8-sig", errors="replace").splitlines()
+        synsets = {line.split(" ", 1)[0] for line in lines if " " in line}
         if sum(bool(SYNSET.fullmatch(synset)) for synset in synsets) == CLASSES:
             write_atomically(target, content)
             return path
@@ -99,6 +101,8 @@ def _tree_problem(tree: Path) -> str | None:
     if not tree.is_dir():
         return f"there is no folder {tree}"
     inside = folders_in(tree)
+    if flat := flat_problems(tree):
+        return "; ".join(flat)
     if not inside:
         return f"{tree} contains no class folders"
     wrong = sorted(name for name in inside if not SYNSET.fullmatch(name))

@@ -33,7 +33,7 @@ def data(tmp_path):
             for number in range(2):
                 path = f"{name}/{part}{number}.jpg"
                 (images / name).mkdir(parents=True, exist_ok=True)
-                (images / path).write_bytes(image_bytes())
+                (images / path).write_bytes(image_bytes(size=(40, 40 + sum(map(len, split.values())))))
                 split[part].append([path, label, name])
     (tmp_path / "data" / "dtd" / "split_zhou_DescribableTextures.json").write_text(json.dumps(split))
     return tmp_path / "data"

@@ -4,7 +4,10 @@ import shlex
 import shutil
 
 import benchmark.__main__
+import run_all
 from tests.cli.doctor.conftest import cut, image_bytes, remove, textures, typed
+
+BY_HAND = ": correct what its note names, then run the same command again"
 
 
 def test_missing_dataset_is_downloaded_and_damaged_one_is_moved_first(doctor, data):
@@ -24,7 +27,7 @@ def test_missing_dataset_is_downloaded_and_damaged_one_is_moved_first(doctor, da
     assert len(found["next_commands"]) == 3
 
 
-def test_damaged_imagenet_is_checked_again_after_repair_by_hand(doctor, data):
+def test_damaged_imagenet_is_repaired_by_hand(doctor, data):
     for part in ("train", "val"):
         for synset in ("n01440764", "n01443537"):
             (data / "imagenet" / "images" / part / synset).mkdir(parents=True)
@@ -33,28 +36,40 @@ def test_damaged_imagenet_is_checked_again_after_repair_by_hand(doctor, data):
     code, found = doctor(datasets=("--datasets", "imagenet"))
     assert (code, found["datasets"][0]["images"], found["datasets"][0]["catalogue_images"]) == (0, 4, 1331167)
     (data / "imagenet/images/val/n01440764/0.JPEG").write_bytes(b"")
-    (options,) = typed(doctor(datasets=("--datasets", "imagenet"))[1]["next_commands"][0])
-    assert (options.doctor, options.datasets, options.download) == (True, ["imagenet"], None)
+    _, found = doctor(datasets=("--datasets", "imagenet"))
+    assert found["next_commands"] == [] and BY_HAND in found["problems"][0]
     (data / "imagenet" / "classnames.txt").unlink()
     (options,) = typed(doctor(datasets=("--datasets", "imagenet"))[1]["next_commands"][0])
     assert options.download == ["imagenet"], "which prints where to get the file"
 
 
-def test_custom_dataset_is_checked(doctor, tmp_path):
-    for name in ("a", "b"):
+def test_custom_dataset_is_checked_and_its_owner_told_what_to_change(doctor, tmp_path, capsys):
+    for name in ("a", "A"):
         (tmp_path / "own" / name).mkdir(parents=True)
+        (tmp_path / "own" / name / "left.heic").touch()
         for number in range(3):
             (tmp_path / "own" / name / f"{number}.png").write_bytes(image_bytes("PNG"))
     own = f"own={tmp_path / 'own'}"
     code, found = doctor("--dataset", own, datasets=("--datasets", "own"))
     (dataset,) = found["datasets"]
     assert (code, dataset["state"], dataset["images"], dataset["catalogue_images"]) == (0, "present", 6, None)
+    notes = [
+        "left out: 2 .heic",
+        "which prompts cannot tell apart: 'a' (0, 1)",
+        "4 of 4 test images have the same bytes",
+    ]
+    for said in ("; ".join(dataset["warnings"]), dataset["note"], "".join(found["notes"])):
+        assert [note in said for note in notes] == [True] * 3, "the doctor"
+    assert run_all.main(["--plan", "--dataset", own, "--backbone", "embedded", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert [note in said for note in notes] == [True] * 3, "the plan"
     (tmp_path / "own" / "c").mkdir()
     code, found = doctor("--dataset", own, datasets=("--datasets", "own"))
     assert code == 1
-    assert "contains no image" in found["datasets"][0]["note"]
-    (options,) = typed(found["datasets"][0]["next_command"])
-    assert (options.doctor, options.custom) == (True, [own])
+    assert "contains no image; fill it or remove it" in found["datasets"][0]["note"]
+    assert found["next_commands"] == [] and found["problems"] == [f"own is damaged{BY_HAND}"]
+    (tmp_path / "own" / "c").rmdir()
+    assert doctor("--dataset", own, datasets=("--datasets", "own"))[0] == 0
     code, found = doctor("--dataset", "own=nowhere", datasets=("--datasets", "own"))
     assert (code, found["datasets"][0]["state"]) == (1, "missing")
 

@@ -11,14 +11,14 @@ from benchmark.errors import DataError
 
 @pytest.fixture
 def tree(tmp_path):
-    """tree("train/dog/0.png", ...): a folder with these images; names without an image suffix are text files."""
+    """tree("train/dog/0.png", ...): a folder with these images; names without a suffix of Pillow are text files."""
 
     def make(*paths, folder="pets"):
         for path in paths:
             file = tmp_path / folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            if file.suffix.lower() == ".png":
-                Image.new("RGB", (8, 8)).save(file)
+            if kind := Image.registered_extensions().get(file.suffix.lower()):
+                Image.effect_noise((8, 8), 50).convert("RGB").save(file, kind)
             else:
                 file.write_text("not an image")
         return tmp_path / folder

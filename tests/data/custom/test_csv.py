@@ -55,7 +55,7 @@ a/3.png,4,cow,train
         "line 6: 3 values, not 4",
         "line 7: 5 values, not 4; put a value with a comma in double quotes",
         "line 8: the label is 'zero', not a whole number from 0",
-        "line 9: the class_name is empty; the split is 'Test', not train, val or test",
+        "line 9: the class_name is empty; the split is 'Test', not train, val or test; write test",
         "line 10: the path '../a/2.png' leaves the image folder; set 'images' in the YAML for another folder",
         "line 11: the label is '-1', not a whole number from 0; the path '/etc/a.png' leaves the image folder",
         "line 12: label 0 is called 'two\\nlines', and 'cat' elsewhere",

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import unicodedata
+from pathlib import PurePath
 
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from benchmark.data.custom.dataset import load_custom, name_problems
 from benchmark.data.splits import few_shot, half
@@ -83,9 +85,8 @@ def test_class_names_may_be_of_any_script_and_accents_have_one_spelling(tree):
     [
         (("0.png",), "contains no folder. Put the images of each class into a folder"),
         (("train/cat/0.png", "dog/0.png"), "contains dog, train. Allowed are train and test, these and val, test only"),
-        (("Train/cat/0.png", "Test/cat/0.png"), "contains Test, Train. Allowed are"),
         (("bus/0.png", "train/0.png"), "set its name with 'classes' in the YAML"),
-        ((*one_tree(), "cow/notes.txt"), "the class folder 'cow' contains no image; fill it or remove it"),
+        ((*one_tree(), "cow/a.heic"), "'cow' contains no image; fill it or remove it (only 1 .heic)"),
         ((*split_tree(), "train/bat/a.txt"), "1 problem\n  - the class folder 'train/bat' contains no image"),
         ((*one_tree(), "cow/0.png"), "class 'cow' has 1 image; 2 are needed, one to train on and one to test"),
         ((*one_tree(), "cow/old/0.png"), "the class folder 'cow' contains the folder 'old'; put images directly in"),
@@ -93,6 +94,41 @@ def test_class_names_may_be_of_any_script_and_accents_have_one_spelling(tree):
 )
 def test_other_folders_are_refused_with_what_is_allowed(tree, paths, message):
     assert message in problems_of(tree(*paths))
+
+
+@pytest.mark.parametrize(
+    ("parts", "wanted"),
+    [
+        (("Train", "Test"), ("train", "test")),
+        (("train", "valid", "test"), PARTS),
+        (("training", "Validation", "testing"), PARTS),
+        (("train", "val"), ("train", "test")),
+        (("TRAIN", "dev"), ("train", "test")),
+    ],
+)
+def test_advice_to_rename_folders_makes_the_tree_valid(tree, parts, wanted):
+    folder = tree(*split_tree(parts=parts))
+    changes = re.findall(r"'(\w+)' to '(\w+)'", problems_of(folder))
+    assert changes
+    for old, new in changes:
+        (folder / old).rename(folder / new)
+    assert {path.name for path in folder.iterdir()} == {*wanted}
+    assert sizes(load_custom("pets", folder, check_files=True)) == [4, 4 * ("val" in wanted), 4]
+
+
+def test_what_pillow_reads_is_used_and_other_files_are_counted_by_suffix(tree):
+    images = ["cat/a.jfif", "cat/b.JPE", "cat/c.pgm", *["cat/d.avif"] * features.check("avif")]
+    others = ["cat/a.heic", "dog/b.HEIC", "dog/.hidden.png", "dog/none", "dog/a.jxl"]
+    dataset = load_custom("pets", tree(*one_tree(), *images, *others, "flat.png"), check_files=True)
+    assert {f"cat/{PurePath(item.path).name}" for part in PARTS for item in getattr(dataset, part)} > {*images}
+    assert "5 files of class folders left out: 2 .heic, 1 hidden, 1 without suffix, 1 .jxl; convert" in dataset.notes[1]
+    assert "1 image in no class folder left out, the first is flat.png" in dataset.notes[0]
+
+
+def test_labels_with_one_name_in_prompts_are_noted(tree):
+    names = ("hot_dog", "Hot Dog", "dog", "hot  dog")
+    notes = load_custom("pets", tree(*split_tree(names))).notes
+    assert notes == ("labels with one name, which prompts cannot tell apart: 'hot dog' (0, 2, 3)",)
 
 
 def test_problems_of_folders_yaml_and_images_come_together(tree, tmp_path):

@@ -29,7 +29,7 @@ def download(fetch):
 
 def put_names(data, folder="imagenet", synsets=SYNSETS):
     (data / folder).mkdir(parents=True, exist_ok=True)
-    (data / folder / "classnames.txt").write_text("".join(f"{synset} name of it\n" for synset in synsets))
+    (data / folder / "classnames.txt").write_text("\ufeff" + "".join(f"{s} name of it\n" for s in synsets))
 
 
 def test_four_lines_of_instructions(download, data, capsys):
@@ -67,12 +67,13 @@ def test_class_names_are_copied_from_a_dataset_with_all_of_them_and_never_replac
 
 
 def test_other_folders_are_refused_and_existing_images_kept(download, data, tree, tmp_path, capsys):
-    (tmp_path / "flat" / "train").mkdir(parents=True)
+    (tmp_path / "empty" / "train").mkdir(parents=True)
     (tmp_path / "dogs" / "train" / "dogs").mkdir(parents=True)
     for words, message in (
         ([tmp_path / "nowhere"], "there is no folder"),
         ([tmp_path / "dogs"], "contains dogs/; class folders must be called nXXXXXXXX"),
-        ([tmp_path / "flat"], f"{tmp_path / 'flat' / 'train'} contains no class folders"),
+        ([tmp_path / "empty"], f"{tmp_path / 'empty' / 'train'} contains no class folders"),
+        ([f"train={tree / 'train'}", f"val={tree / 'val' / SYNSETS[0]}"], "1 image in no class folder"),
         ([f"train={tree / 'train'}"], "give a PATH with train/ and val/"),
     ):
         assert download("--imagenet", *words) == 2

@@ -1,0 +1,63 @@
+"""Images that are in two lists under two names: refused if it is one file, noted if it is a copy."""
+
+import os
+import shutil
+
+import pytest
+
+from benchmark.common.provenance import digest_of
+from benchmark.data import duplicates
+from benchmark.data.catalog import load_dataset
+from tests.data.conftest import problems_of, split_of, write_split
+
+
+@pytest.mark.parametrize("spelling", ["./0/test.jpg", "0//test.jpg", "0/./test.jpg", ".\\0\\test.jpg"])
+def test_spelling_does_not_hide_a_path(pets, spelling):
+    write_split(pets, split_of(spelling))
+    message = problems_of(pets, check_files=False)
+    assert "'0/test.jpg' is listed in train already as" in message and "1 problem\n" in message
+
+
+def symbolic(images):
+    (images / "0/same.jpg").symlink_to("test.jpg")
+
+
+def hard(images):
+    os.link(images / "0/test.jpg", images / "0/same.jpg")
+
+
+def linked_folder(images):
+    (images / "same").symlink_to("0")
+
+
+@pytest.mark.parametrize(
+    ("link", "path"), [(symbolic, "0/same.jpg"), (hard, "0/same.jpg"), (linked_folder, "same/test.jpg")]
+)
+def test_links_do_not_hide_a_file(pets, link, path):
+    link(pets / "oxford_pets" / "images")
+    write_split(pets, split_of(path))
+    assert f"test[0]: '0/test.jpg' is the same file as '{path}', listed in train" in problems_of(pets)
+    split = split_of()
+    split["test"].append([path, 0, "class 0"])
+    write_split(pets, split)
+    notes = load_dataset("oxford_pets", pets, check_files=True).notes
+    assert (
+        f"1 file listed twice in one list under two names, the first is '{path}' in test, which is '0/test.jpg'"
+        in notes
+    )
+
+
+def test_copies_are_noted_and_only_probable_copies_are_read_whole(pets, monkeypatch):
+    read = []
+    monkeypatch.setattr(duplicates, "digest_of", lambda file, kind: read.append(file) or digest_of(file, kind))
+    images = pets / "oxford_pets" / "images"
+    for file in images.rglob("*.jpg"):
+        file.write_bytes(file.read_bytes().ljust(2000, b"\0"))  # of one size, with other bytes
+    assert load_dataset("oxford_pets", pets, check_files=True).notes == () and read == []
+    shutil.copy(images / "1/val.jpg", images / "1/test.jpg")
+    shutil.copy(images / "0/train.jpg", images / "0/test.jpg")
+    (note,) = load_dataset("oxford_pets", pets, check_files=True).notes
+    assert note.startswith(
+        "2 of 2 test images have the same bytes as an image of train or val, the first is '0/test.jpg'"
+    )
+    assert "a copy of '0/train.jpg'" in note and len(read) == 4
