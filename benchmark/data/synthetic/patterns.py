@@ -163,8 +163,15 @@ def _overhead_fields(u, v, rng):
     return base * (1 - 0.2 * ((u * 9 + v * 2) % 1 < 0.4))[..., None]
 
 
+def _turned(u, v, rng):
+    """A slight turn: shifts alone would draw the same pixels for some of seventy images."""
+    turn = rng.uniform(-0.15, 0.15)
+    return u + turn * v, v - turn * u
+
+
 def _overhead_town(u, v, rng):
     base = np.full((*u.shape, 3), (0.62, 0.6, 0.56))
+    u, v = _turned(u, v, rng)
     x, y, turn = u * 3.2 + rng.uniform(0, 1), v * 3.2 + rng.uniform(0, 1), rng.random()
     roofs = (np.abs(x % 1 - 0.5) < 0.3) & (np.abs(y % 1 - 0.5) < 0.3)
     roof = np.asarray([(0.65, 0.3, 0.22), (0.4, 0.38, 0.4)])[int(turn > 0.5)]
@@ -224,6 +231,8 @@ def _runway(u, v, rng):
 
 
 def _harbour(u, v, rng):
+    u, v = _turned(u, v, rng)
+    u, v = u + rng.uniform(0, 0.5), v + rng.uniform(-0.2, 0.2)
     water = np.full((*u.shape, 3), (0.15, 0.33, 0.5))
     piers = _over(water, (0.6, 0.58, 0.55), ((u * 2 + 5) % 1 < 0.14).astype(float) * (v < 0.3))
     quay = _over(piers, (0.6, 0.58, 0.55), (v < -0.7).astype(float))
