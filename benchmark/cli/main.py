@@ -17,7 +17,7 @@ def run_command(options: argparse.Namespace) -> int:
         with shutdown.on_sigterm():
             return _run(options, began=began)
 
-    return answer(work, kept=f"{kept}, the same command goes on")
+    return answer(work, kept=kept)
 
 
 def _run(options: argparse.Namespace, *, began: float) -> int:

@@ -74,7 +74,7 @@ def in_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def answer(work: Callable[[], int], *, kept: str = "nothing was changed") -> int:
+def answer(work: Callable[[], int], *, kept: str = "no file is partial") -> int:
     """Do the work of a command.
 
     Args:
@@ -99,10 +99,10 @@ def answer(work: Callable[[], int], *, kept: str = "nothing was changed") -> int
         print(f"error: {error}. Install what is needed: pip install -r {requirements}", file=sys.stderr)
         return 2
     except shutdown.Terminated:
-        print(f"ended on request; {kept}.", file=sys.stderr)
+        print(f"ended on request; {kept}, the same command goes on.", file=sys.stderr)
         return shutdown.EXIT_CODE
     except KeyboardInterrupt:
-        print(f"\ninterrupted; {kept}.", file=sys.stderr)
+        print(f"\ninterrupted; {kept}, the same command goes on from there.", file=sys.stderr)
         return 130
     except Exception as error:
         if (package := _not_imported(error)) is None:
