@@ -21,7 +21,7 @@ MOST_PROCESSES = 4  # by default: each process has its own backbone and features
 LONGEST_TMPDIR = 75  # characters: 32 follow, and the address of a socket has at most 107
 CHANGE_NUMBERS = {  # variables of cuBLAS, MKL, oneDNN and torch, by the device whose numbers they change
     "cuda": ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "PYTORCH_TUNABLEOP_ENABLED"),
-    "cpu": ("ATEN_CPU_CAPABILITY", "DNNL_DEFAULT_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE", "MKL_CBWR"),
+    "cpu": ("DNNL_DEFAULT_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE"),  # not instruction sets: processors differ too
 }
 PRELOADED = ("torch", "accelerate", "transformers.models.clip.modeling_clip")  # takes seconds, starts no thread
 

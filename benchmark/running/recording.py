@@ -106,7 +106,7 @@ class Recorder:
         return {
             "git": provenance.git_state(),
             "versions": provenance.versions(),
-            "machine": provenance.machine(),
+            "machine": provenance.machine() | {"instructions": torch.backends.cpu.get_cpu_capability()},
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
             "precision": spec.precision,
