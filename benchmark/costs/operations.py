@@ -59,7 +59,9 @@ def text_operations(tower: Tower, plan: TextPlan) -> int:
 
 
 def image_operations(tower: Tower) -> int:
-    """Operations of the image tower on one image."""
+    """Operations of the image tower on one image of which the pooled feature is read."""
     patches = (tower.image // tower.patch) ** 2
+    rows = 1 + patches
+    layers = (tower.layers - 1) * tower.layer(rows, rows**2) + tower.last_layer(rows, 1, rows)
     embedding = 2 * patches * 3 * tower.patch**2 * tower.width
-    return embedding + tower.layers * tower.layer(1 + patches, (1 + patches) ** 2) + 2 * tower.width * tower.joint
+    return embedding + layers + 2 * tower.width * tower.joint
