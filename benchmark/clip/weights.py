@@ -3,6 +3,7 @@
 from pathlib import Path
 from pickle import UnpicklingError
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import CLIPModel
@@ -71,7 +72,18 @@ def load_model(folder: Path, name: str, **how) -> CLIPModel:
     ]
     if problems := [problem for problem in problems if problem]:
         raise ConfigError(listed(f"Backbone '{name}'", problems, "Take a complete checkpoint of one model."))
+    _check_finite(model, name)
     return model
+
+
+def _check_finite(model: CLIPModel, name: str) -> None:
+    """Refuse weights that are NaN or infinite, also after a conversion to float16; one pass over the memory."""
+    bad = [key for key, w in model.named_parameters() if not (w.is_meta or torch.stack(w.aminmax()).isfinite().all())]
+    if bad:
+        raise ConfigError(
+            f"Backbone '{name}': {_some(f'are NaN or infinite in {model.dtype}', bad)}. Fetch the files again, or "
+            "take another checkpoint or --precision fp32."
+        )
 
 
 def _some(what: str, keys: list[str]) -> str:

@@ -103,5 +103,5 @@ class Estimator:
         return Cost(tokens=1 + plan.nodes, text_gflop=1e-9 * text_operations(self._text, plan))
 
     def _images(self, views: int, tests: int) -> Cost:
-        gflop = None if self._clip is None else 1e-9 * (views + tests) * image_operations(self._vision)
+        gflop = None if self._clip is None else 1e-9 * (views + tests) * image_operations(self._vision, class_only=True)
         return Cost(views=views, tests=tests, image_gflop=gflop)

@@ -58,10 +58,11 @@ def text_operations(tower: Tower, plan: TextPlan) -> int:
     return inner + tower.last_layer(rows, plan.ends, plan.end_pairs) + 2 * plan.ends * tower.width * tower.joint
 
 
-def image_operations(tower: Tower) -> int:
-    """Operations of the image tower on one image of which the pooled feature is read."""
+def image_operations(tower: Tower, *, class_only: bool = False) -> int:
+    """Operations of the image tower on one image, of which the patches are read or the pooled feature only."""
     patches = (tower.image // tower.patch) ** 2
     rows = 1 + patches
-    layers = (tower.layers - 1) * tower.layer(rows, rows**2) + tower.last_layer(rows, 1, rows)
+    last = tower.last_layer(rows, 1, rows) if class_only else tower.layer(rows, rows**2)
+    layers = (tower.layers - 1) * tower.layer(rows, rows**2) + last
     embedding = 2 * patches * 3 * tower.patch**2 * tower.width
     return embedding + layers + 2 * tower.width * tower.joint

@@ -1,4 +1,4 @@
-"""Inspect image files without decoding pixels: format, size, and whether the file is truncated.
+"""Inspect image files, most of them without decoding pixels: format, size, and whether the file is truncated.
 
 Imports Pillow but not torch, so that the processes that check a million files start quickly.
 """
@@ -8,13 +8,16 @@ import os
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from typing import BinaryIO, Literal, NamedTuple
 
 from PIL import Image, features
+
+from benchmark.data.modes import TOPS, peculiarities, to_rgb
+from benchmark.errors import DataError
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # open_header raises an error instead
 FORMATS = (
@@ -28,7 +31,7 @@ FORMATS = (
     *["AVIF"] * features.check("avif"),
 )  # no others: Pillow would run an EPS file as a program
 JPEG_END = b"\xff\xd9"  # end marker
-ENDS = {"JPEG": JPEG_END, "PNG": b"IEND"}  # what follows the pixel data of a complete file
+ENDS = {"JPEG": JPEG_END, "PNG": b"IEND"}  # a file that ends so is not decoded by default; any other file is
 TAIL = 16  # bytes at the end that hold the marker of nearly every complete file
 SHORTEST_SIDE, LONGEST_RATIO = 32, 10  # pixels, and ratio of the sides: beyond these an image is reported as odd
 CHUNK = 1024  # files that a process takes at once
@@ -40,7 +43,7 @@ class Finding(NamedTuple):
     """Something unusual about a file. A link may be valid, which depends on its target."""
 
     path: str
-    kind: Literal["missing", "unreadable", "odd", "link"]
+    kind: Literal["missing", "unreadable", "odd", "link", "peculiar"]
     text: str = ""
 
 
@@ -108,7 +111,7 @@ def _inspect(folder: str, deep: bool, path: str) -> tuple[list[Finding], str | N
             status = os.stat(file)
         if not stat.S_ISREG(status.st_mode):
             return [*findings, Finding(path, "missing", "it is not a file")], None
-        kind, (width, height) = _format_and_size(file, deep)
+        kind, (width, height), peculiar = _examine(file, deep)
     except (FileNotFoundError, NotADirectoryError):
         return [*findings, Finding(path, "missing")], None
     except Image.DecompressionBombError as error:
@@ -117,37 +120,40 @@ def _inspect(folder: str, deep: bool, path: str) -> tuple[list[Finding], str | N
         return [*findings, Finding(path, "unreadable", _reason(error))], None
     if min(width, height) < SHORTEST_SIDE or max(width, height) > LONGEST_RATIO * min(width, height):
         findings.append(Finding(path, "odd", f"{width} x {height}"))
-    return findings, kind
+    return [*findings, *(Finding(path, "peculiar", text) for text in peculiar)], kind
 
 
-def _format_and_size(file: str, deep: bool) -> tuple[str, tuple[int, int]]:
-    """Return Pillow's name of an image's format, and its width and height.
-
-    Raises:
-        EOFError: the file is truncated.
-    """
+def _examine(file: str, deep: bool) -> tuple[str, tuple[int, int], list[str]]:
+    """Return Pillow's name of an image's format, its width and height, and its peculiarities."""
     with open(file, "rb") as content:
         image = open_header(content)
-        kind, size, header = image.format, image.size, content.tell()
-        if deep:
-            image.load()
-        elif kind in ENDS and not _has_end(content, ENDS[kind], header):
-            raise EOFError("the file was cut off")
-        return kind, size
+        kind, size = image.format, image.size
+        check_pixels(image, content, ends={} if deep else ENDS)
+        return kind, size, list(peculiarities(image))
 
 
-def _has_end(content: BinaryIO, end: bytes, header: int) -> bool:
-    """Return whether the end marker follows the header; some programs append bytes, even many, after it."""
+def check_pixels(image: Image.Image, content: BinaryIO, *, ends: Mapping[str, bytes]) -> None:
+    """Decode an opened image, unless its 8-bit format has an end marker in `ends` and the file ends with it.
+
+    Raises:
+        Exception: what Pillow raises for a damaged file, or to_rgb for unknown values.
+    """
+    if image.mode in TOPS or image.format not in ends or not _has_end(content, ends[image.format]):
+        to_rgb(image)
+
+
+def _has_end(content: BinaryIO, end: bytes) -> bool:
+    """Return whether a file ends with a marker; the file's position stays."""
+    position = content.tell()
     content.seek(max(0, os.fstat(content.fileno()).st_size - TAIL))
-    if end in content.read():
-        return True
-    content.seek(header)
-    return end in content.read()
+    found = end in content.read()
+    content.seek(position)
+    return found
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, EOFError):
-        return str(error)
+    if isinstance(error, DataError):
+        return str(error).removesuffix(".")
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

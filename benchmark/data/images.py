@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 
 import numpy as np
 import torch
@@ -10,10 +9,11 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
-from benchmark.data.headers import JPEG_END, open_header
+from benchmark.data.headers import JPEG_END, check_pixels, open_header
+from benchmark.data.modes import REMEDY, to_rgb
 from benchmark.errors import DataError
 
-VIEWS = 1  # version of the views: raise it whenever a view's pixels change, since cached features are named by it
+VIEWS = 2  # version of the views: raise it whenever a view's pixels change, since cached features are named by it
 CROP_TRIES = 10  # before a random resized crop falls back to the center; torchvision RandomResizedCrop
 
 
@@ -21,18 +21,22 @@ def open_image(path: str) -> Image.Image:
     """Decode an image to RGB, the first frame of an animation. Rotation tags are ignored, as the field does.
 
     Raises:
-        DataError: the file is missing, damaged, of a format that is not in headers.FORMATS, or has more pixels than
-            Pillow's limit.
+        DataError: the file is missing, damaged, of a format that is not in headers.FORMATS, has more pixels than
+            Pillow's limit, or values that fit no known range.
     """
     try:
         with open_header(path) as image:
-            return _to_rgb(image)
+            return to_rgb(image)
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing. Restore it, or run without this dataset.") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: is refused, it would decode to too many pixels ({error}).") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except Exception as error:  # Pillow raises many types for a damaged file
-        raise DataError(f"{path}: cannot be decoded ({type(error).__name__}: {error}). Restore the file.") from error
+        raise DataError(
+            f"{path}: cannot be decoded ({type(error).__name__}: {error}). Restore the file, or {REMEDY}."
+        ) from error
 
 
 def image_problem(path: str) -> str | None:
@@ -41,34 +45,17 @@ def image_problem(path: str) -> str | None:
         check_image(path)
     except Image.DecompressionBombError as error:
         return f"has too many pixels ({error})"
+    except DataError as error:
+        return str(error)
     except Exception as error:  # Pillow raises many types for a damaged file
         return f"cannot be read as an image ({type(error).__name__})"
     return None
 
 
 def check_image(path: str) -> None:
-    """Raise what Pillow raises when it decodes an image; a JPEG that ends with its end marker is not decoded."""
-    with open_header(path) as image:
-        if image.format != "JPEG" or not _has_jpeg_end(path):
-            _to_rgb(image)
-
-
-def _has_jpeg_end(path: str) -> bool:
-    with open(path, "rb") as content:
-        content.seek(max(0, os.fstat(content.fileno()).st_size - 16))
-        return JPEG_END in content.read()
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert as Pillow's convert("RGB"), which the field uses, except greyscale of 16 bits and more.
-
-    Pillow clips their values above 255 to white; here they are scaled to 8 bits.
-    """
-    if image.mode in ("I", "I;16", "I;16B", "I;16L"):
-        values = np.asarray(image).astype(np.float64)
-        top = 65535 if values.max() > 255 else 255
-        return Image.fromarray((values * (255 / top)).clip(0, 255).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+    """Raise what open_image meets; a JPEG that ends with its end marker is not decoded."""
+    with open(path, "rb") as content, open_header(content) as image:
+        check_pixels(image, content, ends={"JPEG": JPEG_END})
 
 
 def test_view(image: Image.Image, size: int) -> np.ndarray:

@@ -107,6 +107,15 @@ def test_checkpoint_without_one_weight_is_refused(copy):
     assert "text_projection.weight" in refused(folder)
 
 
+def test_weights_that_are_not_finite_are_refused_by_name(copy):
+    folder = copy()
+    weights = load_file(folder / "model.safetensors")
+    weights["visual_projection.weight"][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"1 weights are NaN or infinite .*visual_projection.weight. Fetch the files"):
+        load_clip(folder)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_pointer_in_place_of_weights_is_refused(copy, name):
     folder = copy()

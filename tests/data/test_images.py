@@ -9,8 +9,16 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image, ImageFile
 
-from benchmark.data.headers import FORMATS
-from benchmark.data.images import check_image, normalise, open_image, test_view, train_view, view_generator
+from benchmark.data.headers import FORMATS, inspect_files
+from benchmark.data.images import (
+    check_image,
+    image_problem,
+    normalise,
+    open_image,
+    test_view,
+    train_view,
+    view_generator,
+)
 from benchmark.errors import DataError
 
 
@@ -96,14 +104,37 @@ def test_image_is_decoded_as_the_field_does(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name, kind", [("ramp.png", "<u2"), ("ramp.tif", "<u2"), ("big.tif", ">u2"), ("32.tif", "<i4")]
-)
-def test_greyscale_of_more_than_8_bits_keeps_its_grey_levels(tmp_path, name, kind):
+    "name, kind, white",
+    [("ramp.png", "<u2", 65535), ("ramp.tif", "<u2", 65535), ("big.tif", ">u2", 65535), ("32.tif", "<i4", 65535),
+     ("unit.tif", "<f4", 1), ("float.tif", "<f4", 255)],
+)  # fmt: skip
+def test_greyscale_of_more_than_8_bits_keeps_its_grey_levels(tmp_path, name, kind, white):
     eight = np.arange(256).reshape(16, 16)
-    Image.fromarray((eight * 257).astype(kind)).save(tmp_path / name)
+    Image.fromarray((eight * (white / 255)).astype(kind)).save(tmp_path / name)
     check_image(str(tmp_path / name))
     greys = np.asarray(open_image(str(tmp_path / name)))
     assert np.array_equal(greys, np.repeat(eight[..., None], 3, axis=2)), "Pillow alone would clip them to white"
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        (np.linspace(-1, 1, 256, dtype=np.float32), "from -1 to 1"),
+        (np.linspace(0, 65535, 256, dtype=np.float32), "white 255"),
+        (np.full(256, np.nan, np.float32), "from nan"),
+        (np.linspace(0, 2**30, 256).astype(np.int32), "white 65535"),
+        (np.linspace(0, 4000, 256).astype(np.uint16), "up to 4000, but white is 255 or 65535"),
+    ],
+)
+def test_values_of_no_known_range_are_refused_with_the_range(tmp_path, values, words):
+    path = tmp_path / "odd.tif"
+    Image.fromarray(values.reshape(16, 16)).save(path)
+    with pytest.raises(DataError, match=f"odd.tif: holds values .*{words}.*save it as 8-bit RGB"):
+        open_image(str(path))
+    findings, _ = inspect_files(str(tmp_path), [path.name], deep=False, processes=1, advance=lambda count: None)
+    assert image_problem(str(path)).removesuffix(".") in [
+        found.text for found in findings if found.kind == "unreadable"
+    ]
 
 
 def chunk(kind, content):

@@ -20,7 +20,7 @@ from benchmark.data.synthetic.suite import GENERATED, PER_CLASS, path_of
 from benchmark.errors import ConfigError, DataError
 
 NAMED = 5  # files or problems that are named; the rest are counted
-NOT_DECODED = "JPEG"  # a run decodes the images of all other formats before it starts
+DECODED_LATER = "PNG"  # by a run before it starts; of the other formats but JPEG, this is done here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Survey:
         missing, unreadable: listed files that do not exist, and files without a valid header or end; their number, and
             the first few with details.
         odd: the same of very small or very long images; no run refuses them.
+        peculiar: what is ignored or changed when images are read, which is no problem, and the same of these images.
         undecoded: readable images that a run will decode to check them.
         needed: whether the run needs it.
         next_command: what repairs it.
@@ -57,6 +58,7 @@ class Survey:
     missing: dict[str, object] = field(default_factory=lambda: _files([]))
     unreadable: dict[str, object] = field(default_factory=lambda: _files([]))
     odd: dict[str, object] = field(default_factory=lambda: _files([]))
+    peculiar: dict[str, dict[str, object]] = field(default_factory=dict)
     undecoded: int = 0
     needed: bool = False
     next_command: str | None = None
@@ -70,7 +72,7 @@ class Survey:
     def note(self) -> str:
         """Notes on the dataset, as one text."""
         notes = [*self.problems, *_named(self.missing, f"of {self.images} listed images are not there")]
-        notes += _named(self.unreadable, "files are not complete images")
+        notes += _named(self.unreadable, "files cannot be read")
         if self.state == "to be generated":
             notes.append("the first run generates it")
         elif self.images and self.catalogue_images not in (None, self.images):
@@ -80,6 +82,8 @@ class Survey:
         limits = f"below {SHORTEST_SIDE} pixels or longer than 1:{LONGEST_RATIO}"
         notes += _named(self.odd, f"images have an odd size ({limits}), which is no fault")
         notes += self.warnings
+        for what, files in self.peculiar.items():
+            notes += _named(files, f"images have this, which is no fault ({what})")
         if self.dataset is None and self.name == IMAGENET:
             notes.append("each user gets it by hand: docs/data.md")
         return "; ".join(notes)
@@ -193,7 +197,11 @@ def _survey(
         classes=len(labels),
         problems=_first(problems),
         warnings=tuple(listing.notes),
-        undecoded=0 if options.deep else sum(formats.values()) - formats[NOT_DECODED],
+        peculiar={
+            text: _files([found.path for found in findings if (found.kind, found.text) == ("peculiar", text)])
+            for text in sorted({found.text for found in findings if found.kind == "peculiar"})
+        },
+        undecoded=0 if options.deep else formats[DECODED_LATER],
         dataset=None
         if damaged or all_missing
         else to_dataset(known["name"], listing, images=images, template=template),

@@ -52,6 +52,14 @@ def test_damaged_file_is_named_and_run_would_not_start(doctor, data, harm, kind)
     assert run_all.main([*shlex.split(found["run_command"])[2:], "--plan"]) == 2, "a run would not start either"
 
 
+@pytest.mark.parametrize("deep", [(), ("--deep",)])
+def test_png_whose_pixels_are_all_there_is_complete_for_doctor_and_run(doctor, data, deep):
+    (data / "dtd/images/woven/test0.jpg").write_bytes(image_bytes("PNG")[:-12])  # without IEND
+    code, found = doctor(*deep)
+    assert (code, textures(found)["unreadable"]["count"]) == (0, 0)
+    assert run_all.main([*shlex.split(found["run_command"])[2:], "--plan"]) == 0
+
+
 @pytest.mark.parametrize("size, odd", [((31, 40), True), ((32, 40), False), ((400, 32), True), ((320, 32), False)])
 def test_odd_size_is_reported_and_no_problem(doctor, data, size, odd):
     (data / "dtd/images/woven/test0.jpg").write_bytes(image_bytes(size=size))

@@ -12,7 +12,7 @@ KEYS = {
 }  # fmt: skip
 DATASET_KEYS = {
     "name", "state", "folder", "images", "catalogue_images", "counts", "catalogue_counts", "classes",
-    "catalogue_classes", "problems", "warnings", "missing", "unreadable", "odd", "undecoded", "needed",
+    "catalogue_classes", "problems", "warnings", "missing", "unreadable", "odd", "peculiar", "undecoded", "needed",
     "next_command", "note",
 }  # fmt: skip
 
