@@ -45,8 +45,9 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
         finite.append(logits.isfinite().all())
     if not torch.stack(finite).all():  # read once, since reading a value makes a GPU wait
         learned = any(value.requires_grad for value in method.parameters())
-        cause, remedy = ("What was learned", "Lower learning_rate") if learned else ("The backbone", "Take another")
-        raise DivergedError(f"{cause} gives logits that are not finite. {remedy}, or take --precision fp32.")
+        if not learned:
+            raise DivergedError("The backbone gives logits that are not finite. Take another, or --precision fp32.")
+        raise DivergedError("What was learned gives logits that are not finite. Lower learning_rate.")
     predictions = torch.cat(predicted).cpu().numpy()
     labels = np.array([item.label for item in dataset.test])
     if len(predictions) != len(labels):

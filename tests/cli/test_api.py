@@ -155,7 +155,8 @@ def test_failed_run_raises_with_the_others_in_the_frame(tmp_path, plugin):
 
 
 @pytest.mark.slow
-def test_notebook_of_the_docs_runs_from_top_to_bottom(tmp_path):
+def test_notebook_of_the_docs_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # that of a command which ran in this process
     for name in ("benchmark", "methods", "tables", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     notebook = nbformat.read(tmp_path / "docs" / "from-python.ipynb", as_version=4)

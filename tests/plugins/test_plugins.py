@@ -84,7 +84,7 @@ def test_changed_plugin_runs_again_and_its_old_records_are_kept_apart(call, plug
     capsys.readouterr()
     assert call(*arguments) == 0
     out = capsys.readouterr().out
-    assert "note: mine: its file changed since 1 runs of base2new were recorded" in out and str(first.parents[1]) in out
+    assert "the file of mine changed since 1 run was recorded there" in out and str(first.parent) in out
     assert first.read_bytes() == content
     (second,) = set(records_of("mine", tmp_path)) - {first}
     assert load(second).spec.plugin != load(first).spec.plugin

@@ -31,7 +31,8 @@ def images(trained):
     return sorted(cache_folder().glob("synthetic-*/synth_actions/images/*/test_00.png"))[:2]
 
 
-def test_weights_are_those_of_the_trained_method_on_the_test_view(copl, images, clip):
+def test_weights_are_those_of_the_trained_method_on_the_test_view(copl, images, clip64):
+    clip = clip64
     record = load(copl)
     found = alignment_of(record, copl, images)
     method = create_method(
@@ -39,7 +40,8 @@ def test_weights_are_those_of_the_trained_method_on_the_test_view(copl, images, 
     )
     start = weights_of(method, clip, found.views)
     method.load_learned_state(load_file(copl.with_suffix(".safetensors")))
-    pixels = normalise(torch.from_numpy(np.stack([np.asarray(Image.open(path).convert("RGB")) for path in images])))
+    pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in images])
+    pixels = normalise(torch.from_numpy(pictures), dtype=torch.float64)
     with torch.no_grad():
         wanted = method.alignment(clip.encode_images(pixels, "projected")).numpy()
     assert found.weights.shape == (2, clip.patch_count, 4)
