@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from benchmark.common.files import expand
 from benchmark.common.validation import build
 from benchmark.common.yaml import read_yaml
 from benchmark.data.checks import check_listing
@@ -135,7 +136,7 @@ def load_dataset(name: str, root: str | Path, *, check_files: bool = False) -> D
 
 def folders_of(entry: CatalogEntry, root: str | Path) -> tuple[Path, Path]:
     """Return a dataset's folder in the data folder, and its image folder."""
-    folder = Path(os.path.abspath(Path(root).expanduser())) / entry.folder  # resolves "..", keeps links
+    folder = Path(os.path.abspath(expand(root))) / entry.folder  # resolves "..", keeps links
     return folder, folder / entry.images if entry.images != "." else folder
 
 

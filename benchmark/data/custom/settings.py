@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.common.files import shown
+from benchmark.common.files import expand, shown
 from benchmark.common.validation import build, validated
 from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError, DataError
@@ -121,8 +121,8 @@ def _check_exists(name: str, path: Path) -> None:
 
 
 def _below(folder: Path, path: str) -> Path:
-    return _absolute(folder / Path(path).expanduser())
+    return _absolute(folder / expand(path))
 
 
 def _absolute(path: str | Path) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))  # resolves "..", keeps links
+    return Path(os.path.abspath(expand(path)))  # resolves "..", keeps links

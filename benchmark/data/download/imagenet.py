@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.common.files import write_atomically
+from benchmark.common.files import expand, write_atomically
 from benchmark.data.catalog import load_catalog
 from benchmark.data.folders import flat_problems, folders_in
 from benchmark.data.layouts import CLASS_NAMES
@@ -90,10 +90,10 @@ def write_class_names(data: Path) -> Path:
 def _trees(words: list[str]) -> dict[str, Path]:
     given = dict(word.partition("=")[::2] for word in words if word.startswith(("train=", "val=")))
     if len(words) == 1 and not given:
-        return {part: Path(os.path.abspath(Path(words[0]).expanduser() / part)) for part in PARTS}
+        return {part: Path(os.path.abspath(expand(words[0]) / part)) for part in PARTS}
     if set(given) != set(PARTS) or len(words) != len(PARTS):
         raise ConfigError(f"--imagenet {' '.join(words)}: give a PATH with train/ and val/, or train=PATH val=PATH.")
-    return {part: Path(os.path.abspath(Path(given[part]).expanduser())) for part in PARTS}
+    return {part: Path(os.path.abspath(expand(given[part]))) for part in PARTS}
 
 
 def _tree_problem(tree: Path) -> str | None:
