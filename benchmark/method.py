@@ -6,13 +6,13 @@ everything else: data, seeds, frozen CLIP, optimizer, schedule, precision, devic
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.clip.backbone import Clip, ImageFeatures, Patches
 from benchmark.errors import ConfigError, did_you_mean
 
 
@@ -102,7 +102,8 @@ class Method(nn.Module):
 
     Attributes:
         Options: a frozen, keyword-only dataclass; its fields are the keys of the recipe (methods/<name>.yaml).
-        needs_patches: the patch features that `forward` reads: None, "projected" or "raw".
+        needs_patches: the patch features that `forward` reads: None, "projected", "raw", or a number k: the rows that
+            enter layer k of the image tower; see Clip.encode_images.
         sample_views: number of random views of each training image passed to `take_sample` before training.
         transfers: whether the learned values can score classes they were not trained on. If not, `set_classes`
             accepts trained classes only, in any order.
@@ -112,7 +113,7 @@ class Method(nn.Module):
     """
 
     Options: ClassVar[type] = NoOptions
-    needs_patches: Literal["projected", "raw"] | None = None
+    needs_patches: Patches | None = None
     sample_views: int = 0
     transfers: bool = True
     edits_gradients: bool = False
@@ -184,6 +185,13 @@ class Method(nn.Module):
     def edit_gradients(self, gradients: Sequence[Tensor], steering: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the gradients to use; by default those of the total. A method with `edits_gradients` overrides it."""
         return gradients
+
+    def after_epoch(self, done: int, epochs: int) -> None:
+        """Called after each epoch, without gradients, with the number of epochs done and of all: for averages.
+
+        What a method keeps here until the last epoch belongs in buffers with `persistent=False`: a checkpoint of an
+        unfinished training holds them, the learned state does not.
+        """
 
     def learnable(self) -> list[nn.Parameter]:
         """Return the parameters that the optimizer updates."""

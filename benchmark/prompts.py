@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.clip.layer import NO_EDITS, Edits
 from benchmark.clip.text import unit
 from benchmark.common.constants import CONTEXT_STD
 from benchmark.errors import ConfigError
@@ -108,18 +109,22 @@ class PromptMethod(Method):
         self.ctx = nn.Parameter(vectors)
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
-        """As Method.set_classes; tokenizes each prompt as "<prefix> <name>.", as in the authors' code."""
+        """As Method.set_classes; tokenizes each prompt with words in the place of the context vectors."""
         prefix, n_ctx = self.prefix_for(template), self.ctx.shape[-2]
-        ids = self.clip.tokenize([f"{prefix} {name}." for name in clean_class_names(class_names, template)])
+        ids = self.clip.tokenize(self.prompts(prefix, clean_class_names(class_names, template), template))
         plan = self.clip.plan([row[1 + n_ctx :] for row in ids], n_ctx)
         super().set_classes(class_names, template)  # raises before anything changes
         self.prefix, self.text_plan = prefix, plan
-        self._kept: tuple[Tensor, torch.dtype | None, Tensor] | None = None
+        self._kept: tuple[list[Tensor], torch.dtype | None, Tensor] | None = None
         self._given: Tensor | None = None
 
     def prefix_for(self, template: str) -> str:
         """Return the words before a name for a template; by default those that the context started from."""
         return self.prefix
+
+    def prompts(self, prefix: str, names: Sequence[str], template: str) -> list[str]:
+        """Return the text of each class; by default "<prefix> <name>.", as in CoOp's code."""
+        return [f"{prefix} {name}." for name in names]
 
     def context(self, images: ImageFeatures) -> Tensor:
         """Return the context vectors: (1, M, T) if all images share them, else (B, M, T)."""
@@ -132,21 +137,21 @@ class PromptMethod(Method):
     def text_features(self, images: ImageFeatures) -> Tensor:
         """Return text features for these images, (1 or B, C, D), of unit length.
 
-        Outside training, the features of a context that all images share are kept until its values change. The check
-        compares values, not a version counter, which does not notice writes to `.data`.
+        Outside training, features that all images share are kept until a learned value changes. The check compares
+        values, not version counters, which do not notice writes to `.data`.
         """
         if self._given is not None:
             return self._given
         if self.conditional or torch.is_grad_enabled():
             return self.encode_classes(self.context(images))
-        kind = self.ctx.device.type
+        kind, current = self.clip.device.type, list(self.parameters())
         autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         if self._kept is not None:
             values, under_autocast, features = self._kept
-            if under_autocast == autocast and torch.equal(values, self.ctx):
+            if under_autocast == autocast and all(map(torch.equal, values, current)):
                 return features
         features = self.encode_classes(self.context(images))
-        self._kept = (self.ctx.detach().clone(), autocast, features)
+        self._kept = ([value.detach().clone() for value in current], autocast, features)
         return features
 
     @contextmanager
@@ -161,6 +166,87 @@ class PromptMethod(Method):
     def forward(self, images: ImageFeatures) -> Tensor:
         """Return logits (B, C)."""
         return cosine_logits(self.clip, images.pooled, self.text_features(images))
+
+
+class TowerMethod(PromptMethod):
+    """Base class of methods that learn inside the towers.
+
+    A subclass sets `needs_patches` to the first image layer that it edits (its images bring the rows that enter it) and
+    returns from `text_edits` and `image_edits` what it does in the layers. One without context vectors leaves out
+    `start_context`: its prompts are then the template with each name.
+
+    Attributes:
+        apart_from: the text layer from which each class has rows of its own; see TextEncoder.encode.
+    """
+
+    stands_in_front = False  # each copy edits the layers with its own values, so seeds do not share a pass
+    apart_from: int | None = None
+    prefix = ""
+
+    def __init__(self, clip: Clip, options: Any):
+        super().__init__(clip, options)
+        self.ctx: Tensor = torch.empty(0, clip.token_width, dtype=clip.learnable_dtype, device=clip.device)
+
+    @classmethod
+    def settle(cls, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """As Method.settle: fewer context vectors than words are no contradiction."""
+        return {**defaults, **given}
+
+    def start_context(self, n_ctx: int, ctx_init: str | None, copies: tuple[int, ...] = ()) -> None:
+        """Create `ctx` (M, T) from the first M words; the others stay fixed tokens of the prompts.
+
+        Raises:
+            ConfigError: there are fewer words than vectors.
+        """
+        if ctx_init is not None and len(ctx_init.replace("_", " ").split()) < n_ctx:
+            raise ConfigError(f"ctx_init '{ctx_init}' has fewer words than n_ctx, {n_ctx}. Give more words, or null.")
+        del self.ctx  # a parameter cannot take the place of a plain tensor
+        super().start_context(n_ctx, ctx_init)
+        self.ctx = nn.Parameter(self.ctx.detach()[:n_ctx].clone())
+
+    def prompts(self, prefix: str, names: Sequence[str], template: str) -> list[str]:
+        """As PromptMethod.prompts; without context vectors, the template with each name."""
+        return super().prompts(prefix, names, template) if prefix else fill_template(names, template)
+
+    def text_edits(self) -> Edits:
+        """Return what the method does in the text tower, from the current values of the parameters."""
+        return NO_EDITS
+
+    def image_edits(self) -> Edits:
+        """Return what the method does in the image tower, from layer `needs_patches` on."""
+        return NO_EDITS
+
+    def encode_classes(self, context: Tensor) -> Tensor:
+        """As PromptMethod.encode_classes, with the edits."""
+        encode = self.clip.text.encode
+        return encode(self.text_plan, context, edits=self.text_edits(), apart_from=self.apart_from)
+
+    def image_rows(self, images: ImageFeatures, read: int = 1) -> Tensor:
+        """Return the first `read` rows after the last layer of the edited image tower, (B, `read`, V)."""
+        rows = images.patches.to(self.clip.dtype)
+        return self.clip.vision.leave(rows, self.needs_patches, edits=self.image_edits(), read=read)
+
+    def image_features(self, images: ImageFeatures) -> Tensor:
+        """Return the image embeddings (B, D) of the edited image tower, of unit length."""
+        return unit(self.clip.vision.project(self.image_rows(images))[:, 0])
+
+    def forward(self, images: ImageFeatures) -> Tensor:
+        """Return logits (B, C)."""
+        return cosine_logits(self.clip, self.image_features(images), self.text_features(images))
+
+
+def check_layers(clip: Clip, *, text: Mapping[str, int], image: Mapping[str, int]) -> None:
+    """Check options that count the layers of the towers: each at least 1 and at most as many as there are.
+
+    Raises:
+        ConfigError: the message names the option and the tower.
+    """
+    for tower, layers, given in (("text", clip.text_layers, text), ("image", clip.vision_layers, image)):
+        for name, value in given.items():
+            if not 1 <= value <= layers:
+                raise ConfigError(
+                    f"{name} is {value}, but the {tower} tower of {clip.name} has {layers} layers. Give 1 to {layers}."
+                )
 
 
 def check_context_keys(n_ctx: int, ctx_init: str | None) -> None:

@@ -20,7 +20,7 @@ from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.common.shapes import check_shape
 from benchmark.errors import ConfigError, ShapeError
 
-Patches = Literal["projected", "raw"]
+Patches = Literal["projected", "raw"] | int  # an integer k: the rows that enter layer k of the image tower
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class ImageFeatures:
 
     Attributes:
         pooled: (B, D), CLIP's image embedding, unit length.
-        patches: None, or (B, P, D) unit length ("projected"), or (B, P, V) ("raw").
+        patches: None, or (B, P, D) unit length ("projected"), or (B, P, V) ("raw"), or the rows that enter a layer,
+            class token first: (B, 1 + P, V).
     """
 
     pooled: Tensor
@@ -78,6 +79,8 @@ class Clip:
         vision = model.config.vision_config
         self.image_size, self.vision_width = vision.image_size, vision.hidden_size
         self.patch_count = (vision.image_size // vision.patch_size) ** 2
+        self.text_layers = model.config.text_config.num_hidden_layers
+        self.vision_layers = vision.num_hidden_layers
         self.joint_width, self.token_width = model.config.projection_dim, self.text.width
         self.mean, self.std = normalisation
 
@@ -101,6 +104,29 @@ class Clip:
         """The image tower; made when it is first needed, which features from a disk cache never do."""
         return VisionEncoder(self.model.vision_model, self.model.visual_projection)
 
+    def feature_shapes(self, count: int, patches: Patches | None) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors of ImageFeatures of `count` images, by name."""
+        pooled = {"pooled": (count, self.joint_width)}
+        if patches is None:
+            return pooled
+        rows = self.patch_count + isinstance(patches, int)
+        return pooled | {"patches": (count, rows, self.joint_width if patches == "projected" else self.vision_width)}
+
+    def check_patches(self, patches: object) -> None:
+        """Check that `patches` is a kind of patch features that this backbone has; see encode_images.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if isinstance(patches, bool) or not (patches in (None, "projected", "raw") or isinstance(patches, int)):
+            raise ConfigError(
+                f"patches={patches!r} is unknown. Allowed: None, 'projected', 'raw', or the number of an image layer."
+            )
+        if isinstance(patches, int) and patches not in range(self.vision_layers):
+            raise ConfigError(
+                f"patches={patches}: the image tower of {self.name} has layers 0 to {self.vision_layers - 1}."
+            )
+
     @torch.no_grad()
     def encode_images(self, pixels: Tensor, patches: Patches | None = None) -> ImageFeatures:
         """Encode normalized images.
@@ -108,14 +134,19 @@ class Clip:
         Args:
             pixels: (B, 3, image_size, image_size), normalized by `mean` and `std`.
             patches: also the features of each patch. "projected": those of the last layer after the final norm and
-                the visual projection, of unit length (B, P, D); "raw": those of the last layer (B, P, V).
+                the visual projection, of unit length (B, P, D); "raw": those of the last layer (B, P, V). A number k:
+                the rows that enter layer k, counted from 0, class token first (B, 1 + P, V); those that enter
+                layer 0 are not normed yet.
         Raises:
             ShapeError: images of another size.
-            ConfigError: an unknown value of `patches`.
+            ConfigError: an unknown value of `patches`, or no such layer.
         """
-        if patches not in (None, "projected", "raw"):
-            raise ConfigError(f"encode_images: patches={patches!r} is unknown. Allowed: None, 'projected', 'raw'.")
+        self.check_patches(patches)
         check_shape("pixels", tuple(pixels.shape), "BXHW", X=3, H=self.image_size, W=self.image_size)
+        if isinstance(patches, int):
+            rows = self.vision.enter(pixels.to(self.device, self.dtype), patches)
+            pooled = unit(self.vision.project(self.vision.leave(rows, patches, read=1))[:, 0])
+            return ImageFeatures(pooled, rows.to(pooled.dtype))
         hidden = self.vision.encode(pixels.to(self.device, self.dtype), class_only=patches is None)  # (B, 1 + P, V)
         pooled = unit(self.vision.project(hidden[:, 0]))  # (B, D)
         if patches is None:

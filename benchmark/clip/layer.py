@@ -1,10 +1,13 @@
-"""Compute one layer of a frozen transformer tower."""
+"""Compute one layer of a frozen transformer tower, and what a method does inside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from benchmark.errors import ConfigError, ShapeError
 
 QUICK = 1.702  # QuickGELU's factor
 
@@ -31,14 +34,17 @@ class Layer:
         product: Product = F.linear,
         *,
         causal: bool = True,
+        edits: "LayerEdits | None" = None,
     ) -> Tensor:
         """x: (S, R, T) to (S, R, T); with `rows` (S, E) only those rows are computed: (S, E, T).
 
         mask: (S or 1, 1, R or E, R), True where a row may look; None: no mask but `causal`.
         causal: whether, without a mask, a row sees only itself and the rows before it.
         product: how rows are multiplied with a weight; see apart.
+        edits: what a method adds inside the layer.
         """
         normed = self.norm1(x)
+        beside, inputs = (None, None) if edits is None else edits.additions(x, normed)
         if rows is None:
             query, key, value = product(normed, self.weight, self.bias).chunk(3, dim=-1)
         else:
@@ -47,10 +53,16 @@ class Layer:
             x = x.gather(1, index)  # (S, E, T)
             query = product(normed.gather(1, index), self.weight[:width], self.bias[:width])
             key, value = product(normed, self.weight[width:], self.bias[width:]).chunk(2, dim=-1)
+            beside = None if beside is None else beside.gather(1, index)
+        if inputs is not None:
+            more = inputs.chunk(3, dim=-1)
+            query = query + (more[0] if rows is None else more[0].gather(1, index))
+            key, value = key + more[1], value + more[2]
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal and mask is None)
         x = x + product(seen.transpose(1, 2).flatten(2), self.out.weight, self.out.bias)
-        return x + self.mlp(self.norm2(x), product)
+        x = x + self.mlp(self.norm2(x), product)
+        return x if beside is None else x + beside
 
 
 def apart(copies: int) -> Product:
@@ -77,6 +89,113 @@ def _folded_mlp(mlp: nn.Module) -> Callable[[Tensor, Product], Tensor]:
     weight1, bias1 = fc1.weight.detach() * QUICK, fc1.bias.detach() * QUICK
     weight2, bias2 = fc2.weight.detach() / QUICK, fc2.bias.detach()
     return lambda x, product: product(F.silu(product(x, weight1, bias1)), weight2, bias2)
+
+
+Enter = Callable[[Tensor], Tensor]
+Beside = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What a method does inside a tower, by layer, counted from 0. Rows are (S, R, W).
+
+    Attributes:
+        enter: from the rows that would enter a layer to those that do: prompts put in, replaced or mixed. Of images the
+            class token stays the first row. Of texts, rows that are put in stand directly behind the start token; each
+            row after them sees them.
+        beside: from the rows that enter a layer, and the same rows normed by it, to what is added to the rows that
+            leave it, of the same shape (an adapter).
+        inputs: from normed rows to what is added to query, key and value, (S, R, 3 W) (LoRA).
+    """
+
+    enter: Mapping[int, Enter] = field(default_factory=dict)
+    beside: Mapping[int, Beside] = field(default_factory=dict)
+    inputs: Mapping[int, Enter] = field(default_factory=dict)
+
+    def check(self, layers: range) -> None:
+        """Check that only these layers are edited.
+
+        Raises:
+            ConfigError: another layer is edited; the message names the function that would do it.
+        """
+        for kind, edits in vars(self).items():
+            for i, edit in edits.items():
+                if i not in layers:
+                    raise ConfigError(
+                        f"{_place(edit)}: `{kind}` edits layer {i}, but only layers {layers.start} to {layers.stop - 1} "
+                        "can be edited here. Layers count from 0."
+                    )
+
+    def entering(self, i: int, x: Tensor) -> Tensor:
+        """The rows that enter layer i, in the type of x.
+
+        Raises:
+            ShapeError: the edit returns another number of sequences, another width, or fewer rows.
+        """
+        if i not in self.enter:
+            return x
+        edited = self.enter[i](x)
+        fits = isinstance(edited, Tensor) and edited.ndim == 3 and edited.shape[::2] == x.shape[::2]
+        if not fits or edited.shape[1] < x.shape[1]:
+            wanted = f"({x.shape[0]}, {x.shape[1]} or more, {x.shape[2]})"
+            raise ShapeError(f"{_place(self.enter[i])}: `enter` of layer {i} returned {_shape(edited)}, not {wanted}.")
+        return edited.to(x.dtype)
+
+    def of(self, i: int) -> "LayerEdits | None":
+        """What is added inside layer i; None: nothing."""
+        if i not in self.beside and i not in self.inputs:
+            return None
+        return LayerEdits(i, self.beside.get(i), self.inputs.get(i))
+
+
+@dataclass(frozen=True)
+class LayerEdits:
+    """What a method adds inside one layer; see Edits."""
+
+    layer: int
+    beside: Beside | None
+    inputs: Enter | None
+
+    def additions(self, x: Tensor, normed: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What is added to the rows that leave the layer, and to query, key and value; None: nothing.
+
+        Raises:
+            ShapeError: an edit returns another shape.
+        """
+        shape = (*x.shape[:2], 3 * x.shape[2])
+        beside = None if self.beside is None else self._checked("beside", self.beside, (x, normed), tuple(x.shape))
+        return beside, None if self.inputs is None else self._checked("inputs", self.inputs, (normed,), shape)
+
+    def _checked(self, kind: str, edit: Callable, given: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
+        added = edit(*given)
+        if not isinstance(added, Tensor) or tuple(added.shape) != shape:
+            raise ShapeError(f"{_place(edit)}: `{kind}` of layer {self.layer} returned {_shape(added)}, not {shape}.")
+        return added.to(given[0].dtype)
+
+
+NO_EDITS = Edits()
+
+
+def replace_rows(x: Tensor, rows: Tensor, first: int) -> Tensor:
+    """x (S, R, W) with `rows`, (M, W) or (S, M, W), in the place of those from `first` on, counted from 0."""
+    rows = rows.to(x.dtype).expand(len(x), -1, -1)
+    return torch.cat([x[:, :first], rows, x[:, first + rows.shape[1] :]], dim=1)
+
+
+def insert_rows(x: Tensor, rows: Tensor, first: int) -> Tensor:
+    """x (S, R, W) with `rows`, (M, W) or (S, M, W), before the row `first`: (S, R + M, W)."""
+    return torch.cat([x[:, :first], rows.to(x.dtype).expand(len(x), -1, -1), x[:, first:]], dim=1)
+
+
+def _place(edit: Callable) -> str:
+    """Where a function is defined, as file:line; for other callables, the name of its class."""
+    function = getattr(edit, "func", edit)  # of a functools.partial
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return type(function).__name__ if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _shape(value: object) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
 
 def at_least_float32(x: Tensor) -> Tensor:

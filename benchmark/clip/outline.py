@@ -26,10 +26,12 @@ class Outline(nn.Module):
         joint = NARROW if narrow else config.projection_dim
         self.config = SimpleNamespace(
             projection_dim=joint,
+            text_config=SimpleNamespace(num_hidden_layers=text.num_hidden_layers),
             vision_config=SimpleNamespace(
                 image_size=vision.image_size,
                 patch_size=vision.patch_size,
                 hidden_size=NARROW if narrow else vision.hidden_size,
+                num_hidden_layers=vision.num_hidden_layers,
             ),
         )
         with torch.random.fork_rng(devices=[]):

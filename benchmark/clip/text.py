@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.clip.layer import Layer, Product, apart, at_least_float32, unit
+from benchmark.clip.layer import NO_EDITS, Edits, Layer, Product, apart, at_least_float32, unit
 from benchmark.clip.trie import TextPlan
 from benchmark.common.shapes import check_shape
 from benchmark.errors import ShapeError
@@ -70,7 +70,16 @@ class TextEncoder:
         """Token embeddings without position: ids of any shape to (..., T)."""
         return F.embedding(token_ids, self.tokens)
 
-    def encode(self, plan: TextPlan, context: Tensor, *, copies: int = 1, unit_length: bool = True) -> Tensor:
+    def encode(
+        self,
+        plan: TextPlan,
+        context: Tensor,
+        *,
+        copies: int = 1,
+        unit_length: bool = True,
+        edits: Edits = NO_EDITS,
+        apart_from: int | None = None,
+    ) -> Tensor:
         """Text features of every class of a plan behind each of B contexts.
 
         Args:
@@ -79,12 +88,21 @@ class TextEncoder:
             copies: how many equal parts of the contexts are separate computations, which on a CPU give bit by bit the
                 values of a call for each.
             unit_length: False keeps the length that the projection gives.
+            edits: what a method does inside the tower. Prompts share their rows, so an edit is the same for all classes
+                and sees rows [start, context, nodes of the trie].
+            apart_from: the layer from which each class has rows of its own; needs B = 1. `enter` of that layer sees
+                (C, R, T), one sequence [start, context, suffix, padding] a class; edits of deeper layers see some of
+                these sequences.
         Returns:
             (B, C, D), at least float32.
         Raises:
-            ShapeError: the context does not fit the plan.
+            ConfigError, ShapeError: the context does not fit the plan, or the edits do not fit the tower.
         """
         check_shape("context", tuple(context.shape), "BMT", M=plan.n_ctx, T=self.width)
+        edits.check(range(len(self.layers)))
+        if apart_from is not None:
+            rows = self._encode_apart(plan, context, edits, apart_from)
+            return (unit if unit_length else at_least_float32)(self._project(rows))[None]
         context = context.to(self.tokens.dtype)  # a tower in half precision; gradients come back in the context's type
         groups, rows = plan.visible.shape[:2]
         group_step = max(1, self.chunk_rows // rows)
@@ -96,7 +114,7 @@ class TextEncoder:
         for first in range(0, own.shape[1], image_step):
             some = own[:, first : first + image_step].flatten(0, 1)
             slices = [slice(g, g + group_step) for g in range(0, groups, group_step)]
-            chunks = [run(self._encode_chunk, plan, which, some, product) for which in slices]
+            chunks = [run(self._encode_chunk, plan, which, some, product, edits) for which in slices]
             classes = torch.cat(chunks, dim=1).flatten(1, 2)[:, plan.class_rows]  # (copies * b, C, T)
             parts.append(classes.unflatten(0, (copies, -1)))
         features = self._project(torch.cat(parts, dim=1).flatten(0, 1), product)
@@ -108,9 +126,27 @@ class TextEncoder:
             return lambda work, *inputs: work(*inputs)
         return functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
-    def _encode_chunk(self, plan: TextPlan, which: slice, context: Tensor, product: Product) -> Tensor:
+    def _encode_chunk(self, plan: TextPlan, which: slice, context: Tensor, product: Product, edits: Edits) -> Tensor:
         """End rows after the last layer for some groups and some contexts: (b, g, E, T)."""
-        visible, end_rows = plan.visible[which], plan.end_rows[which]
+        images, last = context.shape[0], len(self.layers) - 1
+        x, visible = self._through_trie(plan, which, context, edits, product, last)
+        x = edits.entering(last, x)
+        visible = _widened(visible, x.shape[1])
+        end_rows = plan.end_rows[which] + x.shape[1] - plan.visible.shape[-1]
+        groups, rows = visible.shape[:2]
+        mask = visible[:, None].gather(2, end_rows[:, None, :, None].expand(-1, -1, -1, rows))  # (g, 1, E, R)
+        mask = mask.repeat(images, 1, 1, 1) if groups > 1 else mask
+        x = self.layers[last](x, mask, end_rows.repeat(images, 1), product, edits=edits.of(last))  # (b * g, E, T)
+        return x.unflatten(0, (images, groups))
+
+    def _through_trie(
+        self, plan: TextPlan, which: slice, context: Tensor, edits: Edits, product: Product, layers: int
+    ) -> tuple[Tensor, Tensor]:
+        """Rows (b * g, R, T) of some groups and some contexts after the first `layers` layers, and which rows see which.
+
+        The second is (g, R, R); rows that edits put in are counted.
+        """
+        visible = plan.visible[which]
         groups, rows = visible.shape[:2]
         images, front = context.shape[0], 1 + plan.n_ctx
         start = self.embed(torch.full((1, 1), self.start_id, device=context.device))
@@ -123,14 +159,40 @@ class TextEncoder:
             ],
             dim=2,
         ).flatten(0, 1)  # (b * g, R, T)
-        mask = visible[:, None]  # (g, 1, R, R)
-        end_mask = mask.gather(2, end_rows[:, None, :, None].expand(-1, -1, -1, rows))  # (g, 1, E, R)
-        if groups > 1:
-            mask, end_mask = mask.repeat(images, 1, 1, 1), end_mask.repeat(images, 1, 1, 1)
-        for layer in self.layers[:-1]:
-            x = layer(x, mask, product=product)
-        x = self.layers[-1](x, end_mask, end_rows.repeat(images, 1), product)  # (b * g, E, T)
-        return x.unflatten(0, (images, groups))
+        mask = None
+        for i in range(layers):
+            x = edits.entering(i, x)
+            if mask is None or mask.shape[-1] != x.shape[1]:
+                visible = _widened(visible, x.shape[1])
+                mask = visible[:, None].repeat(images, 1, 1, 1) if groups > 1 else visible[:, None]
+            x = self.layers[i](x, mask, product=product, edits=edits.of(i))
+        return x, visible
+
+    def _encode_apart(self, plan: TextPlan, context: Tensor, edits: Edits, first: int) -> Tensor:
+        """Rows (C, T) at the end tokens after the last layer; the layers before `first` share the rows of the trie."""
+        if context.shape[0] != 1:
+            raise ShapeError(f"Prompts that are apart by class take one context, not {context.shape[0]}.")
+        context = context.to(self.tokens.dtype)
+        groups = max(1, self.chunk_rows // plan.visible.shape[1])
+        run = self._runner(plan.rows)
+        slices = [slice(g, g + groups) for g in range(0, len(plan.visible), groups)]
+        parts = [run(self._through_trie, plan, which, context, edits, F.linear, first)[0] for which in slices]
+        rows, ends = plan.own_rows  # (C, L), (C,)
+        x = edits.entering(first, torch.cat(parts).flatten(0, 1)[rows])  # (C, L, T)
+        ends = ends + x.shape[1] - rows.shape[1]
+        step, run = max(1, self.chunk_rows // x.shape[1]), self._runner(x.shape[0] * x.shape[1])
+        chunks = zip(x.split(step), ends.split(step), strict=True)
+        return torch.cat([run(self._finish_apart, some, own, edits, first) for some, own in chunks])
+
+    def _finish_apart(self, x: Tensor, end: Tensor, edits: Edits, first: int) -> Tensor:
+        """Rows (c, L, T) that enter layer `first` to those at the end tokens (c, T) after the last layer."""
+        last = len(self.layers) - 1
+        for i in range(first, last + 1):
+            x = edits.entering(i, x) if i > first else x
+            if i < last:
+                x = self.layers[i](x, None, edits=edits.of(i))
+        seen = torch.arange(x.shape[1], device=x.device) <= end[:, None]  # (c, L)
+        return self.layers[last](x, seen[:, None, None], end[:, None], edits=edits.of(last))[:, 0]
 
     def encode_dense(self, embeddings: Tensor, end: Tensor) -> Tensor:
         """Text features of already embedded prompts, each computed in full up to the longest end token.
@@ -162,6 +224,21 @@ class TextEncoder:
     def _project(self, x: Tensor, product: Product = F.linear) -> Tensor:
         """Rows (..., T) at the end token to features (..., D)."""
         return product(self.final_norm(x), self.projection.weight, self.projection.bias)
+
+
+def _widened(visible: Tensor, rows: int) -> Tensor:
+    """Which of `rows` rows see which, (g, rows, rows), if those missing in (g, R, R) are put in behind the start."""
+    added = rows - visible.shape[-1]
+    if not added:
+        return visible
+    wide = F.pad(visible, (added, 0, added, 0))
+    wide[:, :, 0] = True
+    wide[:, 1:, 1 : 1 + added] = True
+    wide[:, 1 : 1 + added, 1 : 1 + added] = torch.ones(added, added, dtype=torch.bool, device=visible.device).tril()
+    wide[:, 1 + added :, 1 + added :] = visible[:, 1:, 1:]
+    wide[:, 0, 1:] = False
+    wide[:, 1 : 1 + added, 1 + added :] = False
+    return wide
 
 
 def ran_out_of_memory(error: RuntimeError) -> bool:

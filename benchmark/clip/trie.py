@@ -1,8 +1,10 @@
 """Build the trie of the suffix tokens that the prompts of a class set share."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from benchmark.errors import ShapeError
 
@@ -35,6 +37,7 @@ class TextPlan:
             )
         self.n_ctx, self.classes = n_ctx, len(suffixes)
         distinct = sorted({tuple(suffix) for suffix in suffixes})
+        self._suffix_lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
         self._count(distinct)
         groups, place = _grow_evenly(distinct, GROUP_NODES)
         size = max(len(group.tokens) for group in groups)
@@ -75,6 +78,23 @@ class TextPlan:
         self.nodes, self.ends = len(depths), len(distinct)
         self.pairs = front * (front + 1) // 2 + sum(front + depth for depth in depths)
         self.end_pairs = sum(front + len(suffix) for suffix in distinct)
+
+    @cached_property
+    def own_rows(self) -> tuple[Tensor, Tensor]:
+        """Each class's rows among the G * R rows: (C, L), as [start, context, suffix, padding]; and its end row (C,).
+
+        L is the longest prompt; the padding repeats the end row, which nothing after it reads.
+        """
+        rows, front = self.visible.shape[1], 1 + self.n_ctx
+        group = torch.div(self.class_rows, self.end_rows.shape[1], rounding_mode="floor")  # (C,)
+        end = self.end_rows.flatten()[self.class_rows]  # (C,), row of the end token in its group
+        seen = self.visible[group, end]  # (C, R): the start, the context, the ancestors and the end row itself
+        length = front + int(self._suffix_lengths.max())
+        # a node stands after its ancestors, so the rows seen are in the order of the prompt
+        order = torch.argsort((~seen).to(torch.uint8), dim=1, stable=True)[:, :length]
+        last = front + self._suffix_lengths - 1
+        own = torch.where(torch.arange(length, device=end.device) <= last[:, None], order, end[:, None])
+        return own + group[:, None] * rows, last
 
     @property
     def rows(self) -> int:

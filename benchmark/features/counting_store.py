@@ -24,13 +24,9 @@ class _ConstantEncoder(ImageEncoder):
         return [self._constant(len(views), kind) for kind in kinds]
 
     def _constant(self, count: int, kind: Patches | None) -> ImageFeatures:
-        widths = {"projected": self.clip.joint_width, "raw": self.clip.vision_width}
-
-        def unit_rows(*shape: int) -> torch.Tensor:
-            return torch.full(shape, 1 / math.sqrt(shape[-1]), device=self.clip.device)
-
-        patches = None if kind is None else unit_rows(count, self.clip.patch_count, widths[kind])
-        return ImageFeatures(unit_rows(count, self.clip.joint_width), patches)
+        shapes = self.clip.feature_shapes(count, kind)
+        like = {"device": self.clip.device, "dtype": self.clip.learnable_dtype}
+        return ImageFeatures(**{name: torch.full(shape, 1 / math.sqrt(shape[-1]), **like) for name, shape in shapes.items()})
 
 
 class StandInStore(FeatureStore):

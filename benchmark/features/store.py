@@ -68,7 +68,8 @@ class FeatureStore:
         limit_bytes: memory for features, and as much again for decoded training images.
         disk: keeps features after the process ends; None: memory only.
         origin: what features depend on besides the image: the checkpoint's hash, the precision.
-        ahead: kinds of patch features that will be needed, so that each test image is decoded once.
+        ahead: kinds of patch features that will be needed, so that each test image is decoded once. Rows of a layer are
+            not made ahead: they are too large to keep.
         encoder: computes the features; None: an ImageEncoder of `clip`.
     """
 
@@ -83,7 +84,8 @@ class FeatureStore:
         ahead: Collection[Patches | None] = (),
         encoder: ImageEncoder | None = None,
     ):
-        self.clip, self.disk, self.origin, self.ahead = clip, disk, origin, tuple(dict.fromkeys(ahead))
+        self.clip, self.disk, self.origin = clip, disk, origin
+        self.ahead = tuple(kind for kind in dict.fromkeys(ahead) if not isinstance(kind, int))
         self.encoder = encoder or ImageEncoder(clip, autocast=autocast, limit_bytes=limit_bytes)
         self.memory = BoundedMemory(limit_bytes)
         versions = f"torch {torch.__version__}, pillow {PIL.__version__}, views {VIEWS}"
@@ -92,13 +94,7 @@ class FeatureStore:
 
     def bytes_per_image(self, patches: Patches | None) -> int:
         """Return the memory that the features of one image take."""
-        return self.clip.learnable_dtype.itemsize * sum(map(math.prod, self._shapes(1, patches).values()))
-
-    def _shapes(self, count: int, patches: Patches | None) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the features of `count` images, by name."""
-        width = {"projected": self.clip.joint_width, "raw": self.clip.vision_width}.get(patches)
-        local = {} if width is None else {"patches": (count, self.clip.patch_count, width)}
-        return {"pooled": (count, self.clip.joint_width)} | local
+        return self.clip.learnable_dtype.itemsize * sum(map(math.prod, self.clip.feature_shapes(1, patches).values()))
 
     def test(
         self, dataset: Dataset, items: Sequence[Item], patches: Patches | None, *, batch: int
@@ -190,13 +186,17 @@ class FeatureStore:
         )
 
     def _get(self, selection: Selection, make: Callable[[], ImageFeatures]) -> ImageFeatures:
-        """Return features from memory, else from disk, else made; patches of train views never go to disk."""
+        """Return features from memory, else from disk, else made.
+
+        Patches of train views and rows of a layer never go to disk.
+        """
         key, patches = self._key(selection), selection.patches
+        in_memory_only = isinstance(patches, int) or (patches is not None and selection.view != TEST_VIEW)
 
         def read() -> ImageFeatures:
-            if self.disk is None or (patches is not None and selection.view != TEST_VIEW):
+            if self.disk is None or in_memory_only:
                 return make()
-            tensors = self.disk.get(key, lambda: make().tensors(), self._shapes(selection.count, patches))
+            tensors = self.disk.get(key, lambda: make().tensors(), self.clip.feature_shapes(selection.count, patches))
             return ImageFeatures(tensors["pooled"], tensors.get("patches")).to(self.clip.device)
 
         return self.memory.get(key, read, lambda _: selection.count * self.bytes_per_image(patches))

@@ -26,7 +26,7 @@ from benchmark.method import Method
 
 TENSOR_FIELDS = ("total", "generator")  # fields of a TrainingState that are one tensor
 FOLDER = ".checkpoints"  # below the results folder
-LEARNED, OPTIMIZER = "learned ", "optimizer "  # prefixes of the names of tensors
+LEARNED, KEPT, OPTIMIZER = "learned ", "kept ", "optimizer "  # prefixes of the names of tensors
 
 
 @dataclass
@@ -55,8 +55,9 @@ class TrainingState:
 
 
 def state_of(method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Copy the learned values of a method and its optimizer state to the CPU."""
+    """Copy the learned values of a method, its buffers that are not learned, and its optimizer state to the CPU."""
     tensors = {LEARNED + name: tensor for name, tensor in method.learned_state().items()}
+    tensors |= {KEPT + name: tensor.detach().cpu().clone() for name, tensor in _kept(method).items()}
     for index, parameter in enumerate(method.learnable()):
         for key, value in optimizer.state[parameter].items():
             if value is not None:
@@ -67,6 +68,8 @@ def state_of(method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Tens
 def restore(method: Method, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Load what `state_of` returned."""
     method.load_learned_state({n.removeprefix(LEARNED): t for n, t in tensors.items() if n.startswith(LEARNED)})
+    for name, tensor in _kept(method).items():
+        tensor.copy_(tensors[KEPT + name])
     for index, parameter in enumerate(method.learnable()):
         start = f"{OPTIMIZER}{index} "
         for name, tensor in tensors.items():
@@ -74,6 +77,12 @@ def restore(method: Method, optimizer: torch.optim.Optimizer, tensors: Mapping[s
                 key = name.removeprefix(start)
                 where = "cpu" if key == "step" else parameter.device  # where torch.optim keeps it
                 optimizer.state[parameter][key] = tensor.to(where, copy=True)
+
+
+def _kept(method: Method) -> dict[str, Tensor]:
+    """The buffers with persistent=False, which only an unfinished training needs."""
+    learned = method.state_dict().keys()
+    return {name: tensor for name, tensor in method.named_buffers() if name not in learned}
 
 
 def finished(method: Method, *, epochs: int, losses: Sequence[float], seconds: float) -> TrainingState:

@@ -142,6 +142,9 @@ class Trainer:
                 for group in self.optimizer.param_groups:
                     group["lr"] = learning_rate(self.training, epoch)
                 self._run_epoch(epoch)
+                with torch.no_grad():
+                    for copy in self.copies:
+                        copy.method.after_epoch(epoch + 1, self.training.epochs)
                 self.on_epoch(epoch + 1)
                 if epoch + 1 < self.training.epochs:
                     self._pause()

@@ -1,0 +1,127 @@
+"""Implement PromptSRC: independent deep prompts of both towers, held near the frozen features.
+
+Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without Forgetting", ICCV 2023, arXiv 2307.06948;
+trainers/promptsrc.py and clip/model.py at bb95c77. Without the three weights and the average it is their baseline IVLP.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
+
+from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.clip.layer import Edits, insert_rows, replace_rows
+from benchmark.clip.text import unit
+from benchmark.common.constants import CONTEXT_STD, PROMPTSRC_TEMPLATES
+from benchmark.errors import ConfigError
+from benchmark.method import Losses, fill_template
+from benchmark.prompts import TowerMethod, check_layers, cosine_logits, random_context
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSRCOptions:
+    """Options of PromptSRC.
+
+    Attributes:
+        n_ctx, n_ctx_vision: M and N, the number of prompt vectors of each layer of the text and of the image tower.
+        ctx_init: words of which the first M start the text prompts of layer 0; None starts from N(0, 0.02).
+        depth, depth_vision: number of layers with prompts of their own in each tower; 1: layer 0 only.
+        text_weight, image_weight: of the mean absolute difference of text and image features to the frozen ones.
+        logits_weight: of the divergence of the predictions from those of the frozen features.
+        gpa_mean, gpa_std: mean and deviation, in epochs, of the Gaussian that weights the epochs' prompts in the
+            average that is scored; a null mean scores the prompts of the last epoch.
+    """
+
+    n_ctx: int
+    n_ctx_vision: int
+    ctx_init: str | None
+    depth: int
+    depth_vision: int
+    text_weight: float
+    image_weight: float
+    logits_weight: float
+    gpa_mean: float | None
+    gpa_std: float
+
+    def __post_init__(self) -> None:
+        if min(self.n_ctx, self.n_ctx_vision) < 1:
+            raise ConfigError(f"n_ctx is {self.n_ctx}, n_ctx_vision {self.n_ctx_vision}; give at least 1 each.")
+        if min(self.text_weight, self.image_weight, self.logits_weight) < 0 or self.gpa_std <= 0:
+            raise ConfigError("text_weight, image_weight and logits_weight must be 0 or more, gpa_std above 0.")
+
+
+class PromptSRC(TowerMethod):
+    """Cross-entropy and three distances to frozen CLIP; a Gaussian-weighted average over the epochs is scored.
+
+    The learned tensors are `ctx` and `text_prompts.{i}` (M, T), which enter text layers 0 and i, and
+    `vision_prompts.{i}` (N, V), which enter image layer i.
+    """
+
+    Options = PromptSRCOptions
+    needs_patches = 0
+
+    def __init__(self, clip: Clip, options: PromptSRCOptions, class_names: Sequence[str], template: str):
+        super().__init__(clip, options)
+        check_layers(clip, text={"depth": options.depth}, image={"depth_vision": options.depth_vision})
+        self.start_context(options.n_ctx, options.ctx_init if options.n_ctx <= 4 else None)
+        self.text_prompts = nn.ParameterDict(
+            {str(i): nn.Parameter(random_context(clip, options.n_ctx)) for i in range(1, options.depth)}
+        )
+        shape, dtype = (options.n_ctx_vision, clip.vision_width), clip.learnable_dtype
+        self.vision_prompts = nn.ParameterDict(
+            {str(i): nn.Parameter(torch.randn(shape, dtype=dtype) * CONTEXT_STD) for i in range(options.depth_vision)}
+        ).to(clip.device)
+        self.register_buffer("average", torch.zeros_like(parameters_to_vector(self.parameters())), persistent=False)
+        self.set_classes(class_names, template)
+
+    def set_classes(self, class_names: Sequence[str], template: str) -> None:
+        """As PromptMethod.set_classes; also encodes the frozen prompts in each of the 60 templates."""
+        texts = [fill_template(class_names, one) for one in PROMPTSRC_TEMPLATES]
+        frozen = torch.stack([self.clip.encode_texts(some, unit_length=False) for some in texts]).mean(dim=0)
+        super().set_classes(class_names, template)
+        self._frozen = unit(frozen)  # (C, D)
+
+    def text_edits(self) -> Edits:
+        """Replace the context where it enters the deeper layers."""
+        prompts = self.text_prompts.items()
+        return Edits(enter={int(i): partial(replace_rows, rows=rows, first=1) for i, rows in prompts})
+
+    def image_edits(self) -> Edits:
+        """Append the prompts behind the patches, and replace them where they enter the deeper layers."""
+        last = 1 + self.clip.patch_count
+        put = {i: replace_rows if i != "0" else insert_rows for i in self.vision_prompts}
+        return Edits(enter={int(i): partial(put[i], rows=rows, first=last) for i, rows in self.vision_prompts.items()})
+
+    def loss(self, images: ImageFeatures, labels: Tensor) -> Losses:
+        """Return the terms `cross_entropy`, `text`, `image` and `logits`, the last three already weighted."""
+        options, text, image = self.options, self.text_features(images), self.image_features(images)
+        logits = cosine_logits(self.clip, image, text)
+        frozen = cosine_logits(self.clip, images.pooled, self._frozen[None]).log_softmax(-1)
+        divergence = (frozen.exp() * (frozen - logits.log_softmax(-1))).mean()
+        return Losses(
+            {
+                "cross_entropy": F.cross_entropy(logits, labels),
+                "text": options.text_weight * F.l1_loss(text[0], self._frozen),
+                "image": options.image_weight * F.l1_loss(image, images.pooled),
+                "logits": options.logits_weight * divergence,
+            }
+        )
+
+    def after_epoch(self, done: int, epochs: int) -> None:
+        """Add the prompts to the average; after the last epoch, take it."""
+        mean, deviation = self.options.gpa_mean, self.options.gpa_std
+        if mean is None:
+            return
+        # exponents relative to the largest: all would underflow to 0 if the mean were far from every epoch
+        exponents = [-((epoch - mean) ** 2) / (2 * deviation**2) for epoch in range(1, epochs + 1)]
+        weights = [math.exp(exponent - max(exponents)) for exponent in exponents]
+        self.average += weights[done - 1] / sum(weights) * parameters_to_vector(self.parameters())
+        if done == epochs:
+            values = self.average.split([parameter.numel() for parameter in self.parameters()])
+            for parameter, value in zip(self.parameters(), values, strict=True):
+                parameter.copy_(value.view_as(parameter))
