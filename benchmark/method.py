@@ -108,6 +108,7 @@ class Method(nn.Module):
         transfers: whether the learned values can score classes they were not trained on. If not, `set_classes`
             accepts trained classes only, in any order.
         edits_gradients: whether `edit_gradients` changes the gradients of the total, given those of the steering terms.
+        at_home: whether the images to score are of the dataset trained on; the harness sets it.
         trained, rows: for a method that does not transfer, the classes it was first given, and the indices (C,) of the
             current classes in them.
     """
@@ -117,6 +118,7 @@ class Method(nn.Module):
     sample_views: int = 0
     transfers: bool = True
     edits_gradients: bool = False
+    at_home: bool = True
     trained: tuple[str, ...] = ()
     rows: Tensor
 

@@ -107,10 +107,10 @@ class MMRL(TowerMethod):
         return unit(vision.projection(rows[:, 0])), unit(own)
 
     def forward(self, images: ImageFeatures) -> Tensor:
-        """Return logits (B, C): of both features for the classes trained on, of the class token's for others."""
+        """Return logits (B, C): of both features for the classes trained on, else of the class token's alone."""
         text, (image, own) = self.text_features(images)[0], self.both_features(images)
         logits, alpha = self.options.logit_factor * image @ text.T, self.options.alpha
-        if self.class_names != self.trained_names:
+        if self.class_names != self.trained_names or not self.at_home:
             return logits
         return alpha * logits + (1 - alpha) * self.options.logit_factor * own @ text.T
 

@@ -139,6 +139,7 @@ class Runner:
         scoring, evaluations = time.perf_counter(), {}
         for scored, template in run.planned.scored_sets():
             run.method.set_classes(scored.dataset.class_names, template)
+            run.method.at_home = scored.dataset.name == run.copy.dataset.name
             evaluations[scored.name] = evaluate(
                 run.method, scored.dataset, store=self.store, accelerator=self.accelerator
             )

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches, load_clip
+from benchmark.common.config import load_suite
 from benchmark.data.synthetic.suite import CHECKPOINT
 from benchmark.errors import BenchmarkError
 from benchmark.method import Method
 from benchmark.plugins.factory import create_method
-from benchmark.plugins.importer import method_error
+from benchmark.plugins.importer import method_class, method_error
 
 NAMES = ("circle", "square", "star", "cross", "triangle")
 OTHERS = ("dots", "stripes")
@@ -30,6 +31,12 @@ def embedded_clip(dtype: torch.dtype = torch.float32) -> Clip:
     return load_clip(CHECKPOINT, dtype=dtype)
 
 
+def suite_options(name: str) -> dict[str, object]:
+    """What the embedded suite sets of a method's options, such as layers that its small CLIP has."""
+    known = method_class(name).option_names()
+    return {key: value for key, value in load_suite("synthetic").recipes.get(name, {}).items() if key in known}
+
+
 @functools.cache
 def features_of(clip: Clip, count: int, patches: Patches | None, seed: int) -> ImageFeatures:
     """Features of random images; the same for the same seed."""
@@ -42,13 +49,18 @@ class Subject:
     """A method to check.
 
     Attributes:
-        config: options other than its recipe's.
+        config: options other than its recipe's and the embedded suite's.
         clip: the frozen CLIP.
     """
 
     name: str
     config: Mapping[str, object] = field(default_factory=dict)
     clip: Clip = field(default_factory=embedded_clip)
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Options other than the recipe's."""
+        return {**suite_options(self.name), **self.config}
 
     def make(
         self,
@@ -65,7 +77,7 @@ class Subject:
             clip=clip or self.clip,
             class_names=names,
             template=template,
-            config=dict(self.config),
+            config=self.options,
             seed=seed,
         )
         if with_sample and method.sample_views:

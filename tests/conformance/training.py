@@ -45,7 +45,7 @@ def check_recipe_trains_what_learns_under_every_protocol(subject: Subject) -> No
     for protocol in PROTOCOLS:
         for shots in (1, 16):
             recipe = resolve_recipe(
-                subject.name, [subject.config], template=TEMPLATE, protocol=protocol, shots=shots, dataset="caltech101"
+                subject.name, [subject.options], template=TEMPLATE, protocol=protocol, shots=shots, dataset="caltech101"
             )
             assert (recipe.training is not None) == learns, (
                 f"under {protocol} with {shots} shots the recipe has {'no epochs' if learns else 'epochs'}, but the "
