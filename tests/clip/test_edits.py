@@ -8,6 +8,8 @@ import torch
 from benchmark.clip.layer import Edits, insert_rows, replace_rows, unit
 from benchmark.clip.text import TextEncoder
 from benchmark.errors import ConfigError, ShapeError
+from benchmark.plugins.factory import create_method
+from tests.conformance.subject import suite_options
 
 NAMES = ["cat", "dog", "a very long name of a thing", "dog house", "cat"]
 M = 3
@@ -102,7 +104,9 @@ def test_gradient_of_recomputed_chunks_is_that_of_one_pass(clip, plan):
         context = random(1, M, clip.token_width)
         for apart in (None, 1):
             edits = Edits(enter={1: partial(replace_rows, rows=deep, first=1)})
-            text.encode(plan, context, edits=edits, apart_from=apart).square().sum(-1).sub(random(1, 5)).prod().backward()
+            text.encode(plan, context, edits=edits, apart_from=apart).square().sum(-1).sub(
+                random(1, 5)
+            ).prod().backward()
         text.encode(plan, context, edits=edits)[0, :, 0].sum().backward()
         gradients.append(deep.grad)
     assert torch.allclose(*gradients, atol=1e-12) and gradients[0].abs().max() > 1e-6
@@ -123,7 +127,9 @@ def no_tensor(x):
 @pytest.mark.parametrize("edit", [rows_of_another_width, too_few_rows, no_tensor])
 def test_wrong_rows_are_refused_with_place_layer_and_shapes(clip, plan, edit):
     context, rows = random(1, M, clip.token_width), random(2, 5, clip.vision_width)
-    place = rf"test_edits.py:{edit.__code__.co_firstlineno}: `enter` of layer 1 returned .*, not \(\d+, \d+ or more, \d+\)"
+    place = (
+        rf"test_edits.py:{edit.__code__.co_firstlineno}: `enter` of layer 1 returned .*, not \(\d+, \d+ or more, \d+\)"
+    )
     with pytest.raises(ShapeError, match=place):
         clip.text.encode(plan, context, edits=Edits(enter={1: edit}))
     with pytest.raises(ShapeError, match=place):
@@ -149,3 +155,15 @@ def test_layers_that_are_not_there_are_refused(clip, plan):
 def test_unknown_kinds_of_patches_are_refused(clip, patches):
     with pytest.raises(ConfigError, match="patches="):
         clip.encode_images(torch.zeros(1, 3, clip.image_size, clip.image_size), patches)
+
+
+LAST_LAYERS = {"maple": ("depth", 3), "promptsrc": ("depth_vision", 4), "tcp": ("layer", 2), "mma": ("last", 3),
+               "mmrl": ("last", 3)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAST_LAYERS)
+def test_layer_beyond_the_tower_is_refused(clip, name):
+    option, last = LAST_LAYERS[name]
+    config = {**suite_options(name), option: 9}
+    with pytest.raises(ConfigError, match=rf"{option} is 9, but the layers of the .* tower .* end at {last}\."):
+        create_method(name, clip=clip, class_names=NAMES, template="a photo of a {}.", config=config)
