@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from benchmark.common.command import Parser, answer, path_option
-from benchmark.errors import RecordError
+from benchmark.errors import ConfigError, RecordError
 from benchmark.records.store import collect
+from tables.metrics import ACCURACY, METRICS, split_by
 from tables.protocols.writers import COMMANDS, FORMATS, GRIDS, write
 from tables.rendering.options import TableOptions
 from tables.selection import add_options, select, shorten, suite_of
@@ -21,6 +22,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="markdown, latex (default: both)")  # fmt: skip
     add("--out", type=path_option, metavar="FOLDER", help="folder of the tables (default: the folder of the suite)")
     add_options(parser)
+    add("--metric", choices=tuple(METRICS), default=ACCURACY.name, metavar="NAME",
+        help=f"{', '.join(METRICS)} (default: accuracy), docs/metrics.md")  # fmt: skip
     add("--std", action="store_true", help="show the standard deviation over seeds")
     add("--published", action=argparse.BooleanOptionalAction, help="add published values (default: as the suite says)")
     add("--per-seed", action="store_true", help="add the values of each seed, outliers marked")
@@ -53,7 +56,9 @@ def render(parsed: argparse.Namespace) -> list[Path]:
         protocol = next((name for name in parsed.folder.resolve().parts[::-1] if name in GRIDS), None)
         command = f"python run_all.py --protocol {protocol}" if protocol else COMMANDS
         raise RecordError(f"{parsed.folder}: holds no record. Run: {command}")
-    suite = suite_of(records)
+    suite, metric = suite_of(records), METRICS[parsed.metric]
+    if parsed.published and metric != ACCURACY:
+        raise ConfigError(f"--published: published values are accuracies. Leave it out with --metric {metric.name}.")
     published = {} if parsed.published is None else {"published": parsed.published}
     options = TableOptions.of_suite(
         suite,
@@ -61,10 +66,17 @@ def render(parsed: argparse.Namespace) -> list[Path]:
         per_seed=parsed.per_seed,
         interval=parsed.interval,
         baseline=parsed.baseline,
+        metric=metric,
         **published,
     )
     out = parsed.out or _suite_folder(parsed.folder)
-    return write(select(records, parsed, suite), out, options, formats=parsed.format)
+    selected = select(records, parsed, suite)
+    shown, problems = split_by(selected, metric)
+    for problem in shorten(problems):
+        sys.stderr.write(f"left out: {problem}\n")
+    if not shown:
+        raise RecordError(f"{parsed.folder}: no record holds what {metric.name} needs. Delete them to run them again.")
+    return write(shown, out, options, planned=[record.spec for record in selected], formats=parsed.format)
 
 
 def _suite_folder(folder: Path) -> Path:

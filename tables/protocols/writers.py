@@ -60,6 +60,8 @@ def write(
 ) -> list[Path]:
     """Write `out`/<protocol>.md and .tex, each atomically; write nothing if any table is refused.
 
+    The names of tables of another metric than accuracy end in its name: <protocol>-ece.md.
+
     Args:
         planned: the planned runs of all protocols, as for Table.grids.
     """
@@ -71,7 +73,7 @@ def write(
         found = GRIDS[protocol](group, options, planned=specs)
         for name in formats:
             suffix, render = FORMATS[name]
-            contents[Path(out) / f"{protocol}{suffix}"] = render(found)
+            contents[Path(out) / f"{protocol}{options.metric.suffix}{suffix}"] = render(found)
     for path, text in contents.items():
         write_atomically(path, text.encode())
     return list(contents)
