@@ -96,7 +96,7 @@ OTHERS = (
     Metric(
         name="worst_class",
         title="accuracy of the worst class",
-        what="Accuracy of the class with the lowest one, in percent",
+        what="Lowest accuracy of a class, in percent",
         of=lambda score: min(class_accuracies(score)),
     ),
 )
@@ -112,7 +112,6 @@ def split_by(records: Iterable[RunRecord], metric: Metric) -> tuple[list[RunReco
     """The records that hold what a metric needs, and messages about the others."""
     records = list(records)
     lacking = [record.spec.record_path("").as_posix() for record in records if not has(record, metric)]
-    problems = [
-        f"{path}: was recorded without what {metric.name} needs; delete it to run this again." for path in lacking
-    ]
+    advice = "recorded by an earlier version; delete it to run this again"
+    problems = [f"{path}: holds no confidences, which {metric.name} needs: {advice}." for path in lacking]
     return [record for record in records if has(record, metric)], problems
