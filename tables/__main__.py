@@ -6,9 +6,9 @@ from pathlib import Path
 
 from benchmark.common.command import Parser, answer, path_option
 from benchmark.errors import ConfigError, RecordError
-from benchmark.records.store import collect
 from tables.metrics import ACCURACY, METRICS, split_by
 from tables.protocols.writers import COMMANDS, FORMATS, GRIDS, write
+from tables.publish import read_results
 from tables.rendering.options import TableOptions
 from tables.selection import add_options, select, shorten, suite_of
 
@@ -16,11 +16,13 @@ from tables.selection import add_options, select, shorten, suite_of
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m tables", description=__doc__)
     add = parser.add_argument
-    add("--from", dest="folder", type=path_option, required=True, metavar="FOLDER",
-        help="records of a suite or of a protocol, e.g. results/synthetic or results/synthetic/base2new")  # fmt: skip
+    add("--from", dest="folder", type=path_option, required=True, metavar="PATH",
+        help="records of a suite or of a protocol, e.g. results/synthetic or results/synthetic/base2new, or a CSV of "
+        "python -m tables.publish")  # fmt: skip
     add("--format", nargs="+", choices=tuple(FORMATS), default=list(FORMATS), metavar="NAME",
         help="markdown, latex (default: both)")  # fmt: skip
-    add("--out", type=path_option, metavar="FOLDER", help="folder of the tables (default: the folder of the suite)")
+    add("--out", type=path_option, metavar="FOLDER", help="folder of the tables (default: the folder of the suite; "
+        "of a CSV, FILE-tables next to it)")  # fmt: skip
     add_options(parser)
     add("--metric", choices=tuple(METRICS), default=ACCURACY.name, metavar="NAME",
         help=f"{', '.join(METRICS)} (default: accuracy), docs/metrics.md")  # fmt: skip
@@ -49,7 +51,7 @@ def _write(parsed: argparse.Namespace) -> int:
 
 def render(parsed: argparse.Namespace) -> list[Path]:
     """Write the tables that the options ask for; returns their files."""
-    records, problems = collect(parsed.folder)
+    records, problems = read_results(parsed.folder)
     for problem in shorten(problems):
         sys.stderr.write(f"left out: {problem}\n")
     if not records:
@@ -80,7 +82,9 @@ def render(parsed: argparse.Namespace) -> list[Path]:
 
 
 def _suite_folder(folder: Path) -> Path:
-    """The folder itself, or the parent of the protocol's folder that it is in."""
+    """The folder itself, or the parent of the protocol's folder that it is in; for a file, a folder next to it."""
+    if folder.is_file():
+        return folder.with_name(f"{folder.stem}-tables")
     for part in (folder, *folder.parents):
         if part.name in GRIDS:
             return part.parent
