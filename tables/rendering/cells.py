@@ -13,13 +13,15 @@ BELOW, ABOVE = "↓", "↑"
 ONE_CLASS = "§"
 ZERO_SHOT = "zero_shot"
 
+PARTIAL = "(2/3): measured on two of three."
+
 CellOf = Callable[[Key], Cell]
 
 
 def reading(metric: Metric) -> str:
     """The sentences that explain the marks of measured cells."""
     worse = f"{ABOVE}: above" if metric.lower_is_better else f"{BELOW}: below"
-    return f"{worse} zero-shot CLIP. (2/3): measured on two of three."
+    return f"{worse} zero-shot CLIP. {PARTIAL}"
 
 
 def measured(sheet: Sheet, *, std: bool) -> CellOf:

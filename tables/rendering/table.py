@@ -91,7 +91,7 @@ class Table:
             below = self._published(sheet, values, heading)
             if not below:
                 heading = dataclasses.replace(heading, explained=f"{explained} {values.absent}")
-        alone = self._one_class(sheet, records)
+        alone = self.one_class(sheet, records)
         found = [*self.arrange(sheet, cells.marked(cells.measured(sheet, std=options.std), alone), heading), *below]
         if options.interval:
             intervals = _below(heading, "interval", f"{title}, 95 % intervals", INTERVALS)
@@ -102,7 +102,7 @@ class Table:
             found += self._per_seed(sheet, records, heading)
         return found
 
-    def _one_class(self, sheet: Sheet, records: Sequence[RunRecord]) -> set[tuple[str, str]]:
+    def one_class(self, sheet: Sheet, records: Sequence[RunRecord]) -> set[tuple[str, str]]:
         """Dataset and column of the cells that rest on a set of one class, averages and H with such a part included."""
         classes = {self.place(r.spec, name): score.classes for r in records for name, score in r.scores.items()}
         alone = {place for place, count in classes.items() if count == 1}
