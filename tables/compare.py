@@ -117,7 +117,8 @@ def facts_of(record: RunRecord) -> dict[str, str]:
     found |= {f"version of {name}": version for name, version in (provenance.get("versions") or {}).items()}
     found |= {"commit": commits([record])[0], "device": provenance.get("device")}
     found["processor"] = (provenance.get("machine") or {}).get("processor")
-    return {key: value if isinstance(value, str) else canonical_json(value) for key, value in found.items()}
+    known = {key: value for key, value in found.items() if value is not None}
+    return {key: value if isinstance(value, str) else canonical_json(value) for key, value in known.items()}
 
 
 def setting_differences(a: Runs, b: Runs) -> dict[tuple[str, str, str], list[Run]]:

@@ -162,6 +162,9 @@ def _record(row: Row) -> RunRecord:
     if row["fingerprint"] != spec.hash:
         raise ConfigError(f"its settings give fingerprint '{spec.hash}', not {row['fingerprint']!r}; it was edited")
     score = _score(row)
+    versions = _json("versions", row["versions"] or "null")
+    if not isinstance(versions, dict | None):
+        raise ConfigError(f"'versions' must be a mapping, got {row['versions'][:40]!r}")
     training = {key: _json(column, row[column]) for column, key in TRAINING.items() if row[column]}
     raw = {
         "spec": spec,
@@ -173,7 +176,7 @@ def _record(row: Row) -> RunRecord:
         "peak_memory_bytes": _json("peak_memory_bytes", row["peak_memory_bytes"] or "null"),
         "provenance": {
             "git": {"commit": row["commit"] or None, "dirty": _json("dirty", row["dirty"] or "null")},
-            "versions": _json("versions", row["versions"] or "{}"),
+            "versions": versions,
             "device": row["device"] or None,
             "machine": {"processor": row["processor"] or None},
             "finished": row["finished"] or None,
@@ -181,11 +184,19 @@ def _record(row: Row) -> RunRecord:
     }
     record = build(RunRecord, raw, "the row")
     for name, metric in METRICS.items():
-        computed = metric.of(score) if has(record, metric) else None
-        given = _json(name, row[name]) if row[name] else None
-        if (given is None) != (computed is None) or (given is not None and abs(given - computed) > 10**-DIGITS):
-            raise ConfigError(f"'{name}' is {row[name] or 'empty'}, its counts and sums give {computed}; it was edited")
+        computed = f"{metric.of(score):.{DIGITS}f}" if has(record, metric) else ""
+        if not _is_close(row[name], computed):
+            words = f"'{name}' is {row[name] or 'empty'}, but the counts and sums give {computed or 'none'}"
+            raise ConfigError(f"{words}; it was edited")
     return record
+
+
+def _is_close(one: str, other: str) -> bool:
+    """Whether two cells are the same number but for its last digit, or both empty: spreadsheets drop zeros."""
+    try:
+        return one == other or abs(float(one) - float(other)) < 2 * 10**-DIGITS
+    except ValueError:
+        return False
 
 
 def _spec_value(name: str, text: str) -> object:
