@@ -77,7 +77,7 @@ def render(parsed: argparse.Namespace) -> list[Path]:
     for problem in shorten(problems):
         sys.stderr.write(f"left out: {problem}\n")
     if not shown:
-        raise RecordError(f"{parsed.folder}: no record holds the confidences that {metric.name} needs.")
+        raise RecordError(f"{parsed.folder}: no record holds what {metric.name} needs; all are of earlier versions.")
     return write(shown, out, options, planned=[record.spec for record in selected], formats=parsed.format)
 
 

@@ -113,5 +113,6 @@ def split_by(records: Iterable[RunRecord], metric: Metric) -> tuple[list[RunReco
     records = list(records)
     lacking = [record.spec.record_path("").as_posix() for record in records if not has(record, metric)]
     advice = "recorded by an earlier version; delete it to run this again"
-    problems = [f"{path}: holds no confidences, which {metric.name} needs: {advice}." for path in lacking]
+    lack = f"holds no confidences and no counts by class, so there is no {metric.name}"
+    problems = [f"{path}: {lack}: {advice}." for path in lacking]
     return [record for record in records if has(record, metric)], problems

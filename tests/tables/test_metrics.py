@@ -159,7 +159,7 @@ def test_records_without_confidences_are_named_and_the_others_are_shown(tmp_path
 def test_folder_without_any_confidences_is_one_message(tmp_path, record, capsys):
     save(record("coop", "dtd", 60, 50), tmp_path, predictions={}, learned=None)
     assert main(["--from", str(tmp_path), "--metric", "nll"]) == 2
-    assert "no record holds the confidences that nll needs" in capsys.readouterr().err.splitlines()[-1]
+    assert "no record holds what nll needs; all are of earlier versions." in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.rglob("*.md"))
 
 
