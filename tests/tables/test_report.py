@@ -205,7 +205,7 @@ def test_report_of_a_folder_or_part_of_it(stored, capsys):
 
 
 def test_section_on_calibration_has_averages_a_diagram_and_the_runs_without_confidences(
-    tmp_path, runs_of, detailed, capsys
+    tmp_path, runs_of, detailed, sketched, capsys
 ):
     runs = [run for each in runs_of.values() for run in each]
     for run in (runs[0], *map(detailed, runs[1:])):
