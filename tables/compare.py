@@ -104,33 +104,48 @@ def differences(a: Runs, b: Runs) -> list[Difference]:
     ]  # fmt: skip
 
 
-def facts_of(record: RunRecord) -> dict[str, str]:
-    """Settings, versions, commit and machine of a run as text; options and training by their keys."""
+def settings_of(record: RunRecord) -> dict[str, object]:
+    """What was set and what it was computed from; options, training and targets by their keys."""
     found: dict[str, object] = {}
     for key, value in record.spec.to_json().items():
         if key in ("options", "training", "targets"):
             found |= {f"{key}.{inner}": each for inner, each in (value or {}).items()}
         elif key not in IGNORED:
             found[key] = value
-    found |= {f"--set {key}": value for key, value in record.overrides.items()}
-    provenance = record.provenance
-    found |= {f"version of {name}": version for name, version in (provenance.get("versions") or {}).items()}
-    found |= {"commit": commits([record])[0], "device": provenance.get("device")}
-    found["processor"] = (provenance.get("machine") or {}).get("processor")
-    known = {key: value for key, value in found.items() if value is not None}
-    return {key: value if isinstance(value, str) else canonical_json(value) for key, value in known.items()}
+    return found | {f"--set {key}": value for key, value in record.overrides.items()}
+
+
+def origin_of(record: RunRecord) -> dict[str, object]:
+    """Versions, commit and machine; None where the record does not say."""
+    found, machine = record.provenance, record.provenance.get("machine") or {}
+    versions = {f"version of {name}": version for name, version in (found.get("versions") or {}).items()}
+    return versions | {
+        "commit": commits([record])[0],
+        "device": found.get("device"),
+        "threads": found.get("threads"),
+        "processor": machine.get("processor"),
+        "vector units": machine.get("instructions"),
+    }
 
 
 def setting_differences(a: Runs, b: Runs) -> dict[tuple[str, str, str], list[Run]]:
-    """(what, value in A, value in B) to the runs of both sides that differ so."""
+    """(what, value in A, value in B) to the runs of both sides that differ so; an unknown origin is no difference."""
     found: dict[tuple[str, str, str], list[Run]] = {}
     for run in (run for run in a if run in b):
-        one, other = facts_of(a[run]), facts_of(b[run])
-        for key in dict.fromkeys([*one, *other]):
-            pair = (one.get(key, ABSENT), other.get(key, ABSENT))
+        one, other = settings_of(a[run]), settings_of(b[run])
+        pairs = {key: (one.get(key), other.get(key)) for key in dict.fromkeys([*one, *other])}
+        one, other = origin_of(a[run]), origin_of(b[run])
+        pairs |= {key: (one[key], other[key]) for key in one if None not in (one[key], other.get(key))}
+        for key, pair in pairs.items():
             if pair[0] != pair[1]:
-                found.setdefault((key, *pair), []).append(run)
+                found.setdefault((key, *map(_text, pair)), []).append(run)
     return found
+
+
+def _text(value: object) -> str:
+    if value is None or value == "":
+        return ABSENT
+    return value if isinstance(value, str) else canonical_json(value)
 
 
 def to_report(a: Runs, b: Runs, names: Sequence[str], limit: float | None) -> tuple[str, int]:

@@ -17,9 +17,8 @@ from benchmark.training.evaluate import evaluate
 def score(clip, dataset, make_copies):
     """score(kind): the logits (N, C) of zero-shot rounded to a type, true labels, and the evaluation."""
 
-    def run(kind=torch.float32, count=100):
-        items = dataclasses.replace(dataset, test=dataset.test[:count])
-        [copy] = make_copies("zero_shot", items=items)
+    def run(kind=torch.float32):
+        [copy] = make_copies("zero_shot")
         plain, seen = copy.method.forward, []
 
         def forward(images):
@@ -27,8 +26,8 @@ def score(clip, dataset, make_copies):
             return seen[-1]
 
         copy.method.forward = forward
-        evaluation = evaluate(copy.method, items, store=FeatureStore(clip), accelerator=Accelerator(cpu=True))
-        return torch.cat(seen), torch.tensor([item.label for item in items.test]), evaluation
+        evaluation = evaluate(copy.method, dataset, store=FeatureStore(clip), accelerator=Accelerator(cpu=True))
+        return torch.cat(seen), torch.tensor([item.label for item in dataset.test]), evaluation
 
     return run
 
