@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from benchmark.records.store import save
-from tables.compare import by_run, differences, main, setting_differences
+from tables.compare.differences import by_run, differences, setting_differences
+from tables.compare.report import main
 from tables.publish import to_csv
 
 SEEDS = (1, 2, 3)
