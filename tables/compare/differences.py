@@ -33,8 +33,8 @@ class Difference:
 
     @property
     def points(self) -> dict[int, float]:
-        """Seed to B - A in points."""
-        return {seed: b - a for seed, (a, b) in self.by_seed.items()}
+        """Seed to B - A in points, without the rounding of float64, so that half a point is not above 0.5."""
+        return {seed: round(b - a, 9) for seed, (a, b) in self.by_seed.items()}
 
     @property
     def largest(self) -> float:

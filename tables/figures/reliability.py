@@ -34,7 +34,8 @@ def draw(records: Sequence[RunRecord], options: TableOptions) -> list[Drawing]:
     protocol = shown[0].spec.protocol
     missing = describe_missing(shown, options, wanted=())
     missing += f" Left out: {len(lacking)} runs recorded without confidences." if lacking else ""
-    caption = make_caption("Reliability diagrams.", shown, reading=READING, missing=missing, note=options.note)
+    head = f"Reliability diagrams, {protocol.replace('_', '-')}."
+    caption = make_caption(head, shown, reading=READING, missing=missing, note=options.note)
     return [Drawing(f"{NAME}{protocol}", caption, lambda: _plot(shown))]
 
 

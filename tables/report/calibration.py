@@ -16,7 +16,9 @@ from tables.selection import shorten
 
 TEXT = (
     "Means over the datasets of a protocol. For tables of all datasets: python -m tables --metric ece (or nll, "
-    "class_mean, worst_class)."
+    "class_mean, worst_class).",
+    f"{' '.join(f'{metric.what}.' for metric in OTHERS)} Best in bold. {cells.BELOW}, {cells.ABOVE}: worse than "
+    f"zero-shot CLIP. {cells.PARTIAL}",
 )
 NONE = "No record holds confidences; records of earlier versions hold counts alone."
 HEADINGS = {"ece": "ECE, %", "nll": "NLL, nats", "class_mean": "mean of classes, %", "worst_class": "worst class, %"}
@@ -39,7 +41,7 @@ def section(
     return Section(
         anchor="part-calibration",
         title="Calibration and accuracy by class",
-        text=[TEXT if shown else NONE],
+        text=TEXT if shown else [NONE],
         items=[f"left out: {problem}" for problem in shorten(lacking)] if shown else [],
         grids=grids,
         figures=figures,
@@ -61,11 +63,10 @@ def averages_grid(table: Table, records: Sequence[RunRecord], specs: Sequence[Ru
         [Cell(method_title(method)), *(cell((method, *place)) for cell in cell_functions for place in places)]
         for method in sheets[0].methods
     ]
-    marks = " ".join(f"{metric.what}." for metric in OTHERS)
     return Grid(
         name=f"calibration-{table.protocol}",
         caption=f"{table.title}: calibration and accuracy by class, means over datasets and seeds.",
-        explained=f"{marks} Best in bold. {cells.BELOW}, {cells.ABOVE}: worse than zero-shot CLIP. {cells.PARTIAL}",
+        explained="",
         columns=["method", *(title for _ in OTHERS for title in places.values())],
         groups=[(HEADINGS[metric.name], len(places)) for metric in OTHERS],
         rows=rows,

@@ -144,6 +144,13 @@ def test_folders_that_cannot_be_compared_are_one_message(record, tmp_path, capsy
         assert error.splitlines()[-1].startswith("error: ") and len(error.splitlines()) <= 2
 
 
+def test_difference_of_the_limit_is_not_above_it(record, tmp_path):
+    assert 100 * 644 / 1000 - 100 * 639 / 1000 > 0.5, "in float64"
+    pair = [record("coop", "dtd", right / 10, 50, total=1000) for right in (639, 644)]
+    paths = [str(put(tmp_path / side, [run])) for side, run in zip("ab", pair, strict=True)]
+    assert main([*paths, "--fail-above", "0.5"]) == 0
+
+
 @pytest.mark.parametrize("points", ["-1", "nan", "inf", "half"])
 def test_limit_is_a_number_of_points(points, capsys):
     with pytest.raises(SystemExit) as caught:
