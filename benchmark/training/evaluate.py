@@ -64,7 +64,7 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
         where = os.path.basename(dataset.image_root)
         raise DataError(f"{where}: {scored} images were scored, but the split lists {len(labels)}.")
     predictions = torch.cat(predicted).cpu().numpy()
-    of_predicted, of_true = torch.cat(log_probabilities).double().cpu().numpy().T
+    of_predicted, of_true = torch.cat(log_probabilities).cpu().double().numpy().T
     confidences = np.exp(of_predicted).astype(np.float16)
     score = score_of(
         predictions,
