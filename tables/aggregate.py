@@ -12,8 +12,9 @@ from benchmark.common.config import RunSpec
 from benchmark.common.files import REPOSITORY
 from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError
-from benchmark.records.metrics import accuracy_percent, mean, sample_std
+from benchmark.records.metrics import mean, sample_std
 from benchmark.records.record import RunRecord, Score
+from tables.metrics import ACCURACY, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,7 @@ class Sheet:
         seeds: value by seed; for AVERAGE, only seeds that all averaged datasets have.
         values: what the table shows; for AVERAGE, `count` and `planned` are numbers of datasets.
         planned: number of planned seeds.
+        metric: what the numbers are.
     """
 
     methods: Sequence[str]
@@ -63,6 +65,7 @@ class Sheet:
     seeds: Mapping[Key, Mapping[int, float]]
     values: Mapping[Key, Value]
     planned: Mapping[Key, int]
+    metric: Metric = ACCURACY
 
 
 def commits(records: Iterable[RunRecord]) -> list[str]:
@@ -141,7 +144,7 @@ def distinct(values: Iterable[object]) -> str:
 
 def to_percent(score: Score) -> float:
     """The accuracy of one class set in percent, unrounded."""
-    return accuracy_percent(score.correct, score.total)
+    return ACCURACY.of(score)
 
 
 def to_frame(records: Iterable[RunRecord]) -> "pd.DataFrame":
@@ -172,13 +175,13 @@ def values_over_seeds(values: Sequence[float], planned: int) -> Value:
     return Value(mean(values), sample_std(values), len(values), max(planned, len(values)))
 
 
-def seeds_of(records: Iterable[RunRecord], place: Place) -> dict[Key, dict[int, float]]:
-    """Accuracy by seed, by the cell that shows it."""
+def seeds_of(records: Iterable[RunRecord], place: Place, metric: Metric = ACCURACY) -> dict[Key, dict[int, float]]:
+    """Accuracy or another metric by seed, by the cell that shows it."""
     cells: dict[Key, dict[int, float]] = {}
     for record in records:
         for class_set, score in record.scores.items():
             key = (record.spec.method, *place(record.spec, class_set))
-            cells.setdefault(key, {})[record.spec.seed] = to_percent(score)
+            cells.setdefault(key, {})[record.spec.seed] = metric.of(score)
     return {key: dict(sorted(runs.items())) for key, runs in cells.items()}
 
 
@@ -202,6 +205,7 @@ def make_sheet(
     datasets: Sequence[str],
     averaged: Sequence[str],
     columns: Mapping[str, str],
+    metric: Metric,
 ) -> Sheet:
     """Means over seeds, then over datasets."""
     methods = in_order(methods)
@@ -220,7 +224,7 @@ def make_sheet(
             values[key] = Value(mean([values[k].mean for k in present]), spread, complete, len(averaged))
             seeds[key], counts[key] = each, max(counts[k] for k in present)
     return Sheet(methods=methods, datasets=datasets, averaged=averaged, columns=columns, seeds=seeds, values=values,
-                 planned=counts)  # fmt: skip
+                 planned=counts, metric=metric)  # fmt: skip
 
 
 def in_order(methods: Iterable[str]) -> list[str]:

@@ -56,7 +56,12 @@ def about_of(record: RunRecord, file: str) -> dict[str, str]:
         **{name: spec[name] for name in texts},
         **{name: json.dumps(spec[name]) for name in values},
         "class_names": json.dumps(_classes(record), ensure_ascii=False),
-        "scores": json.dumps({name: vars(score) for name, score in record.scores.items()}),
+        "scores": json.dumps(
+            {
+                name: {"correct": score.correct, "total": score.total, "classes": score.classes}
+                for name, score in record.scores.items()
+            }
+        ),
         "commit": ", ".join(commits([record])),
         "record": record.spec.hash,
         "learned_values": "loaded from " + str(_origin(record)) if record.spec.loaded else "trained by this run",

@@ -9,18 +9,66 @@ from benchmark.common.config import FolderName, NonNegative, RunSpec
 from benchmark.common.validation import validated
 from benchmark.errors import ConfigError
 
+BINS = 15  # equal-width bins of confidence in 0..1; Guo et al., ICML 2017
+
+Count = Annotated[int, NonNegative]
+Counts = tuple[Count, ...]
+Sum = Annotated[float, NonNegative]
+
+
+@validated
+class Breakdown:
+    """What the images of a class set sum to by confidence and by class.
+
+    Attributes:
+        nll: negative log-likelihood, summed over images, in nats.
+        bin_totals, bin_correct, bin_confidence: images, correct images and summed confidence in each of BINS bins.
+        class_totals, class_correct: images and correct images of each true class.
+    """
+
+    nll: Sum
+    bin_totals: Counts
+    bin_correct: Counts
+    bin_confidence: tuple[Sum, ...]
+    class_totals: Counts
+    class_correct: Counts
+
+    def problems(self, correct: int, total: int, classes: int) -> list[str]:
+        """What does not agree with the counts of the class set, as text."""
+        found = []
+        for kind, length in (("bin", BINS), ("class", classes)):
+            totals, right = getattr(self, f"{kind}_totals"), getattr(self, f"{kind}_correct")
+            if not len(totals) == len(right) == length:
+                found.append(f"{kind} counts are of {len(totals)} and {len(right)}, not of {length}")
+            elif (sum(totals), sum(right)) != (total, correct):
+                found.append(f"{kind} counts sum to {sum(right)} of {sum(totals)}, not to {correct} of {total}")
+            elif any(part > whole for part, whole in zip(right, totals, strict=True)):
+                found.append(f"a {kind} has more correct images than images")
+        if len(self.bin_confidence) != BINS:
+            found.append(f"bin confidences are of {len(self.bin_confidence)}, not of {BINS}")
+        elif not found and not all(self._is_possible(number) for number in range(BINS)):
+            found.append("the summed confidence of a bin is outside of the bin")
+        return found
+
+    def _is_possible(self, number: int) -> bool:
+        total, confidence = self.bin_totals[number], self.bin_confidence[number]
+        return total * number <= confidence * BINS <= total * (number + 1)
+
 
 @validated
 class Score:
-    """Counts of one class set; only tables hold percentages."""
+    """Counts of one class set; only tables hold percentages. The breakdown is None in records of earlier versions."""
 
-    correct: Annotated[int, NonNegative]
+    correct: Count
     total: Annotated[int, Field(ge=1)]
     classes: Annotated[int, Field(ge=1)]
+    breakdown: Breakdown | None = None
 
     def __post_init__(self) -> None:
         if self.correct > self.total:
             raise ConfigError(f"{self.correct} of {self.total} correct is impossible")
+        if self.breakdown and (found := self.breakdown.problems(self.correct, self.total, self.classes)):
+            raise ConfigError("; ".join(found))
 
 
 @validated

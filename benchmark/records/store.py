@@ -16,14 +16,24 @@ from benchmark.common.validation import build
 from benchmark.errors import ConfigError, RecordError
 from benchmark.records.record import RunRecord
 
+LONG_LIST = re.compile(r"\[\n[-+\d.eE,\s]+\]")  # of numbers, one a line; a string in JSON holds no line break
+CONFIDENCE = "confidence/"  # before a class set, in the .npz; no class set holds a slash
 RECORD_NAME = re.compile(r"shots\d+-seed\d+-[0-9a-f]{8}\.json")
 
 
-def save(record: RunRecord, results: Path, *, predictions: Mapping[str, np.ndarray], learned: bytes | None) -> Path:
+def save(
+    record: RunRecord,
+    results: Path,
+    *,
+    predictions: Mapping[str, np.ndarray],
+    learned: bytes | None,
+    confidences: Mapping[str, np.ndarray] | None = None,
+) -> Path:
     """Write a finished run: predictions and learned tensors first, the JSON last, each of them atomically.
 
     Args:
         predictions: class set -> predicted label of every test image, in the order of the test list.
+        confidences: class set -> probability of each predicted label, float16; stored as "confidence/<class set>".
         learned: learned tensors as safetensors; None if nothing is learned.
     Raises:
         RecordError: the run failed, predictions do not match its scores, or the folder cannot be written.
@@ -31,7 +41,7 @@ def save(record: RunRecord, results: Path, *, predictions: Mapping[str, np.ndarr
     path = record.spec.record_path(Path(results))
     if record.status != "ok":
         raise RecordError(f"{path}: a failed run is stored with save_failure, not with save.")
-    text, packed = _to_text(record, path), _pack(record, predictions, path)
+    text, packed = _to_text(record, path), _pack(record, predictions, confidences or {}, path)
     for companion, content in ((path.with_suffix(".npz"), packed), (path.with_suffix(".safetensors"), learned)):
         if content is not None:
             write_atomically(companion, content)
@@ -174,17 +184,23 @@ def _refuse_constant(name: str) -> None:
 def _to_text(record: RunRecord, path: Path) -> str:
     values = {f.name: getattr(record, f.name) for f in fields(record)}
     values["spec"] = record.spec.to_json()
-    values["scores"] = {class_set: asdict(score) for class_set, score in record.scores.items()}
+    values["scores"] = {
+        class_set: {key: value for key, value in asdict(score).items() if value is not None}
+        for class_set, score in record.scores.items()
+    }
     head = {"schema": SCHEMA, "hash": record.spec.hash, "status": record.status}
     try:
-        return json.dumps(head | values, indent=2, allow_nan=False) + "\n"
+        text = json.dumps(head | values, indent=2, allow_nan=False) + "\n"
+        return LONG_LIST.sub(lambda found: " ".join(found[0].split()), text)
     except TypeError as error:
         raise RecordError(f"{path}: {record.spec.label()} holds what JSON does not support: {error}.") from error
     except ValueError as error:
         raise RecordError(f"{path}: {record.spec.label()} diverged: it holds infinite or undefined numbers.") from error
 
 
-def _pack(record: RunRecord, predictions: Mapping[str, np.ndarray], path: Path) -> bytes | None:
+def _pack(
+    record: RunRecord, predictions: Mapping[str, np.ndarray], confidences: Mapping[str, np.ndarray], path: Path
+) -> bytes | None:
     arrays = {}
     for class_set, labels in predictions.items():
         labels, score = np.asarray(labels), record.scores.get(class_set)
@@ -195,6 +211,13 @@ def _pack(record: RunRecord, predictions: Mapping[str, np.ndarray], path: Path) 
                 f"which do not fit {score or 'any score'}; give one label in 0..classes-1 per test image."
             )
         arrays[class_set] = labels.astype(np.int16 if score.classes <= np.iinfo(np.int16).max + 1 else np.int32)
+    for class_set, values in confidences.items():
+        if values.dtype != np.float16 or class_set not in arrays or values.shape != arrays[class_set].shape:
+            raise RecordError(
+                f"{path}: confidences of '{class_set}' have shape {values.shape} and type {values.dtype}, "
+                "which do not fit its predictions; give one float16 value per test image."
+            )
+        arrays[CONFIDENCE + class_set] = values
     if not arrays:
         return None
     packed = io.BytesIO()

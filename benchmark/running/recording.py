@@ -82,7 +82,8 @@ class Recorder:
             | {"started": started, "finished": now()},
         )
         predictions = {name: evaluation.predictions for name, evaluation in evaluations.items()}
-        path = store.save(record, self.results, predictions=predictions, learned=learned)
+        confidences = {name: evaluation.confidences for name, evaluation in evaluations.items()}
+        path = store.save(record, self.results, predictions=predictions, confidences=confidences, learned=learned)
         shown = ", ".join(f"{name} {accuracy_percent(s.correct, s.total):.2f}" for name, s in record.scores.items())
         spent = evaluation_seconds + (0 if report.taken_from else report.seconds)
         reused = f"; training of {report.taken_from}" if report.taken_from else ""

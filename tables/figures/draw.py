@@ -1,4 +1,4 @@
-"""Draw figures from records: few-shot curves, base-to-new charts, transfer, accuracy against training time."""
+"""Draw figures from records: few-shot curves, base-to-new charts, transfer, training time, reliability."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from benchmark.common.files import write_atomically
 from benchmark.records.record import RunRecord
 from tables.aggregate import TRANSFERS
 from tables.comparable import check_comparable, check_same_setup
-from tables.figures import accuracy_vs_time, curves, gains, targets
+from tables.figures import accuracy_vs_time, curves, gains, reliability, targets
 from tables.figures.drawing import Drawing
 from tables.rendering.options import DEFAULTS, TableOptions
 
@@ -38,7 +38,8 @@ def draw(records: Sequence[RunRecord], options: TableOptions = DEFAULTS) -> list
         for source in {record.spec.dataset for record in own} if own[0].spec.protocol in TRANSFERS else {None}:
             check_comparable([record for record in own if source in (None, record.spec.dataset)])
     drawings = [drawing for protocol, own in groups.items() for drawing in FIGURES[protocol](own, options)]
-    return [*drawings, *accuracy_vs_time.draw(groups, options)]
+    diagrams = [drawing for own in groups.values() for drawing in reliability.draw(own, options)]
+    return [*drawings, *accuracy_vs_time.draw(groups, options), *diagrams]
 
 
 def write(

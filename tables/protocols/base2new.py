@@ -7,29 +7,35 @@ from benchmark.common.config import RunSpec
 from benchmark.records.metrics import harmonic_mean, sample_std
 from benchmark.records.record import RunRecord
 from tables.aggregate import AVERAGE, Sheet, Value, make_sheet, planned_of, seeds_of
+from tables.metrics import ACCURACY, Metric
 from tables.published import published_base2new
 from tables.rendering.arrange import datasets_by_rows
-from tables.rendering.cells import BELOW
+from tables.rendering.cells import reading
 from tables.rendering.table import Table
 
 COLUMNS = {"base": "base", "new": "new", "h": "H"}
-EXPLAINED = (
-    "Accuracy in percent, mean over seeds; H is the harmonic mean of the base and new shown, in the first row of their "
-    f"averages. Best in bold. {BELOW}: below zero-shot CLIP. (2/3): measured on two of three."
-)
+H = "; H is the harmonic mean of the base and new shown, in the first row of their averages"
 
 
-def make_sheet_of_halves(records: Sequence[RunRecord], specs: Sequence[RunSpec]) -> Sheet:
-    """Base and new as measured, and their harmonic mean H; the deviation of H is over the H of each seed."""
+def explained(metric: Metric) -> str:
+    """How to read the table."""
+    return f"{metric.what}, mean over seeds{H if metric.harmonic else ''}. Best in bold. {reading(metric)}"
+
+
+def make_sheet_of_halves(records: Sequence[RunRecord], specs: Sequence[RunSpec], metric: Metric = ACCURACY) -> Sheet:
+    """Base and new as measured, and of accuracies their harmonic mean H; its deviation is over the H of each seed."""
     datasets = list(dict.fromkeys(spec.dataset for spec in specs))
     sheet = make_sheet(
-        seeds_of(records, _place),
+        seeds_of(records, _place, metric),
         planned_of(specs, lambda spec: ("base", "new"), _place),
         methods=(spec.method for spec in specs),
         datasets=datasets,
         averaged=datasets,
-        columns=COLUMNS,
+        columns={name: title for name, title in COLUMNS.items() if name != "h" or metric.harmonic},
+        metric=metric,
     )
+    if not metric.harmonic:
+        return sheet
     seeds, values, planned = dict(sheet.seeds), dict(sheet.values), dict(sheet.planned)
     for method in sheet.methods:
         for dataset in (AVERAGE, *datasets):
@@ -52,7 +58,7 @@ def _place(spec: RunSpec, class_set: str) -> tuple[str, str]:
 TABLE = Table(
     protocol="base2new",
     title="Base-to-new",
-    explained=EXPLAINED,
+    explained=explained,
     place=_place,
     sheet=make_sheet_of_halves,
     arrange=lambda sheet, cell, heading: [datasets_by_rows(sheet, cell, heading)],

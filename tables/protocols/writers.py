@@ -11,12 +11,8 @@ from tables.protocols import base2new, cross_dataset, domain_generalization, few
 from tables.rendering.grid import Grid, to_latex, to_markdown
 from tables.rendering.options import DEFAULTS, TableOptions
 
-GRIDS = {
-    "base2new": base2new.grids,
-    "cross_dataset": cross_dataset.grids,
-    "few_shot": few_shot.grids,
-    "domain_generalization": domain_generalization.grids,
-}
+TABLES = {module.TABLE.protocol: module.TABLE for module in (base2new, cross_dataset, few_shot, domain_generalization)}
+GRIDS = {protocol: table.grids for protocol, table in TABLES.items()}
 COMMANDS = f"python run_all.py --protocol base2new (or {', '.join(list(GRIDS)[1:])}, all)"
 FLOATS = 12  # LaTeX holds few unplaced tables; a \clearpage after so many places them
 
@@ -60,6 +56,8 @@ def write(
 ) -> list[Path]:
     """Write `out`/<protocol>.md and .tex, each atomically; write nothing if any table is refused.
 
+    The names of tables of another metric than accuracy end in its name: <protocol>-ece.md.
+
     Args:
         planned: the planned runs of all protocols, as for Table.grids.
     """
@@ -71,7 +69,7 @@ def write(
         found = GRIDS[protocol](group, options, planned=specs)
         for name in formats:
             suffix, render = FORMATS[name]
-            contents[Path(out) / f"{protocol}{suffix}"] = render(found)
+            contents[Path(out) / f"{protocol}{options.metric.suffix}{suffix}"] = render(found)
     for path, text in contents.items():
         write_atomically(path, text.encode())
     return list(contents)

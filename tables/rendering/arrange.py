@@ -59,7 +59,9 @@ def seeds_by_columns(sheet: Sheet, method: str, marks: Mapping[tuple, str], head
     def cell(dataset: str, column: str, seed: int) -> Cell:
         key = (method, dataset, column)
         value = sheet.seeds.get(key, {}).get(seed)
-        return Cell(ABSENT) if value is None else Cell(f"{value:.2f}{marks.get((key, seed), '')}", value=value)
+        if value is None:
+            return Cell(ABSENT)
+        return Cell(f"{sheet.metric.text(value)}{marks.get((key, seed), '')}", value=value)
 
     title_of = heading.options.title_of
     rows = [

@@ -4,28 +4,39 @@ import dataclasses
 from collections.abc import Callable, Mapping, Set
 
 from tables.aggregate import AVERAGE, Key, Sheet, Value
+from tables.metrics import Metric
 from tables.rendering.grid import Cell
 from tables.statistics import student_interval
 
 ABSENT = "—"
-BELOW = "↓"
+BELOW, ABOVE = "↓", "↑"
 ONE_CLASS = "§"
 ZERO_SHOT = "zero_shot"
+
+PARTIAL = "(2/3): measured on two of three."
 
 CellOf = Callable[[Key], Cell]
 
 
+def reading(metric: Metric) -> str:
+    """The sentences that explain the marks of measured cells."""
+    worse = f"{ABOVE}: above" if metric.lower_is_better else f"{BELOW}: below"
+    return f"{worse} zero-shot CLIP. {PARTIAL}"
+
+
 def measured(sheet: Sheet, *, std: bool) -> CellOf:
-    """The mean; bold for the best complete one, marked where it is below zero-shot or incomplete."""
+    """The mean; bold for the best complete one, marked where it is worse than zero-shot or incomplete."""
+    metric = sheet.metric
 
     def cell(key: Key) -> Cell:
         value = sheet.values.get(key)
         if value is None:
             return Cell(ABSENT)
-        spread = f" ± {value.std:.2f}" if std and value.std is not None else ""
+        spread = f" ± {metric.text(value.std)}" if std and value.std is not None else ""
         zero_shot = sheet.values.get((ZERO_SHOT, *key[1:]))
-        below = key[0] != ZERO_SHOT and zero_shot is not None and _printed(value) < _printed(zero_shot)
-        text = f"{value.mean:.2f}{spread}{_partial(value)}{BELOW if below else ''}"
+        worse = key[0] != ZERO_SHOT and zero_shot is not None and _rank(metric, value) < _rank(metric, zero_shot)
+        mark = (ABOVE if metric.lower_is_better else BELOW) if worse else ""
+        text = f"{metric.text(value.mean)}{spread}{_partial(value)}{mark}"
         return Cell(text, best=_is_best(sheet, key), value=value.mean)
 
     return cell
@@ -56,7 +67,8 @@ def with_interval(sheet: Sheet) -> CellOf:
         if value is None:
             return Cell(ABSENT)
         interval = student_interval(list(sheet.seeds[key].values()))
-        return Cell(f"{value.mean:.2f}{_margin(interval)}{_partial(value)}", value=value.mean)
+        text = f"{sheet.metric.text(value.mean)}{_margin(sheet.metric, interval)}{_partial(value)}"
+        return Cell(text, value=value.mean)
 
     return cell
 
@@ -73,7 +85,8 @@ def difference_to(sheet: Sheet, baseline: str) -> CellOf:
         planned = sheet.planned[key]
         partial = "" if len(differences) >= planned else f" ({len(differences)}/{planned})"
         certain = interval is not None and not interval[0] <= 0 <= interval[1]
-        return Cell(f"{center:+.2f}{_margin(interval)}{partial}", best=certain, value=center)
+        text = f"{sheet.metric.text(center, '+')}{_margin(sheet.metric, interval)}{partial}"
+        return Cell(text, best=certain, value=center)
 
     return cell
 
@@ -89,20 +102,22 @@ def marked(cell: CellOf, places: Set[tuple[str, str]]) -> CellOf:
     return with_mark
 
 
-def _margin(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.2f}"
+def _margin(metric: Metric, interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" ± {metric.text((interval[1] - interval[0]) / 2)}"
 
 
 def _partial(value: Value) -> str:
     return "" if value.complete else f" ({value.count}/{value.planned})"
 
 
-def _printed(value: Value) -> float:
-    return round(value.mean, 2)
+def _rank(metric: Metric, value: Value) -> float:
+    """The mean as printed, with the sign that makes a better one higher."""
+    return round(-value.mean if metric.lower_is_better else value.mean, metric.digits)
 
 
 def _is_best(sheet: Sheet, key: Key) -> bool:
-    """Whether no other method has a higher complete value in the same row and column, as printed."""
+    """Whether no other method has a better complete value in the same row and column, as printed."""
     rivals = [value for m in sheet.methods if (value := sheet.values.get((m, *key[1:]))) is not None and value.complete]
     value = sheet.values[key]
-    return value.complete and len(rivals) > 1 and _printed(value) == max(map(_printed, rivals))
+    ranks = [_rank(sheet.metric, rival) for rival in rivals]
+    return value.complete and len(rivals) > 1 and _rank(sheet.metric, value) == max(ranks)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from benchmark.common.config import Suite
 from tables.aggregate import AVERAGE, dataset_titles
+from tables.metrics import ACCURACY, Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class TableOptions:
         per_seed: tables with the values of each seed.
         interval: tables with 95 % intervals of the means.
         baseline: a method; tables with the mean differences to it.
+        metric: what the tables show.
     """
 
     std: bool = False
@@ -28,6 +30,7 @@ class TableOptions:
     per_seed: bool = False
     interval: bool = False
     baseline: str | None = None
+    metric: Metric = ACCURACY
 
     @classmethod
     def of_suite(cls, suite: Suite | None, **changes: object) -> "TableOptions":

@@ -10,6 +10,7 @@ from benchmark.errors import ConfigError, RecordError, did_you_mean
 from benchmark.records.record import RunRecord
 from tables.aggregate import AVERAGE, TRANSFERS, Place, Sheet, caveats, commits, method_title, run_count
 from tables.comparable import check_comparable
+from tables.metrics import ACCURACY, Metric
 from tables.published import PublishedValues
 from tables.rendering import cells
 from tables.rendering.arrange import Heading, seeds_by_columns
@@ -25,12 +26,13 @@ INTERVALS = (
     "seed's own. One seed has no interval."
 )
 DIFFERENCES = (
-    "Mean over seeds of the difference to {} at the same seed, in points; ± is half the width of its 95 % interval by "
+    "Mean over seeds of the difference to {} at the same seed, in {}; ± is half the width of its 95 % interval by "
     "Student's t; of an average or H, over each seed's own. Bold: the interval leaves out 0. "
     "(2/3): two of three seeds are paired."
 )
-EACH_SEED = (
-    f"Accuracy in percent of each seed; an average only of seeds that all datasets have. {FAR}: more than 3 standard "
+EACH_SEED = "{} of each seed; an average only of seeds that all datasets have."
+OUTLIERS = (
+    f" {FAR}: more than 3 standard "
     f"deviations of the other seeds away from their mean, which of three seeds happens to one in four by chance. "
     f"{FAR_BELOW}: at least 10 points below zero-shot CLIP."
 )
@@ -42,17 +44,18 @@ class Table:
 
     Attributes:
         title: the first words of every caption.
+        explained: a metric to the sentences on how to read the table.
         place: (spec, class set) to (dataset, column), the cell that shows it.
-        sheet: (records, planned specs) to all numbers.
+        sheet: (records, planned specs, metric) to all numbers.
         arrange: (sheet, cell function, heading) to grids.
-        published: (a measured spec, the sheet) to the published values of its cells.
+        published: (a measured spec, the sheet) to the published values of its cells, which are accuracies.
     """
 
     protocol: str
     title: str
-    explained: str
+    explained: Callable[[Metric], str]
     place: Place
-    sheet: Callable[[Sequence[RunRecord], Sequence[RunSpec]], Sheet]
+    sheet: Callable[[Sequence[RunRecord], Sequence[RunSpec], Metric], Sheet]
     arrange: Callable[[Sheet, CellOf, Heading], list[Grid]]
     published: Callable[[RunSpec, Sheet], PublishedValues]
 
@@ -75,20 +78,23 @@ class Table:
         if not records:
             raise RecordError(f"There are no records for a table. Run: python run_all.py --protocol {self.protocol}")
         check_comparable(records)
-        sheet = self.sheet(records, list(planned) if planned is not None else [record.spec for record in records])
-        explained = f"{self.explained} {SPREADS}" if options.std else self.explained
-        heading = Heading(name=self.protocol, title=self.title, facts=_facts(records, options), explained=explained,
-                          options=options)  # fmt: skip
+        metric = options.metric
+        specs = list(planned) if planned is not None else [record.spec for record in records]
+        sheet = self.sheet(records, specs, metric)
+        explained = " ".join([self.explained(metric), *([SPREADS] if options.std else [])])
+        title = ", ".join(filter(None, (self.title, metric.title)))
+        heading = Heading(name=f"{self.protocol}{metric.suffix}", title=title, facts=_facts(records, options),
+                          explained=explained, options=options)  # fmt: skip
         below = []
-        if options.published:
+        if options.published and metric == ACCURACY:
             values = self.published(records[0].spec, sheet)
             below = self._published(sheet, values, heading)
             if not below:
                 heading = dataclasses.replace(heading, explained=f"{explained} {values.absent}")
-        alone = self._one_class(sheet, records)
+        alone = self.one_class(sheet, records)
         found = [*self.arrange(sheet, cells.marked(cells.measured(sheet, std=options.std), alone), heading), *below]
         if options.interval:
-            intervals = self._below(heading, "interval", f"{self.title}, 95 % intervals", INTERVALS)
+            intervals = _below(heading, "interval", f"{title}, 95 % intervals", INTERVALS)
             found += self.arrange(sheet, cells.marked(cells.with_interval(sheet), alone), intervals)
         if options.baseline is not None:
             found += self._differences(sheet, options.baseline, heading)
@@ -96,16 +102,13 @@ class Table:
             found += self._per_seed(sheet, records, heading)
         return found
 
-    def _one_class(self, sheet: Sheet, records: Sequence[RunRecord]) -> set[tuple[str, str]]:
+    def one_class(self, sheet: Sheet, records: Sequence[RunRecord]) -> set[tuple[str, str]]:
         """Dataset and column of the cells that rest on a set of one class, averages and H with such a part included."""
         classes = {self.place(r.spec, name): score.classes for r in records for name, score in r.scores.items()}
         alone = {place for place, count in classes.items() if count == 1}
         computed = sheet.columns.keys() - {column for _, column in classes}  # H
         alone |= {(dataset, column) for dataset, _ in alone for column in computed}
         return alone | {(AVERAGE, column) for dataset, column in alone if dataset in sheet.averaged}
-
-    def _below(self, heading: Heading, name: str, title: str, explained: str) -> Heading:
-        return dataclasses.replace(heading, name=f"{self.protocol}-{name}", title=title, explained=explained)
 
     def _published(self, sheet: Sheet, published: PublishedValues, heading: Heading) -> list[Grid]:
         if not published.values:
@@ -115,7 +118,7 @@ class Table:
         explained = f"Sources: {published.file}." + (
             "" if same else " A published average is over other datasets than ours, and is not compared."
         )
-        below = self._below(heading, "published", title, explained)
+        below = _below(heading, "published", title, explained)
         return self.arrange(sheet, cells.published(sheet, published.values, same_datasets=same), below)
 
     def _differences(self, sheet: Sheet, baseline: str, heading: Heading) -> list[Grid]:
@@ -127,19 +130,27 @@ class Table:
         if not others.methods:
             return []
         name = method_title(baseline)
-        below = self._below(heading, f"against-{baseline}", f"{self.title}, against {name}", DIFFERENCES.format(name))
+        explained = DIFFERENCES.format(name, sheet.metric.unit)
+        below = _below(heading, f"against-{baseline}", f"{heading.title}, against {name}", explained)
         return self.arrange(others, cells.difference_to(sheet, baseline), below)
 
     def _per_seed(self, sheet: Sheet, records: Sequence[RunRecord], heading: Heading) -> list[Grid]:
+        of_accuracy = sheet.metric == ACCURACY
         marks = {
             ((o.spec.method, *self.place(o.spec, o.class_set)), o.spec.seed): FAR * bool(o.far_from_others)
             + FAR_BELOW * bool(o.far_below_zero_shot)
-            for o in outliers(records)
+            for o in (outliers(records) if of_accuracy else ())
         }
-        below = self._below(heading, "seeds", self.title, EACH_SEED)
+        explained = EACH_SEED.format(sheet.metric.what) + (OUTLIERS if of_accuracy else "")
+        below = _below(heading, "seeds", heading.title, explained)
         return [
             seeds_by_columns(sheet, m, marks, below.narrowed(m, f"{method_title(m)}, each seed")) for m in sheet.methods
         ]
+
+
+def _below(heading: Heading, name: str, title: str, explained: str) -> Heading:
+    """The heading of a table below the main one."""
+    return dataclasses.replace(heading, name=f"{heading.name}-{name}", title=title, explained=explained)
 
 
 def _facts(records: Sequence[RunRecord], options: TableOptions) -> str:

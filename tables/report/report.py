@@ -15,11 +15,12 @@ from benchmark.records.record import RunRecord
 from benchmark.records.store import collect
 from tables.aggregate import headline
 from tables.claims import judge as claims
+from tables.figures import reliability
 from tables.figures.draw import draw
 from tables.protocols.writers import GRIDS
 from tables.rendering.grid import Cell, Grid
 from tables.rendering.options import DEFAULTS, TableOptions
-from tables.report import provenance
+from tables.report import calibration, provenance
 from tables.report.missing_runs import Failure, Run, failures_below, missing
 from tables.report.page import FigureImage, Page, Section, to_html, to_markdown
 from tables.selection import add_options, select, shorten, suite_of
@@ -38,6 +39,7 @@ class Content:
         tables: protocol to its grids.
         planned: whether `missing` is relative to a plan; else to the grid that the records span.
         left_out: messages about files that are not readable records.
+        calibration: a section of its own, with figures.
     """
 
     suite: str
@@ -55,6 +57,7 @@ class Content:
     missing: Sequence[Run]
     planned: bool
     left_out: Sequence[str]
+    calibration: Section | None = None
 
 
 def compose(content: Content) -> Page:
@@ -64,6 +67,7 @@ def compose(content: Content) -> Page:
     absent = f"Runs {against} without a record: {len(content.missing)}." if content.missing else f"None {against}."
     sections = [_tables_section(protocol, grids) for protocol, grids in content.tables.items()]
     sections += [Section(anchor="part-figures", title="Figures", figures=content.figures)] if content.figures else []
+    sections += [content.calibration] if content.calibration else []
     sections += [
         Section(anchor="part-claims", title="Claims", grids=[content.claims], wraps=True),
         Section(
@@ -161,15 +165,15 @@ def write(
         if own:
             tables[protocol] = grids(own, options, planned=specs)
     failed = {failure.run for failure in failures}
+    figures = [FigureImage(drawing.name, drawing.caption, drawing.svg(), drawing.svg(captioned=True))
+               for drawing in draw(records, options)]  # fmt: skip
+    diagrams = [figure for figure in figures if figure.name.startswith(reliability.NAME)]
     content = Content(
         suite=suites[0],
         note=options.note,
         headline=headline(records),
         tables=tables,
-        figures=[
-            FigureImage(drawing.name, drawing.caption, drawing.svg(), drawing.svg(captioned=True))
-            for drawing in draw(records, options)
-        ],
+        figures=[figure for figure in figures if figure not in diagrams],
         claims=claims.grid(claims.judge(records), records, note=options.note),
         outliers=[str(outlier) for outlier in outliers(records)],
         facts=provenance.facts(records),
@@ -180,6 +184,7 @@ def write(
         missing=[run for run in missing(records, planned) if run not in failed],
         planned=planned is not None,
         left_out=left_out,
+        calibration=calibration.section(records, diagrams, options, planned=planned),
     )
     return render(content, Path(out))
 
@@ -187,7 +192,7 @@ def write(
 def render(content: Content, out: Path) -> list[Path]:
     """Write report.html, report.md and the figures of the latter, each atomically."""
     page = compose(content)
-    for figure in content.figures:
+    for figure in (figure for section in page.sections for figure in section.figures):
         write_atomically(out / "figures" / f"{figure.name}.svg", figure.captioned_svg.encode())
     files = {out / "report.html": to_html(page), out / "report.md": to_markdown(page)}
     for path, text in files.items():

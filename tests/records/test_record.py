@@ -10,6 +10,7 @@ import pytest
 from benchmark.common.config import SCHEMA, RunSpec, Training
 from benchmark.errors import ConfigError, RecordError
 from benchmark.records.record import RunRecord, Score
+from benchmark.records.scoring import score_of
 from benchmark.records.store import collect, is_done, load, missing, save, save_failure, superseded
 
 PREDICTIONS = {"base": np.array([0, 1, 2, 1]), "new": np.array([3, 0])}
@@ -66,6 +67,33 @@ def test_saved_record_loads_equal_with_predictions_and_learned_tensors_next_to_i
         assert {name: stored[name].dtype for name in stored} == {"base": np.int16, "new": np.int16}
         for name, labels in PREDICTIONS.items():
             np.testing.assert_array_equal(stored[name], labels)
+
+
+def test_confidences_are_next_to_predictions_and_the_breakdown_is_in_the_record(tmp_path):
+    labels, confidences = np.array([0, 1, 1]), np.array([0.5, 1, 0.75], np.float16)
+    score = score_of(np.array([0, 1, 2]), labels, classes=3, confidences=confidences, nll=np.array([0.7, 0.0, 2.0]))
+    record = make_record(scores={"all": score}, warnings=["[ 1,  2 ]", "a\n[\n1\n]"])
+    path = save(record, tmp_path, predictions={"all": labels}, learned=None, confidences={"all": confidences})
+    assert load(path) == record
+    text = path.read_text()
+    assert '"class_totals": [ 1, 2, 0 ]' in text and len(text.splitlines()) < 80, "a line for a list of numbers"
+    with np.load(path.with_suffix(".npz")) as stored:
+        assert set(stored) == {"all", "confidence/all"}
+        assert stored["confidence/all"].dtype == np.float16 and (stored["confidence/all"] == confidences).all()
+
+
+@pytest.mark.parametrize("wrong", [{"all": np.ones(3)}, {"all": np.ones(2, np.float16)}, {"x": np.ones(3, np.float16)}])
+def test_confidences_that_do_not_fit_the_predictions_are_refused(tmp_path, wrong):
+    record = make_record(scores={"all": Score(correct=3, total=3, classes=3)})
+    with pytest.raises(RecordError, match="give one float16 value per test image"):
+        save(record, tmp_path, predictions={"all": np.zeros(3, int)}, learned=None, confidences=wrong)
+    assert names_in(tmp_path) == []
+
+
+def test_record_of_before_is_done_and_has_no_breakdown(tmp_path):
+    path = put(tmp_path)
+    assert "breakdown" not in path.read_text()
+    assert is_done(make_spec(), tmp_path) and load(path).scores["base"].breakdown is None
 
 
 def test_predictions_of_any_number_of_classes_are_stored(tmp_path):

@@ -75,9 +75,12 @@ def has_checkpoint(out):
 
 
 def results(out):
-    """Hashes of everything that was learned and predicted."""
+    """Hashes of everything that was learned and predicted, and all counts and sums of the records."""
     files = [p for kind in ("npz", "safetensors") for p in (out / "synthetic").rglob(f"*.{kind}")]
-    return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    hashes = {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    records, problems = collect(out)
+    assert not problems and all(score.breakdown for record in records for score in record.scores.values())
+    return hashes | {record.spec.record_path("").as_posix(): record.scores for record in records}
 
 
 def runs_in(output):

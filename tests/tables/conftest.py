@@ -1,10 +1,15 @@
 """Fixtures: hand-made records, and cells read back from grids and Markdown."""
 
+import dataclasses
+import zlib
+
+import numpy as np
 import pytest
 
 import run_all
 from benchmark.common.config import RunSpec, Training
 from benchmark.records.record import RunRecord, Score
+from benchmark.records.scoring import score_of
 
 
 @pytest.fixture
@@ -31,6 +36,27 @@ def scored():
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture
+def detailed():
+    """detailed(record): the same counts, with the breakdown of drawn confidences and classes."""
+
+    def add(record):
+        scores = {}
+        for name, score in record.scores.items():
+            draw = np.random.default_rng(zlib.crc32(f"{record.spec.label()} {name}".encode()))
+            labels = draw.integers(0, score.classes, score.total)
+            wrong = np.arange(score.total) >= score.correct
+            confidences = draw.beta(5, 1 + draw.uniform(), score.total).clip(0.01).astype(np.float16)
+            scores[name] = score_of(
+                (labels + wrong) % score.classes, labels, classes=score.classes, confidences=confidences,
+                nll=draw.exponential(1 + draw.uniform(), score.total),
+            )  # fmt: skip
+            assert (scores[name].correct, scores[name].total) == (score.correct, score.total)
+        return dataclasses.replace(record, scores=scores)
+
+    return add
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmark.errors import RecordError
 from tables.aggregate import AVERAGE, method_titles
-from tables.figures import curves, drawing, gains
+from tables.figures import curves, drawing, gains, reliability
 from tables.figures import draw as figures
 from tables.rendering.options import TableOptions
 
@@ -120,6 +120,40 @@ def test_transfer_shows_differences_to_clip_if_clip_was_measured(transfer_runs):
     assert points_of(axes, "CoOp")[0] == pytest.approx([10, 1, -3, -1])
     axes = drawn(transfer_runs[2:], "cross_dataset").plot().axes[0]
     assert points_of(axes, "CoOp")[0] == pytest.approx([71.5, 66, 39.5, 52.75])
+
+
+def test_reliability_is_accuracy_by_bin_of_pooled_images(record, detailed):
+    one, other = (detailed(record("coop", name, 70, 60, total=100)) for name in ("dtd", "ucf101"))
+    axes = drawn([one, other], "reliability_base2new").plot().axes[0]
+    parts = [run.scores["base"].breakdown for run in (one, other)]
+    totals, right, confidence = (
+        [sum(pair) for pair in zip(*(getattr(part, f"bin_{name}") for part in parts), strict=True)]
+        for name in ("totals", "correct", "confidence")
+    )
+    diagonal, base, new = axes.lines
+    held = [number for number, total in enumerate(totals) if total]
+    assert len(held) > 5 and list(diagonal.get_xdata()) == [0, 1]
+    assert base.get_ydata() == pytest.approx([right[number] / totals[number] for number in held])
+    assert base.get_xdata() == pytest.approx([confidence[number] / totals[number] for number in held])
+    assert sum(axes.collections[0].get_sizes() - 2) == pytest.approx(reliability.LARGEST), "shares of images"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["base", "new"]
+    assert new.get_linestyle() != base.get_linestyle()
+
+
+def test_reliability_of_transfers_and_few_shot_and_of_records_without_confidences(runs_of, detailed):
+    runs = [detailed(run) for run in (*runs_of["cross_dataset"], *runs_of["few_shot"])]
+    found = reliability.bins_of(runs[:4])
+    assert {method: list(groups) for method, groups in found.items()} == {
+        method: ["source", "targets"] for method in ("zero_shot", "coop")
+    }
+    totals = sum(score.total for run in runs[:4] if run.spec.method == "coop" for score in run.scores.values())
+    assert sum(found["coop"][group][0].sum() for group in found["coop"]) == totals
+    caption = drawn(runs, "reliability_few_shot").caption
+    assert "1, 16 shots" in caption, "the most of each method"
+    assert "7 runs, commit" in caption
+    mixed = [*runs[:3], *runs_of["cross_dataset"][3:]]
+    assert "Left out: 1 runs recorded without confidences." in drawn(mixed, "reliability_cross_dataset").caption
+    assert not [each for each in figures.draw(runs_of["cross_dataset"]) if each.name.startswith("reliability")]
 
 
 def test_same_records_give_the_same_bytes_and_leave_no_state(halves):

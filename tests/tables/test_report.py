@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.records.store import save, save_failure
+from tables.__main__ import main as tables
+from tables.protocols.writers import TABLES
 from tables.rendering.grid import Cell, Grid
 from tables.report import page
 from tables.report.missing_runs import Failure, Run, failures_below, missing
@@ -200,6 +202,30 @@ def test_report_of_a_folder_or_part_of_it(stored, capsys):
     text = (out / "report.md").read_text()
     assert "EuroSAT" in text
     assert "DTD" not in text.split("Claims")[0]
+
+
+def test_section_on_calibration_has_averages_a_diagram_and_the_runs_without_confidences(
+    tmp_path, runs_of, detailed, sketched, capsys
+):
+    runs = [run for each in runs_of.values() for run in each]
+    for run in (runs[0], *map(detailed, runs[1:])):
+        save(run, tmp_path, predictions={}, learned=None)
+    assert main(["--from", str(tmp_path / "paper")]) == 0
+    text = (tmp_path / "paper" / "report.md").read_text()
+    part = text.split("## Calibration and accuracy by class")[1].split("\n## ")[0]
+    assert f"left out: {runs[0].spec.record_path('').as_posix()}: holds no confidences" in part.replace("\\", "")
+    for protocol, columns in (("base2new", 8), ("cross_dataset", 8), ("few_shot", 12)):
+        assert f"figures/reliability_{protocol}.svg" in part
+        assert (tmp_path / "paper" / "figures" / f"reliability_{protocol}.svg").is_file()
+        title = TABLES[protocol].title
+        table = part.split(f"**{title}: calibration and accuracy by class")[1].split("\n\n")[1].splitlines()
+        assert table[0].count("|") == columns + 2
+    assert part.count("<br>H") == 0 and "| CoOp" in part
+    # the averages are those of the table of the metric
+    assert tables(["--from", str(tmp_path / "paper" / "few_shot"), "--metric", "nll", "--format", "markdown"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| CoOp"))
+    cells = [cell.strip() for cell in row.split("|")[2:-1]]
+    assert [cell.strip() for cell in table[-2].split("|")[2:-1]][3:6] == cells
 
 
 def test_empty_folder_and_several_suites_are_refused(tmp_path, record, capsys):
