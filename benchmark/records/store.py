@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
@@ -124,10 +125,18 @@ def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
     return [spec for spec in specs if not is_done(spec, results)]
 
 
+def recorded(folder: Path, shots: int, seed: int) -> list[Path]:
+    """The files of records for these shots and this seed in the folder of a method and dataset, in order."""
+    start = f"shots{shots}-seed{seed}-"
+    with contextlib.suppress(OSError):
+        return [folder / name for name in sorted(os.listdir(folder)) if name.startswith(start) and name.endswith(".json")]
+    return []
+
+
 def superseded(spec: RunSpec, results: Path) -> Iterator[tuple[Path, RunSpec]]:
     """Find records of other code of the spec's plugin, and records that differ in the content of images alone."""
     path = spec.record_path(Path(results))
-    for other in sorted(path.parent.glob(f"shots{spec.shots}-seed{spec.seed}-*.json")):
+    for other in recorded(path.parent, spec.shots, spec.seed):
         with contextlib.suppress(RecordError):
             old = load(other).spec
             if old.plugin != spec.plugin or replace(old, images=spec.images) == spec != old:
