@@ -111,13 +111,18 @@ def load(path: Path) -> RunRecord:
     return record
 
 
-def is_done(spec: RunSpec, results: Path) -> bool:
-    """Whether a complete, successful record of exactly this spec is stored."""
+def find(spec: RunSpec, results: Path) -> RunRecord | None:
+    """The complete, successful record of exactly this spec; None if there is none."""
     try:
         record = load(spec.record_path(Path(results)))
     except RecordError:
-        return False
-    return record.status == "ok" and record.spec == spec
+        return None
+    return record if record.status == "ok" and record.spec == spec else None
+
+
+def is_done(spec: RunSpec, results: Path) -> bool:
+    """Whether a complete, successful record of exactly this spec is stored."""
+    return find(spec, results) is not None
 
 
 def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
@@ -129,7 +134,8 @@ def recorded(folder: Path, shots: int, seed: int) -> list[Path]:
     """The files of records for these shots and this seed in the folder of a method and dataset, in order."""
     start = f"shots{shots}-seed{seed}-"
     with contextlib.suppress(OSError):
-        return [folder / name for name in sorted(os.listdir(folder)) if name.startswith(start) and name.endswith(".json")]
+        names = sorted(os.listdir(folder))
+        return [folder / name for name in names if name.startswith(start) and name.endswith(".json")]
     return []
 
 
