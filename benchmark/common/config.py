@@ -1,6 +1,8 @@
 """Define what a run is: Training settings, the frozen RunSpec, and the suites that list runs."""
 
+import copy
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -98,15 +100,17 @@ class Options(Mapping):
 
     def __init__(self, values: Mapping) -> None:
         self._text = canonical_json(dict(values))
+        self._values = json.loads(self._text)
 
     def __getitem__(self, key: str) -> object:
-        return json.loads(self._text)[key]
+        value = self._values[key]
+        return copy.deepcopy(value) if isinstance(value, list | dict) else value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(json.loads(self._text))
+        return iter(self._values)
 
     def __len__(self) -> int:
-        return len(json.loads(self._text))
+        return len(self._values)
 
     def __eq__(self, other: object) -> bool:
         return self._text == other._text if isinstance(other, Options) else dict(self) == other
@@ -115,7 +119,7 @@ class Options(Mapping):
         return hash(self._text)
 
     def __repr__(self) -> str:
-        return f"Options({json.loads(self._text)})"
+        return f"Options({self._values})"
 
 
 @validated
@@ -154,7 +158,7 @@ class RunSpec:
             del values["images"]
         return values | {"options": dict(self.options), "training": training, "targets": dict(self.targets)}
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """8 hexadecimal digits that change with any field and with the records' schema."""
         text = canonical_json({"schema": SCHEMA, "spec": self.to_json()})

@@ -48,7 +48,7 @@ def half(dataset: Dataset, which: Literal["base", "new", "all"]) -> Dataset:
     first, last = (0, middle) if which == "base" else (middle, count)
 
     def kept(items: list[Item]) -> list[Item]:
-        return [dataclasses.replace(i, label=i.label - first) for i in items if first <= i.label < last]
+        return [Item(i.path, i.label - first, i.class_name) for i in items if first <= i.label < last]
 
     return dataclasses.replace(
         dataset,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from benchmark.clip.backbone import Clip
@@ -27,6 +28,16 @@ class Task:
     def datasets(self) -> tuple[Dataset, ...]:
         """The dataset trained on, then the targets."""
         return (self.dataset, *self.targets)
+
+    @cached_property
+    def scored_sets(self) -> list[Scored]:
+        """The class sets that a run scores."""
+        return PROTOCOLS[self.protocol].scored_sets(self.dataset, self.targets)
+
+    @cached_property
+    def images(self) -> int:
+        """Training images of a sample; as many for each seed."""
+        return len(self.training_set(0).train)
 
     def training_set(self, seed: int) -> Dataset:
         """The dataset whose train list is the sample of a seed."""
@@ -57,8 +68,7 @@ class Task:
 
     def one_class_sets(self) -> list[str]:
         """A note if a scored set has one class, among which every answer is right."""
-        scored = PROTOCOLS[self.protocol].scored_sets(self.dataset, self.targets)
-        if not (alone := [each.name for each in scored if len(each.dataset.class_names) == 1]):
+        if not (alone := [each.name for each in self.scored_sets if len(each.dataset.class_names) == 1]):
             return []
         names = " and ".join(alone)
         return [f"{self.dataset.name}: {self.protocol} scores one class alone in {names}: every answer is right."]
@@ -95,15 +105,15 @@ class PlannedRun:
 
     def scored_sets(self) -> list[tuple[Scored, str]]:
         """The class sets that the run scores, each with its template."""
-        sets = PROTOCOLS[self.spec.protocol].scored_sets(self.task.dataset, self.task.targets)
-        return [(scored, self.spec.targets.get(scored.name, self.spec.template)) for scored in sets]
+        targets = self.spec.targets
+        return [(scored, targets.get(scored.name, self.spec.template)) for scored in self.task.scored_sets]
 
     def steps(self) -> int:
         """Optimizer steps that the run takes; 0 if it does not train."""
         if not self.trains:
             return 0
         training = self.spec.training
-        return training.epochs * batches_per_epoch(len(self.training_set().train), training.batch_size)
+        return training.epochs * batches_per_epoch(self.task.images, training.batch_size)
 
     def make_method(self, clip: Clip, training_set: Dataset) -> Method:
         """The method of the run with fresh learnable parameters."""

@@ -102,10 +102,14 @@ def add_images(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     Raises:
         DataError: an image cannot be read.
     """
-    samples = {(id(run.task), run.spec.seed): run.training_set() for run in runs}
-    scored = {id(run.task): [(each.dataset, each.dataset.test) for each, _ in run.scored_sets()] for run in runs}
-    trained = {key: fingerprint((sample, sample.train)) for key, sample in samples.items()}
-    tested = {key: fingerprint(*parts) for key, parts in scored.items()}
+    trained, tested = {}, {}
+    for run in runs:
+        if (key := (id(run.task), run.spec.seed)) not in trained:
+            sample = run.training_set()
+            trained[key] = fingerprint((sample, sample.train))
+        if id(run.task) not in tested:
+            scored = [each.dataset for each in run.task.scored_sets]
+            tested[id(run.task)] = fingerprint(*((dataset, dataset.test) for dataset in scored))
 
     def with_images(run: PlannedRun) -> PlannedRun:
         images = f"{trained[id(run.task), run.spec.seed]}+{tested[id(run.task)]}"

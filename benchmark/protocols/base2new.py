@@ -3,6 +3,7 @@
 Source: Zhou et al., CVPR 2022, arXiv 2203.05557. The shots are sampled from all classes before the classes are cut.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 from benchmark.data.catalog import Dataset
@@ -16,8 +17,9 @@ def training_set(dataset: Dataset, *, shots: int, seed: int) -> Dataset:
 
 
 def scored_sets(dataset: Dataset, targets: Sequence[Dataset]) -> list[Scored]:
-    """Return the two halves; there are no targets."""
-    return [Scored("base", half(dataset, "base")), Scored("new", half(dataset, "new"))]
+    """Return the two halves, without the images that are not scored; there are no targets."""
+    tested = dataclasses.replace(dataset, train=[], val=[])
+    return [Scored("base", half(tested, "base")), Scored("new", half(tested, "new"))]
 
 
 PROTOCOL = Protocol(

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
@@ -120,13 +121,18 @@ def load(path: Path) -> RunRecord:
     return record
 
 
-def is_done(spec: RunSpec, results: Path) -> bool:
-    """Whether a complete, successful record of exactly this spec is stored."""
+def find(spec: RunSpec, results: Path) -> RunRecord | None:
+    """The complete, successful record of exactly this spec; None if there is none."""
     try:
         record = load(spec.record_path(Path(results)))
     except RecordError:
-        return False
-    return record.status == "ok" and record.spec == spec
+        return None
+    return record if record.status == "ok" and record.spec == spec else None
+
+
+def is_done(spec: RunSpec, results: Path) -> bool:
+    """Whether a complete, successful record of exactly this spec is stored."""
+    return find(spec, results) is not None
 
 
 def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
@@ -134,10 +140,19 @@ def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
     return [spec for spec in specs if not is_done(spec, results)]
 
 
+def recorded(folder: Path, shots: int, seed: int) -> list[Path]:
+    """The files of records for these shots and this seed in the folder of a method and dataset, in order."""
+    start = f"shots{shots}-seed{seed}-"
+    with contextlib.suppress(OSError):
+        names = sorted(os.listdir(folder))
+        return [folder / name for name in names if name.startswith(start) and name.endswith(".json")]
+    return []
+
+
 def superseded(spec: RunSpec, results: Path) -> Iterator[tuple[Path, RunSpec]]:
     """Find records of other code of the spec's plugin, and records that differ in the content of images alone."""
     path = spec.record_path(Path(results))
-    for other in sorted(path.parent.glob(f"shots{spec.shots}-seed{spec.seed}-*.json")):
+    for other in recorded(path.parent, spec.shots, spec.seed):
         with contextlib.suppress(RecordError):
             old = load(other).spec
             if old.plugin != spec.plugin or replace(old, images=spec.images) == spec != old:

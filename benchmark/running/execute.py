@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmark.common import shutdown
 from benchmark.common.config import RunSpec
 from benchmark.planning.plan import Plan, is_small
-from benchmark.planning.planned_run import PlannedRun
 from benchmark.records import store
 from benchmark.records.record import RunRecord
 from benchmark.running.device import default_processes
@@ -76,18 +75,16 @@ def processes_of(plan: Plan, wanted: int | None) -> int:
 def outcome_of(plan: Plan) -> Outcome:
     """Collect what is recorded of a plan by now, and what is not."""
     out = plan.settings.out
-    left = set(store.missing(plan.specs, out))
+    records = {spec: store.find(spec, out) for spec in plan.specs}
+    left = {spec for spec, record in records.items() if record is None}
     elsewhere = set(under_way(sorted(left, key=RunSpec.label), out)) if left else set()
-    left = set(store.missing(left - elsewhere, out))  # again: what was running before may be finished
+    records |= {spec: store.find(spec, out) for spec in left - elsewhere}  # what was running before may be finished
+    left = {spec for spec in left - elsewhere if records[spec] is None}
     failed = ""
     if left:
         failed = f"{len(left)} of {len(plan.specs)} runs failed; tracebacks are in {out / 'failed'}."
         if lost := sum(not store.failure_path(spec, out).is_file() for spec in left):
             failed += f" {lost} of them left none: their process was killed, perhaps out of memory."
-    done = [_recorded(run, out) for run in plan.runs if run.spec not in left | elsewhere]
+    # with the overrides of this plan: other options may once have led to an equal spec
+    done = [replace(records[run.spec], overrides=dict(run.overrides)) for run in plan.runs if records[run.spec]]
     return Outcome(records=done, elsewhere=len(elsewhere), failed=failed)
-
-
-def _recorded(run: PlannedRun, results: Path) -> RunRecord:
-    """The record of a run, with the overrides of this plan: other options may once have led to an equal spec."""
-    return replace(store.load(run.spec.record_path(results)), overrides=dict(run.overrides))

@@ -19,7 +19,7 @@ from benchmark.errors import ConfigError, RecordError
 from benchmark.method import Method
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.records.record import RunRecord
-from benchmark.records.store import load
+from benchmark.records.store import load, recorded
 from benchmark.training.loop import FitReport
 
 LEARNED_SHA256 = "learned_sha256"  # key in a record's provenance: hash of the file of learned tensors
@@ -64,7 +64,7 @@ def _trainings(spec: RunSpec, results: Path) -> Iterator[tuple[RunRecord, dict[s
     wanted = training_id(spec)
     for protocol in PROTOCOLS if wanted else ():
         folder = results / spec.suite / protocol / spec.method / spec.dataset
-        for path in sorted(folder.glob(f"shots{spec.shots}-seed{spec.seed}-*.json")):
+        for path in recorded(folder, spec.shots, spec.seed):
             try:
                 record = load(path)
                 content = path.with_suffix(".safetensors").read_bytes()
