@@ -17,6 +17,7 @@ from benchmark.method import Method
 from benchmark.records.record import Score
 
 SCORE_BATCH = 64  # images scored at once
+MOST_PROMPTS = 64000  # of all images of a batch, so that many classes do not need much memory
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,13 @@ class Evaluation:
 
     score: Score
     predictions: np.ndarray
+
+
+def score_batch(method: Method, classes: int) -> int:
+    """Images scored at once; fewer than usual if each has its own prompts of more than a thousand classes."""
+    if not getattr(method, "conditional", False):
+        return SCORE_BATCH
+    return max(1, min(SCORE_BATCH, MOST_PROMPTS // classes))
 
 
 @torch.no_grad()
@@ -38,7 +46,8 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
     """
     method.eval()
     predicted, finite = [], []
-    for images in store.test(dataset, dataset.test, method.needs_patches, batch=SCORE_BATCH):
+    batch = score_batch(method, len(dataset.class_names))
+    for images in store.test(dataset, dataset.test, method.needs_patches, batch=batch):
         shutdown.check()
         logits = in_memory(method.clip.text, lambda images=images: _logits(method, images, accelerator))
         predicted.append(logits.argmax(dim=-1))
