@@ -241,19 +241,19 @@ def _superseded(runs: Sequence[PlannedRun], results: Path) -> list[str]:
         for path, old in store.superseded(run.spec, results)
     )
     return [
-        f"{shown(folder)}: {what} since {count} run{'s were' if count > 1 else ' was'} recorded there. The records "
-        "stay, and are not part of these tables."
+        f"{shown(folder)}: {what} {count} run{'s were' if count > 1 else ' was'} recorded there. The records stay, and "
+        "are not part of these tables; delete them when the new ones are there."
         for (folder, what), count in reasons.items()
     ]
 
 
 def _what_changed(old: RunSpec, new: RunSpec) -> str:
     if old.plugin != new.plugin:
-        return f"the file of {new.method} changed"
+        return f"the file of {new.method} changed since"
     if not old.images:
-        return f"records have a fingerprint of their images: the images of {new.dataset} may have changed"
+        return f"{new.dataset} runs again, since an earlier version did not note of which images"
     trained = old.images.split("+")[0] != new.images.split("+")[0]
-    return f"the content of {'training' if trained else 'test'} images of {new.dataset} changed"
+    return f"the content of {'training' if trained else 'test'} images of {new.dataset} changed since"
 
 
 def _few_steps(runs: Sequence[PlannedRun]) -> list[str]:

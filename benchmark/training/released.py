@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmark.clip.layer import at_least_float32
 from benchmark.common.provenance import sha256_file
-from benchmark.errors import ConfigError, listed
+from benchmark.errors import ConfigError, listed, unreadable
 
 PREFIXES = ("module.", "prompt_learner.")  # of keys, in any order and number
 # In a checkpoint: embeddings of the other prompt tokens, never learned; TCP's code saves the middle ones too.
@@ -138,7 +138,7 @@ def _is_safetensors(path: Path) -> bool:
         with open(path, "rb") as file:
             start = file.read(24)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise ConfigError(unreadable(path, error)) from error
     if start[8:9] == b"{" or start.startswith(TORCH):
         return not start.startswith(TORCH)
     found = f"starts with {start!r}" if start else "is empty"

@@ -19,7 +19,7 @@ from benchmark.data.custom.settings import GUIDE, CustomSplit, Source, find_sour
 from benchmark.data.folders import describe_unused, folders_in, images_in, plural
 from benchmark.data.layouts import Listing, leaves_folder, read_split_json
 from benchmark.data.parts import PARTS, meant_part, rename_advice, renames
-from benchmark.errors import ConfigError, DataError
+from benchmark.errors import ConfigError, DataError, unreadable
 
 CSV_COLUMNS = ("path", "label", "class_name", "split")
 TREES = ({"train", "test"}, set(PARTS), {"test"})  # folders of a tree that is split
@@ -232,7 +232,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise DataError(unreadable(path, error)) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
 
