@@ -16,7 +16,7 @@ from benchmark.planning.memory import MemoryCheck
 from benchmark.planning.planned_run import PlannedRun, Task
 from benchmark.planning.request import Request, check_names, check_options, choose_trainings
 from benchmark.planning.run_settings import Backbone, RunSettings
-from benchmark.planning.specs import SeedRecipe, add_images, make_spec, resolve_seeds
+from benchmark.planning.specs import SeedRecipe, add_images, make_spec, resolve_seeds, seen_targets
 from benchmark.plugins.discovery import clashes
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.records import store
@@ -104,7 +104,9 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
     runs, patches = _keep_capable(runs, Prober(backbone.folder), memory, found)
     _check_files(runs, backbone, loader, found)
     _raise_problems(runs, found)
-    runs = _mark_missing(add_images(runs), request.out, memory)
+    runs = add_images(runs)
+    found.warnings += seen_targets(runs)
+    runs = _mark_missing(runs, request.out, memory)
     found.refused += memory.refused()
     _raise_problems(runs, found)
     return Plan(
