@@ -123,7 +123,11 @@ class MemoryCheck:
         classes, images = len(dataset.class_names), len(dataset.test)
         at_once = min(images, score_batch(method, classes))
         size = self._prompts(at_once, classes, method) + min(images, ENCODE_BATCH) * self._image(method)
-        return Part(size, f"scoring {classes} classes", "Take a dataset of fewer classes, or leave it out")
+        return Part(
+            size,
+            f"scoring {classes} classes",
+            "Take a dataset of fewer classes, or leave the method out with --methods",
+        )
 
     def _step(self, run: PlannedRun, training_set: Dataset, method: Method) -> Part:
         classes, images = len(training_set.class_names), len(training_set.train)
