@@ -71,6 +71,11 @@ def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     return f"{guess}Allowed: {', '.join(names) if names else '(none)'}."
 
 
+def unreadable(path: object, error: OSError) -> str:
+    """The message about a file that the system does not give."""
+    return f"{path}: cannot be read ({error.strerror}). Restore the file or its permissions, then start again."
+
+
 def listed(where: str, problems: list[str], remedy: str = "") -> str:
     """Join problems into one message, so that a user can correct all of them at once."""
     if len(problems) == 1 and not remedy:

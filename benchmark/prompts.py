@@ -175,6 +175,7 @@ def check_context_keys(n_ctx: int, ctx_init: str | None) -> None:
         ConfigError: n_ctx is out of range, ctx_init has no words, or the two disagree.
     """
     count = None if ctx_init is None else len(ctx_init.replace("_", " ").split())
+    check_words(ctx_init)
     if count == 0:
         raise ConfigError("ctx_init is empty. Give words to start from, or null for a random start.")
     if not 1 <= n_ctx <= MOST_VECTORS:
@@ -183,6 +184,12 @@ def check_context_keys(n_ctx: int, ctx_init: str | None) -> None:
         raise ConfigError(
             f"ctx_init '{ctx_init}' has {count} words, but n_ctx is {n_ctx}. Give one of the two, or make them agree."
         )
+
+
+def check_words(ctx_init: str | None) -> None:
+    """Raise ConfigError for a template where words are needed: its {} would become context vectors."""
+    if ctx_init is not None and "{}" in ctx_init:
+        raise ConfigError(f"ctx_init '{ctx_init}' has {{}}; give the words before the class name alone, without it.")
 
 
 @dataclass(frozen=True, kw_only=True)

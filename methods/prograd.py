@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.errors import ConfigError
 from benchmark.method import Losses, fill_template
-from benchmark.prompts import PromptMethod, cosine_logits, initial_context
+from benchmark.prompts import PromptMethod, check_words, cosine_logits, initial_context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class ProGradOptions:
             raise ConfigError(f"n_ctx is {self.n_ctx}; at least 1 context vector is needed.")
         if self.ctx_init is not None and not self.ctx_init.split():
             raise ConfigError("ctx_init is empty. Give words to start from, template, or null for a random start.")
+        check_words(self.ctx_init)
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}; it divides the logits, so it must be above 0.")
         if self.projection < 0:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures
@@ -63,7 +62,7 @@ class TipAdapter(TemplateMethod):
         """Fill the cache: the key of an image is the mean of its views, its value the class."""
         mean = torch.stack([view.pooled for view in views]).mean(dim=0)
         self.keys = unit(mean.to(self.keys.dtype))
-        self.values = F.one_hot(self.rows[labels], len(self.trained)).bool()
+        self.values = self.rows[labels][:, None] == torch.arange(len(self.trained), device=labels.device)
 
     def votes(self, pooled: Tensor) -> Tensor:
         """Return votes (B, C): each key adds exp(-beta (1 - cosine)) to its class; float32 under autocast too."""

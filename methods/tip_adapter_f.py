@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
@@ -60,7 +59,7 @@ class TipAdapterF(TemplateMethod):
         """Start the keys as Tip-Adapter's, the means of the views; the values are the classes."""
         mean = torch.stack([view.pooled for view in views]).mean(dim=0)
         self.keys = nn.Parameter(unit(mean.to(self.keys.dtype)))
-        self.values = F.one_hot(self.rows[labels], len(self.trained)).bool()
+        self.values = self.rows[labels][:, None] == torch.arange(len(self.trained), device=labels.device)
 
     def votes(self, pooled: Tensor) -> Tensor:
         """Return votes (B, C): each key adds exp(-beta (1 - f key)) to its class; float32 under autocast too."""

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmark.common.command import Parser, answer, path_option
+from benchmark.common.command import Parser, answer, in_utf8, path_option
 from benchmark.errors import ConfigError, RecordError
 from tables.metrics import ACCURACY, METRICS, split_by
 from tables.protocols.writers import COMMANDS, FORMATS, GRIDS, write
@@ -92,4 +92,5 @@ def _suite_folder(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main())

@@ -110,7 +110,12 @@ def untrained_methods(records: Iterable[RunRecord]) -> set[str]:
 def caveats(records: Sequence[RunRecord]) -> str:
     """Sentences about runs that a reader of any table must know of; "" if there are none."""
     unknown = sum(not record.spec.images for record in records)
-    no_images = f"{unknown} of {run_count(records)} recorded without a fingerprint of the images." if unknown else ""
+    no_images = ""
+    if unknown:
+        no_images = (
+            f"{unknown} of {run_count(records)} recorded without a fingerprint of the images, by an earlier version: "
+            "whether these are today's images is not known; the command that made them makes them again."
+        )
     return " ".join(filter(None, (_loaded(records), no_images)))
 
 

@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from benchmark.common.command import Parser, answer, path_option
+from benchmark.common.command import Parser, answer, in_utf8, path_option
 from benchmark.common.config import RunSpec
 from benchmark.common.files import write_atomically
 from benchmark.errors import ConfigError
@@ -169,4 +169,5 @@ def _hide_axes(axes: Axes) -> None:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main())

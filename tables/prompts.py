@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.common.command import Parser, answer, path_option
+from benchmark.common.command import Parser, answer, in_utf8, path_option
 from benchmark.common.config import RunSpec
 from benchmark.errors import ConfigError
 from benchmark.records.record import RunRecord
@@ -82,4 +82,5 @@ def _caption(record: RunRecord) -> str:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main())

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from benchmark.common.command import Parser, answer, path_option
+from benchmark.common.command import Parser, answer, in_utf8, path_option
 from benchmark.common.config import SCHEMA, RunSpec, canonical_json
 from benchmark.common.files import write_atomically
 from benchmark.common.validation import build
@@ -254,4 +254,5 @@ def _publish(folder: Path, out: Path) -> int:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main())

@@ -80,7 +80,8 @@ def run(
 
 def _options(given: Mapping[str, object]) -> argparse.Namespace:
     """The arguments of `run` as the command line would have them."""
-    paths = {name: None if given[name] is None else _path(name, given[name]) for name in ("data", "out")}
+    data = None if given["data"] is None else _path("data", given["data"])
+    paths = {"data": data, "out": _path("out", given["out"])}
     words = {name: _word(name, given[name]) for name in ("suite", "source", "backbone", "device")}
     for name in ("cache", "lockstep", "graphs"):
         if not isinstance(given[name], bool):

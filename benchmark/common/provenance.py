@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmark.common.files import REPOSITORY
-from benchmark.errors import DataError
+from benchmark.errors import DataError, unreadable
 
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
 CODE = ("benchmark", "methods", "tables", "run_all.py")  # an untracked file here counts as a change
@@ -63,7 +63,7 @@ def digest_of(path: Path | str, kind: str) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise DataError(unreadable(path, error)) from error
 
 
 def sha256_folder(path: Path | str, patterns: Iterable[str]) -> str:

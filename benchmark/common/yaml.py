@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from benchmark.common.files import shown
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, unreadable
 
 YAML_STARTS = ("[", "{", '"', "'")  # a command-line value that begins so is YAML, any other a plain scalar
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -27,7 +27,7 @@ def read_yaml(path: Path | str) -> dict:
     try:
         value = _load(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ConfigError(f"{where}: cannot be read ({error.strerror}).") from error
+        raise ConfigError(unreadable(where, error)) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: is not UTF-8 text (byte {error.start}).") from error
     except yaml.MarkedYAMLError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmark.data.duplicates import File, find_copies, find_files
 from benchmark.data.folders import describe_unused, plural
-from benchmark.data.layouts import Listing, leaves_folder
+from benchmark.data.layouts import Listing, leaves_folder, way_inside
 from benchmark.errors import DataError, listed
 
 SHOWN_GAPS = 10  # missing labels that a message names
@@ -47,7 +47,8 @@ def list_problems(listing: Listing) -> list[str]:
         problems.append(f"the list 'test' is empty{advice}")
     absent = (label for label in range(max(names, default=-1) + 1) if label not in names)
     if gaps := list(itertools.islice(absent, SHOWN_GAPS)):  # a label of 10**12 would have as many gaps below it
-        problems.append(f"labels must run from 0 without gaps; {', '.join(map(str, gaps))} are missing")
+        advice = "; subtract 1 from each" if gaps == [0] else ""
+        problems.append(f"labels must run from 0 without gaps; missing: {', '.join(map(str, gaps))}{advice}")
     for part in ("train", "test"):
         entries = listing.parts[part]
         empty = sorted(names.keys() - {label for _, label, _ in entries}) if entries else []
@@ -64,10 +65,11 @@ def _entry_problems(listing: Listing, names: dict[int, str]) -> Iterator[str]:
             if not _is_text(path + name):
                 yield f"{where}: {quoted(path)}, {quoted(name)} is not valid text"
             if leaves_folder(path):
-                advice = "; write it without '..'" if ".." in path else ""
-                yield f"{where}: the path {quoted(path)} leaves the image folder{advice}"
+                yield f"{where}: the path {quoted(path)} leaves the image folder; {way_inside(path)}"
             if label < 0:
                 yield f"{where}: label {label} is below 0"
+            elif not as_in_prompt(name):
+                yield f"{where}: the class name {quoted(name)} is blank in a prompt; give label {label} a name"
             elif names.setdefault(label, name) != name:
                 yield f"{where}: label {label} is called {quoted(name)}, and {quoted(names[label])} elsewhere"
             plain = posixpath.normpath(path)
@@ -97,12 +99,22 @@ def list_notes(listing: Listing) -> list[str]:
     if shared:
         more = ["..."] * (len(shared) > SHOWN_NAMES)
         notes.append(f"labels with one name, which prompts cannot tell apart: {', '.join(shared[:SHOWN_NAMES] + more)}")
+    if unseen := [f"{name!a} ({min(of)})" for name, of in labels.items() if any(map(_is_invisible, name))]:
+        more = ["..."] * (len(unseen) > SHOWN_NAMES)
+        notes.append(
+            "class names with invisible characters, which change their prompts: "
+            f"{', '.join(unseen[:SHOWN_NAMES] + more)}"
+        )
     return notes
 
 
 def as_in_prompt(name: str) -> str:
     """Return a class name as the tokenizer reads it: underscores are blanks, case and repeated blanks do not count."""
-    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").casefold().split())
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
+
+
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf") and not character.isspace()
 
 
 def same_files(listing: Listing, files: Mapping[str, File]) -> list[str]:

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.common.provenance import digest_of
-from benchmark.errors import DataError
+from benchmark.common.provenance import sha256_file
+from benchmark.errors import DataError, unreadable
 
 TAIL = 4096  # bytes at the end of a file, which differ in nearly all images of one size
 CHUNK = 1024  # files that a thread takes at once
@@ -36,18 +36,12 @@ def find_files(images: Path, paths: Sequence[str]) -> dict[str, File]:
 
 
 def find_copies(
-    images: Path,
-    files: Mapping[str, File],
-    train: Sequence[str],
-    test: Sequence[str],
-    digest: Callable[[str], str] = lambda file: digest_of(file, "sha256"),
+    images: Path, files: Mapping[str, File], train: Sequence[str], test: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Return each test path whose file has the same bytes as a training file, with the first such training path.
 
     A file is only read if one of the other list has its size, and read whole only if their ends agree too.
 
-    Args:
-        digest: returns the hash of a file's content by its path.
     Raises:
         DataError: a file cannot be read.
     """
@@ -55,7 +49,7 @@ def find_copies(
     keys = (
         lambda path: files[path].size,
         lambda path: _tail(f"{images}/{path}", files[path].size),
-        lambda path: digest(f"{images}/{path}"),
+        lambda path: sha256_file(f"{images}/{path}"),
     )
     for key in keys:
         keyed = [_mapped(key, paths) for paths in sides]
@@ -72,7 +66,7 @@ def _tail(file: str, size: int) -> bytes:
             content.seek(max(0, size - TAIL))
             return content.read(TAIL)
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
+        raise DataError(unreadable(file, error)) from error
 
 
 def _mapped(function: Callable, paths: Sequence[str]) -> dict[str, object]:

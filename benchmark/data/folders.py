@@ -18,6 +18,11 @@ def folders_in(path: Path) -> set[str]:
     return {name for name, is_folder in _entries(path) if is_folder and not name.startswith(".")}
 
 
+def hidden_folders(path: Path) -> list[str]:
+    """Return the sorted names of the folders that folders_in leaves out."""
+    return sorted(name for name, is_folder in _entries(path) if is_folder and name.startswith("."))
+
+
 def images_in(path: Path, unused: Counter[str] | None = None) -> list[str]:
     """Return the sorted names of the image files in a folder; [] if there is no folder.
 

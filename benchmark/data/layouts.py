@@ -61,7 +61,7 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
     listing, content = Listing(), _read_bytes(folder / split)
     listing.digest = hashlib.sha256(content).hexdigest()
     try:
-        raw = json.loads(content)
+        raw = json.loads(content, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{folder / split}: is not JSON ({error}). Fix the split file or fetch it again (docs/data.md)."
@@ -74,11 +74,21 @@ def read_split_json(folder: Path, images: Path, split: str) -> Listing:
             if _is_entry(entry):
                 entries.append((entry[0].replace("\\", "/"), entry[1], entry[2]))
             else:
-                listing.problems.append(f"{part}[{number}] is {repr(entry)[:80]}, not [path, label, class name]")
+                wanted = "[path, label as a whole number, class name]"
+                listing.problems.append(f"{part}[{number}] is {repr(entry)[:80]}, not {wanted}")
     if images == folder:
         paths = [path for entries in listing.parts.values() for path, _, _ in entries]
         listing.image_folders = tuple({path.partition("/")[0] for path in paths if "/" in path})
     return listing
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a repeated key, of which JSON would keep the last without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)[:40]!a} is there twice")
+    return found
 
 
 def read_aircraft(folder: Path, images: Path, split: str) -> Listing:
@@ -170,6 +180,13 @@ def leaves_folder(path: str) -> bool:
     return (
         not path or path.startswith("/") or bool(windows.drive or windows.root) or ".." in windows.parts or "\0" in path
     )
+
+
+def way_inside(path: str) -> str:
+    """Return what to change about a path for which leaves_folder is true."""
+    if "\0" in path:
+        return "remove the null character"
+    return "write it without '..'" if ".." in path else "write it relative to that folder"
 
 
 def _check_keys(raw: dict, split: str, listing: Listing) -> None:

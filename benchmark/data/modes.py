@@ -42,7 +42,8 @@ def _scaled(image: Image.Image) -> Image.Image:
     top = stated or (narrow if high <= narrow else wide)
     if not (low >= 0 and high <= top):  # also refuses NaN
         raise DataError(f"holds values from {low:g} to {high:g}, but black is 0 and white {top}; {REMEDY}.")
-    if top == wide and not stated and high < top * DARKEST:
+    eight_bits = top == 255 and narrow == 255  # dark, but with the grey levels of an 8-bit file
+    if not (stated or eight_bits) and 0 < high < top * DARKEST:
         raise DataError(f"holds values up to {high:g}, but white is {narrow} or {wide}; scale them, or {REMEDY}.")
     greys = values * 255 / top
     greys = np.rint(greys) if top == 1 else greys  # Pillow truncates floats and 16 bits; k / 255 must give k

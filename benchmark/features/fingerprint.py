@@ -13,10 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+from benchmark.common.provenance import sha256_file
 from benchmark.data.catalog import Dataset, Item, relative_path
-from benchmark.errors import DataError
+from benchmark.errors import DataError, unreadable
 from benchmark.features.cache import cache_folder
 
+DIGITS = 16  # of a hash that are kept
 FILE = "digests.sqlite"  # in the cache folder
 READERS = 16  # threads: on a network they mostly wait
 TABLE = "CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, state TEXT, digest TEXT) WITHOUT ROWID"
@@ -41,7 +43,7 @@ def contents(dataset: Dataset, items: Sequence[Item]) -> list[str]:
 def fingerprint(*parts: tuple[Dataset, Sequence[Item]]) -> str:
     """A hash of images of one or several datasets in 16 hexadecimal digits; their order does not matter."""
     lines = sorted({f"{dataset.name} {line}" for dataset, items in parts for line in contents(dataset, items)})
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:DIGITS]
 
 
 def check_unchanged(dataset: Dataset, item: Item) -> None:
@@ -74,16 +76,12 @@ def _state(path: str) -> str:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Restore it, then start again.") from error
+        raise DataError(unreadable(path, error)) from error
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _digest(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Restore it, then start again.") from error
+    return sha256_file(path)[:DIGITS]
 
 
 def _read_kept(states: dict[str, str]) -> dict[str, str]:

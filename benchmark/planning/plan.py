@@ -12,10 +12,11 @@ from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError, listed
 from benchmark.planning.capability import Prober, scores_untrained_classes
 from benchmark.planning.inputs import load_datasets
+from benchmark.planning.memory import MemoryCheck
 from benchmark.planning.planned_run import PlannedRun, Task
 from benchmark.planning.request import Request, check_names, check_options, choose_trainings
 from benchmark.planning.run_settings import Backbone, RunSettings
-from benchmark.planning.specs import SeedRecipe, add_images, make_spec, resolve_seeds
+from benchmark.planning.specs import SeedRecipe, add_images, make_spec, resolve_seeds, seen_targets
 from benchmark.plugins.discovery import clashes
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.records import store
@@ -50,6 +51,7 @@ class Plan:
     Attributes:
         protocols: those that have something to do.
         broken, refused, warnings: see Findings.
+        side_by_side: processes whose runs may fit into the memory together.
     """
 
     request: Request
@@ -59,6 +61,7 @@ class Plan:
     broken: dict[str, str]
     refused: list[str]
     warnings: list[str]
+    side_by_side: int
 
     @property
     def specs(self) -> list[RunSpec]:
@@ -97,13 +100,15 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
             continue
         found.warnings += task.warnings() + task.one_class_sets()
         runs += _runs_of(task, request, backbone, loader, found)
-    runs, patches = _keep_capable(runs, Prober(backbone.folder), found)
+    memory = MemoryCheck(backbone.folder, device=request.device, precision=request.precision)
+    runs, patches = _keep_capable(runs, Prober(backbone.folder), memory, found)
     _check_files(runs, backbone, loader, found)
-    if not runs:
-        found.problems += [*found.broken.values(), *found.refused]
-    if found.problems:
-        raise ConfigError(listed("this request", sorted(set(found.problems))))
-    runs = _mark_missing(add_images(runs), request.out)
+    _raise_problems(runs, found)
+    runs = add_images(runs)
+    found.warnings += seen_targets(runs)
+    runs = _mark_missing(runs, request.out, memory)
+    found.refused += memory.refused()
+    _raise_problems(runs, found)
     return Plan(
         request=request,
         settings=RunSettings.of(request, backbone, patches),
@@ -111,7 +116,8 @@ def make_plan(request: Request, *, fetch: bool, datasets: dict[str, Dataset] | N
         runs=runs,
         broken=found.broken,
         refused=found.refused,
-        warnings=[*dict.fromkeys(found.warnings), *_superseded(runs, request.out), *_few_steps(runs)],
+        warnings=[*dict.fromkeys(found.warnings + memory.notes), *_superseded(runs, request.out), *_few_steps(runs)],
+        side_by_side=memory.side_by_side,
     )
 
 
@@ -171,7 +177,7 @@ def _runs_of(task: Task, request: Request, backbone: Backbone, loader: Loader, f
 
 
 def _keep_capable(
-    runs: Sequence[PlannedRun], prober: Prober, found: Findings
+    runs: Sequence[PlannedRun], prober: Prober, memory: MemoryCheck, found: Findings
 ) -> tuple[list[PlannedRun], frozenset[Patches | None]]:
     """The runs whose method can do what their protocol asks, and the patch features that these methods read."""
     kept, patches, refused = [], set(), Counter()
@@ -182,6 +188,7 @@ def _keep_capable(
         if not method.transfers and scores_untrained_classes(run):
             refused[run.spec.method, run.spec.protocol] += 1
             continue
+        memory.look_at(run, method)
         patches.add(method.needs_patches)
         kept.append(replace(run, sample_views=0 if run.file else method.sample_views))
     found.broken |= prober.broken
@@ -204,11 +211,21 @@ def _check_files(runs: Sequence[PlannedRun], backbone: Backbone, loader: Loader,
         found.problems += check.problems(run.spec, released, class_names) if check else []
 
 
-def _mark_missing(runs: Sequence[PlannedRun], results: Path) -> list[PlannedRun]:
-    """Mark which runs have no record, and which of these find their training in a record or in a run before them."""
+def _raise_problems(runs: Sequence[PlannedRun], found: Findings) -> None:
+    if not runs:
+        found.problems += [*found.broken.values(), *found.refused]
+    if found.problems:
+        raise ConfigError(listed("this request", sorted(set(found.problems))))
+
+
+def _mark_missing(runs: Sequence[PlannedRun], results: Path, memory: MemoryCheck) -> list[PlannedRun]:
+    """Mark which runs have no record, and which of these find their training in a record or in a run before them.
+
+    A run without a record that does not fit into memory is left out.
+    """
     missing = set(store.missing([run.spec for run in runs], results))
     marked, known = [], set()
-    for run in runs:
+    for run in (run for run in runs if run.spec not in missing or memory.fits(run)):
         reuses = False
         if run.spec in missing and (training := training_id(run.spec)):
             reuses = training in known or find_training(run.spec, results) is not None
@@ -226,19 +243,19 @@ def _superseded(runs: Sequence[PlannedRun], results: Path) -> list[str]:
         for path, old in store.superseded(run.spec, results)
     )
     return [
-        f"{shown(folder)}: {what} since {count} run{'s were' if count > 1 else ' was'} recorded there. The records "
-        "stay, and are not part of these tables."
+        f"{shown(folder)}: {what} {count} run{'s were' if count > 1 else ' was'} recorded there. The records stay, and "
+        "are not part of these tables; delete them when the new ones are there."
         for (folder, what), count in reasons.items()
     ]
 
 
 def _what_changed(old: RunSpec, new: RunSpec) -> str:
     if old.plugin != new.plugin:
-        return f"the file of {new.method} changed"
+        return f"the file of {new.method} changed since"
     if not old.images:
-        return f"records have a fingerprint of their images: the images of {new.dataset} may have changed"
+        return f"{new.dataset} runs again, since an earlier version did not note of which images"
     trained = old.images.split("+")[0] != new.images.split("+")[0]
-    return f"the content of {'training' if trained else 'test'} images of {new.dataset} changed"
+    return f"the content of {'training' if trained else 'test'} images of {new.dataset} changed since"
 
 
 def _few_steps(runs: Sequence[PlannedRun]) -> list[str]:

@@ -118,6 +118,21 @@ def add_images(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     return [with_images(run) for run in runs]
 
 
+def seen_targets(runs: Sequence[PlannedRun]) -> list[str]:
+    """Note targets whose test images have the bytes of training images; add_images has read them."""
+    notes = []
+    for task, seed in {(id(run.task), run.spec.seed): (run.task, run.spec.seed) for run in runs}.values():
+        known = task.dataset.digests
+        trained = {known[item.path] for item in task.training_set(seed).train if item.path in known}
+        for target in task.targets if trained else ():
+            if count := sum(target.digests.get(item.path) in trained for item in target.test):
+                notes.append(
+                    f"{target.name}: {count} of {len(target.test)} test images have the same bytes as an image of "
+                    f"{task.dataset.name} that is trained on; accuracies on them are not those of unseen images."
+                )
+    return notes
+
+
 def _resolve(method: str, task: Task, dataset: Dataset, layers: Sequence[Mapping[str, object]]) -> Recipe:
     return resolve_recipe(
         method, layers, template=dataset.template, protocol=task.protocol, dataset=dataset.name, shots=task.shots

@@ -13,7 +13,8 @@ from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.plugins.discovery import repository_names, source_of
 
 TRAINING_KEYS = frozenset(f.name for f in fields(Training))
-NOTHING = ("", "none", "null", "nil", "~")  # in quotes, or in the spelling of another language
+# null in quotes, or as another language or program spells it
+NOTHING = ("", "none", "null", "nil", "~", "n/a", "na", "nan", "undefined", "-")
 DEFAULT_PROTOCOL = "base2new"  # whose recipe a method gets if no run names a protocol
 
 
@@ -145,6 +146,11 @@ def _merge_layers(
         refuse_unknown(name, layer, allowed)
         values = cls.settle(values, layer)
     template = values.pop("template", template)
+    if not isinstance(template, str):
+        raise ConfigError(
+            f"{name}: template is {template!r}, not text. Give text with {{}} for the class name; what begins with a "
+            "bracket needs quotes inside the shell's own: '\"{}.\"'."
+        )
     if isinstance(word := values.get("templates"), str):
         values["templates"] = _template_list(word, dataset, template)
     training = {key: value for key, value in values.items() if key in TRAINING_KEYS}

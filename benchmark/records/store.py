@@ -14,7 +14,7 @@ import numpy as np
 from benchmark.common.config import FAILED, SCHEMA, RunSpec
 from benchmark.common.files import expand, write_atomically
 from benchmark.common.validation import build
-from benchmark.errors import ConfigError, RecordError
+from benchmark.errors import ConfigError, RecordError, unreadable
 from benchmark.records.record import RunRecord
 
 LONG_LIST = re.compile(r"\[\n[-+\d.eE,\s]+\]")  # of numbers, one a line; a string in JSON holds no line break
@@ -100,7 +100,7 @@ def load(path: Path) -> RunRecord:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
-        raise RecordError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise RecordError(unreadable(path, error)) from error
     except (ValueError, RecursionError) as error:
         advice = "delete it to run this again" if RECORD_NAME.fullmatch(path.name) else "give the .json of a run"
         raise RecordError(f"{path}: is not a complete JSON file ({error}); {advice}.") from error

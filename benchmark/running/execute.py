@@ -67,9 +67,10 @@ def execute(
 
 
 def processes_of(plan: Plan, wanted: int | None) -> int:
-    """The number of worker processes, 1 for none: `wanted` or the default, but at most one for each unit."""
+    """The number of worker processes, 1 for none: `wanted` or as many as fit into memory; at most one for each unit."""
     units = sum(any(run.missing for run in unit) for unit in units_of(plan.runs))
-    return max(1, min(units, wanted or (1 if is_small(plan.missing) else default_processes(plan.settings.device))))
+    default = min(default_processes(plan.settings.device), plan.side_by_side)
+    return max(1, min(units, wanted or (1 if is_small(plan.missing) else default)))
 
 
 def outcome_of(plan: Plan) -> Outcome:

@@ -18,6 +18,7 @@ from benchmark.records.record import Score
 from benchmark.records.scoring import score_of
 
 SCORE_BATCH = 64  # images scored at once
+MOST_PROMPTS = 64000  # of all images of a batch, so that many classes do not need much memory
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class Evaluation:
     confidences: np.ndarray
 
 
+def score_batch(method: Method, classes: int) -> int:
+    """Images scored at once; fewer than usual if each has its own prompts of more than a thousand classes."""
+    if not getattr(method, "conditional", False):
+        return SCORE_BATCH
+    return max(1, min(SCORE_BATCH, MOST_PROMPTS // classes))
+
+
 @torch.no_grad()
 def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerator: Accelerator) -> Evaluation:
     """Score a method on the test list of a dataset; `set_classes` must have been called with its classes.
@@ -47,7 +55,8 @@ def evaluate(method: Method, dataset: Dataset, *, store: FeatureStore, accelerat
     labels = torch.tensor([item.label for item in dataset.test])
     on_device, scored = labels.to(method.clip.device), 0
     predicted, log_probabilities, finite = [], [], []
-    for images in store.test(dataset, dataset.test, method.needs_patches, batch=SCORE_BATCH):
+    batch = score_batch(method, len(dataset.class_names))
+    for images in store.test(dataset, dataset.test, method.needs_patches, batch=batch):
         shutdown.check()
         logits = in_memory(method.clip.text, lambda images=images: _logits(method, images, accelerator))
         predicted.append(logits.argmax(dim=-1))

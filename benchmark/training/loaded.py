@@ -49,7 +49,8 @@ class Loader:
             named = named.replace(f"{{{place}}}", str(value))
         path = expand(named)
         if not path.is_file():
-            raise ConfigError(f"--load {method}: {path} {'is a folder' if path.is_dir() else 'does not exist'}")
+            why = "is a folder; give the file in it" if path.is_dir() else "does not exist"
+            raise ConfigError(f"--load {method}: {path} {why}")
         if path not in self.read:
             self.read[path] = read_released(path)
         found = self.read[path]

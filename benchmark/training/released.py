@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmark.clip.layer import at_least_float32
 from benchmark.common.provenance import sha256_file
-from benchmark.errors import ConfigError, listed
+from benchmark.errors import ConfigError, listed, unreadable
 
 PREFIXES = ("module.", "prompt_learner.")  # of keys, in any order and number
 # In a checkpoint: embeddings of the other prompt tokens, never learned; TCP's code saves the middle ones too.
@@ -103,8 +103,12 @@ def read_released(path: Path) -> Released:
         ConfigError: the file holds more than tensors, or no learned values.
     """
     tensors, about = _read_safetensors(path) if _is_safetensors(path) else (_read_checkpoint(path), {})
-    named = {_bare(name): tensor for name, tensor in tensors.items()}
+    named = {_bare(name): tensor.detach() for name, tensor in tensors.items()}  # a saved nn.Parameter has gradients
     dropped = _unused(named)
+    odd = {name: why for name, tensor in named.items() if name not in dropped and (why := _odd(tensor))}
+    if odd:
+        advice = "Save its values as ordinary floating-point numbers."
+        raise ConfigError(listed(str(path), [f"'{name}' {why}" for name, why in odd.items()], advice))
     learned = {name: at_least_float32(tensor) for name, tensor in named.items() if name not in (*FIXED, *dropped)}
     problems = [f"'{name}' holds values that are not finite" for name, t in learned.items() if not t.isfinite().all()]
     problems += _fixed_problems(named)
@@ -138,7 +142,7 @@ def _is_safetensors(path: Path) -> bool:
         with open(path, "rb") as file:
             start = file.read(24)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise ConfigError(unreadable(path, error)) from error
     if start[8:9] == b"{" or start.startswith(TORCH):
         return not start.startswith(TORCH)
     found = f"starts with {start!r}" if start else "is empty"
@@ -202,8 +206,19 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     learner = {name: value for name, value in state.items() if "prompt_learner." in name}
     state = learner or state
     if others := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise ConfigError(f"{path}: of its 'state_dict', {', '.join(others[:3])} are not tensors.")
+        raise ConfigError(
+            f"{path}: {', '.join(others[:3])} in it are not tensors. Save the tensors by name under 'state_dict'."
+        )
     return dict(state)
+
+
+def _odd(tensor: Tensor) -> str:
+    """Why a tensor holds no ordinary floating-point numbers; empty if it does."""
+    if tensor.is_meta:
+        return "has no values"
+    if tensor.layout != torch.strided:
+        return "is sparse"
+    return "" if tensor.is_floating_point() else f"is of type {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _refusal(path: Path, reason: str) -> str:

@@ -94,6 +94,7 @@ def test_home_is_expanded_and_errors_keep_their_frame_between_processes(request_
         ({"source": " "}, "source=' ': is empty"),
         ({"data": ""}, "data='': is empty"),
         ({"out": 3}, "out=3: a path is needed"),
+        ({"out": None}, "out=None: a path is needed"),
         ({"cache": "no"}, "cache='no': True or False is needed"),
         ({"processes": "2"}, "--processes '2': must be a whole number"),
         ({"threads": 1.5}, "--threads 1.5: must be a whole number"),

@@ -127,3 +127,16 @@ def test_replaced_images_run_again_and_a_copy_of_the_folder_does_not(call, tmp_p
     assert fresh == {record.spec: record.scores for record in changed if record not in first}
     assert tables.__main__.main(["--from", str(tmp_path / "out")]) == 2
     assert "the content of their" in capsys.readouterr().err
+
+
+def test_target_with_images_that_are_trained_on_is_noted(call, tmp_path, capsys):
+    others = dict(zip(COLOURS, ("navy", "lime", "pink", "gold"), strict=True))
+    source, target = draw(tmp_path / "source"), draw(tmp_path / "target", colours=others)
+    image = next((source / "train" / "red").iterdir())
+    places = [f"--dataset={folder.name}={folder}" for folder in (source, target)]
+    words = [*places, "--source", "source", "--datasets", "source", "target", *ONE, "--plan"]
+    for copies in (0, 1):
+        assert call("cross_dataset", *words) == 0
+        note = "note: target: 1 of 12 test images have the same bytes as an image of source that is trained on"
+        assert (note in capsys.readouterr().out) == copies
+        shutil.copy(image, next((target / "test" / "red").iterdir()))

@@ -28,10 +28,10 @@ def test_all_problems_of_lists_and_files_come_in_one_message(pets):
         "leaves the image folder",
         "label -1 is below 0",
         "label 0 is called 'another name', and 'class 0' elsewhere",
-        "labels must run from 0 without gaps; 2, 3 are missing",
+        "labels must run from 0 without gaps; missing: 2, 3",
         "'0/test.jpg' is listed in test already",
         "'1/train.jpg' is listed in train already",
-        "test[5] is ['only a path'], not [path, label, class name]",
+        "test[5] is ['only a path'], not [path, label as a whole number, class name]",
         "class 4 ('class 4') has no image in train",
         "'gone.jpg' is missing",
         "Fetch the dataset or its split file again",
@@ -41,8 +41,13 @@ def test_all_problems_of_lists_and_files_come_in_one_message(pets):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"[" * 99_999, "is not JSON"), (b"[]", "must hold"), (b'{"train": []}', "no list 'val'")],
-    ids=["depth", "list", "keys"],
+    [
+        (b"[" * 99_999, "is not JSON"),
+        (b"[]", "must hold"),
+        (b'{"train": []}', "no list 'val'"),
+        (b'{"train": [], "val": [], "test": [], "test": []}', "the key 'test' is there twice"),
+    ],
+    ids=["depth", "list", "keys", "repeated"],
 )
 def test_split_file_of_another_form_is_refused(pets, content, reason):
     write_split(pets, content)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from benchmark.common.provenance import digest_of
+from benchmark.common.provenance import sha256_file
 from benchmark.data import duplicates
 from benchmark.data.catalog import load_dataset
 from tests.data.conftest import problems_of, split_of, write_split
@@ -49,7 +49,7 @@ def test_links_do_not_hide_a_file(pets, link, path):
 
 def test_copies_are_noted_and_only_probable_copies_are_read_whole(pets, monkeypatch):
     read = []
-    monkeypatch.setattr(duplicates, "digest_of", lambda file, kind: read.append(file) or digest_of(file, kind))
+    monkeypatch.setattr(duplicates, "sha256_file", lambda file: read.append(file) or sha256_file(file))
     images = pets / "oxford_pets" / "images"
     for file in images.rglob("*.jpg"):
         file.write_bytes(file.read_bytes().ljust(2000, b"\0"))  # of one size, with other bytes

@@ -124,6 +124,7 @@ def test_greyscale_of_more_than_8_bits_keeps_its_grey_levels(tmp_path, name, kin
         (np.full(256, np.nan, np.float32), "from nan"),
         (np.linspace(0, 2**30, 256).astype(np.int32), "white 65535"),
         (np.linspace(0, 4000, 256).astype(np.uint16), "up to 4000, but white is 255 or 65535"),
+        (np.linspace(0, 0.001, 256, dtype=np.float32), "up to 0.001, but white is 1 or 255"),
     ],
 )
 def test_values_of_no_known_range_are_refused_with_the_range(tmp_path, values, words):

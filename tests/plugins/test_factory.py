@@ -61,11 +61,19 @@ def test_names_of_options_are_checked_without_importing_the_method(monkeypatch):
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_words_of_the_context_are_read_as_in_the_authors_files(clip, name):
-    for word in ("", " None", "NULL", "nil"):
+    for word in ("", " None", "NULL", "nil", "N/A", "-"):
         with pytest.raises(ConfigError, match=rf"'ctx_init' is the text '{word}'; for nothing, write null"):
             make(clip, name, ctx_init=word)
+    with pytest.raises(ConfigError, match=r"has {}; give the words before the class name alone"):
+        make(clip, name, ctx_init="a photo of a {}")
     one, other = make(clip, name, ctx_init="a_photo_of_a"), make(clip, name, ctx_init="a photo of a")
     assert torch.equal(one.learned_state()["ctx"], other.learned_state()["ctx"])
+
+
+@pytest.mark.parametrize("template", [None, {}, {0: None}, 7])
+def test_template_that_is_no_text_is_refused_with_how_to_write_it(template):
+    with pytest.raises(ConfigError, match=r"zero_shot: template is .*, not text\. Give text with {}"):
+        resolve_recipe("zero_shot", [{"template": template}], template="a {}.")
 
 
 @pytest.mark.parametrize(("dataset", "shots", "epochs"), [("dtd", 16, 200), ("imagenet", 16, 50), ("imagenet", 1, 50)])

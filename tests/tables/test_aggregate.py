@@ -54,7 +54,7 @@ def test_recipes_may_depend_on_dataset_and_shots_but_not_on_the_seed(few, record
 def test_runs_without_a_fingerprint_of_their_images_are_shown_and_counted(record):
     records = [record("coop", "dtd", 50, 50), record("copl", "dtd", 50, 50, images="")]
     check_comparable(records)
-    assert "1 of 2 runs recorded without a fingerprint of the images." in headline(records)
+    assert "1 of 2 runs recorded without a fingerprint of the images, by an earlier version: " in headline(records)
 
 
 def test_source_and_targets_are_fixed_and_templates_of_targets_depend_on_the_method_only(transfer):

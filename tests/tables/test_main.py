@@ -1,5 +1,6 @@
 """`python -m tables`: rendering of stored records, without torch, and its messages."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,12 @@ def test_unreadable_records_are_left_out_and_predictions_are_not_records(stored,
     error = capsys.readouterr().err
     assert path.name in error
     assert len(error.splitlines()) == 1
+
+
+def test_names_of_folders_are_read_as_utf8_in_any_locale(stored, tmp_path):
+    folder = stored.parent.rename(tmp_path / "r\u00e9sultats")
+    plain = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "tables", "--from", str(folder), "--format", "latex"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | plain, capture_output=True)
+    assert done.returncode == 0 and (folder / "base2new.tex").is_file()
+    assert done.stdout.decode("ascii").strip().endswith(r"r\xe9sultats/base2new.tex"), "not two unknown bytes"

@@ -45,6 +45,25 @@ def test_other_forms_of_a_checkpoint_are_read(saved, tmp_path):
         assert read_released(path).digest != digest
 
 
+def test_saved_parameter_is_read_as_its_values(saved):
+    own = {"ctx": torch.nn.Parameter(CONTEXT["ctx"])}
+    assert read_released(saved(state_dict=own)).digest == read_released(saved(state_dict=CONTEXT)).digest
+
+
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (CONTEXT["ctx"].to_sparse(), "'ctx' is sparse"),
+        (CONTEXT["ctx"].to("meta"), "'ctx' has no values"),
+        (CONTEXT["ctx"].cfloat(), "'ctx' is of type complex64"),
+        (CONTEXT["ctx"].int(), "'ctx' is of type int32"),
+    ],
+)
+def test_tensor_without_ordinary_numbers_is_refused(saved, tensor, reason):
+    with pytest.raises(ConfigError, match=rf"(?s){reason}.*Save its values as ordinary floating-point numbers"):
+        read_released(saved(state_dict={"ctx": tensor}))
+
+
 NETWORK = {"meta_net.linear1.weight": torch.ones(8, 8), "meta_net.linear1.bias": torch.ones(8)}
 SECOND = {"meta_net.linear2.weight": torch.ones(8, 8)}
 
@@ -119,7 +138,7 @@ PREFIX, SUFFIX = torch.ones(5, 1, 128), torch.ones(6, 72, 128)
         ({**CONTEXT, "token_suffix": torch.ones(5, 60, 128)}, r"must have \(classes, 72, 128\)"),
         ({**CONTEXT, "token_prefix": PREFIX, "token_suffix": SUFFIX}, "its tensors are of 5 and 6 classes"),
         ({"token_prefix": PREFIX}, "it holds no learned values"),
-        ({**CONTEXT, "note": "hello"}, "note are not tensors"),
+        ({**CONTEXT, "note": "hello"}, "note in it are not tensors. Save the tensors by name"),
         ("nothing", "holds no 'state_dict'"),
     ],
     ids=["nan", "prefix", "suffix", "classes", "nothing learned", "text", "no dictionary"],

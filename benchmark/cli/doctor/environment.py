@@ -13,11 +13,11 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from packaging.version import Version
 
 from benchmark.common.files import REPOSITORY
+from benchmark.common.memory import total_memory
 from benchmark.errors import ConfigError
 from benchmark.features.cache import cache_folder, cache_limit
 
 REQUIREMENTS = REPOSITORY / "requirements.txt"
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # a container's
 LITTLE_SPACE = 1_000_000_000  # free bytes, below which there is a note
 
 Row = dict[str, object]  # of a list in the JSON of the doctor, docs/data.md; unknown values are None
@@ -41,11 +41,9 @@ def look_at_device(device: str, *, precision: str, processes: int, threads: int)
 
 
 def look_at_memory() -> Row:
-    """Total and free memory; a lower limit of a container counts."""
-    memory = psutil.virtual_memory()
-    limits = [int(text) for path in CGROUP_LIMITS if (text := _text(path)).isdigit()]
-    total = min([memory.total, *limits])
-    return {"total_bytes": total, "available_bytes": min(memory.available, total)}
+    """Total and free memory; a lower limit of a job or container counts."""
+    total = total_memory()
+    return {"total_bytes": total, "available_bytes": min(psutil.virtual_memory().available, total)}
 
 
 def look_at_disk(what: str, folder: Path) -> Row:
@@ -116,10 +114,3 @@ def _size(folder: Path) -> int:
     """Bytes of all files in a folder, without links; files that are unreadable or deleted meanwhile count nothing."""
     paths = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
     return sum(path.lstat().st_size for path in paths if path.is_file() and not path.is_symlink())
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

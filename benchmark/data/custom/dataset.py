@@ -16,10 +16,10 @@ from benchmark.common.config import check_name
 from benchmark.data.catalog import Dataset, load_catalog, to_dataset
 from benchmark.data.checks import check_listing
 from benchmark.data.custom.settings import GUIDE, CustomSplit, Source, find_source
-from benchmark.data.folders import describe_unused, folders_in, images_in, plural
-from benchmark.data.layouts import Listing, leaves_folder, read_split_json
+from benchmark.data.folders import describe_unused, folders_in, hidden_folders, images_in, plural
+from benchmark.data.layouts import Listing, leaves_folder, read_split_json, way_inside
 from benchmark.data.parts import PARTS, meant_part, rename_advice, renames
-from benchmark.errors import ConfigError, DataError
+from benchmark.errors import ConfigError, DataError, unreadable
 
 CSV_COLUMNS = ("path", "label", "class_name", "split")
 TREES = ({"train", "test"}, set(PARTS), {"test"})  # folders of a tree that is split
@@ -127,6 +127,7 @@ def read_tree(folder: Path, split: CustomSplit | None) -> Listing:
         )
     if split is not None:
         listing.problems.append("'split' is for a tree that is not split yet, but this one has train and test folders")
+    _note_loose(folder, "", listing)
     _add(listing, {part: _by_class(folder, f"{part}/", listing) for part in PARTS if part in inside})
     return listing
 
@@ -134,11 +135,7 @@ def read_tree(folder: Path, split: CustomSplit | None) -> Listing:
 def _by_class(folder: Path, below: str, listing: Listing) -> Paths:
     """Return the images of each class folder; report folders in class folders, and count other files."""
     found = {}
-    if flat := images_in(folder / below):
-        listing.notes.append(
-            f"{plural(len(flat), 'image')} in no class folder left out, the first is {below}{flat[0]}; move each into "
-            "the folder of its class"
-        )
+    _note_loose(folder, below, listing)
     for name in sorted(folders_in(folder / below), key=_composed):
         where = folder / below / name
         unused: Counter[str] = Counter()
@@ -153,6 +150,20 @@ def _by_class(folder: Path, below: str, listing: Listing) -> Paths:
             others = f" (only {describe_unused(unused)})" if unused else ""
             listing.problems.append(f"the class folder '{below}{name}' contains no image; fill it or remove it{others}")
     return found
+
+
+def _note_loose(folder: Path, below: str, listing: Listing) -> None:
+    """Note images next to class folders, and hidden folders with images: neither are of a class."""
+    if flat := images_in(folder / below):
+        listing.notes.append(
+            f"{plural(len(flat), 'image')} in no class folder left out, the first is {below}{flat[0]}; move each into "
+            "the folder of its class"
+        )
+    if hidden := [name for name in hidden_folders(folder / below) if images_in(folder / below / name)]:
+        listing.notes.append(
+            f"{plural(len(hidden), 'hidden folder')} with images left out, the first is {below}{hidden[0]}; rename it "
+            "and set its name with 'classes' in the YAML if it is a class"
+        )
 
 
 def _cut(classes: Paths, split: CustomSplit, listing: Listing) -> dict[str, Paths]:
@@ -219,7 +230,8 @@ def _take_row(listing: Listing, header: list[str], cells: list[str], line: int) 
         meant = f"; write {part}" if (part := meant_part(row["split"])) else ""
         problems.append(f"the split is '{row['split'][:20]}', not train, val or test{meant}")
     if row["path"] and leaves_folder(row["path"]):
-        advice = "set 'images' in the YAML for another folder" + ", or write it without '..'" * (".." in row["path"])
+        other = "set 'images' in the YAML for another folder, or " if ".." in row["path"] else ""
+        advice = other + way_inside(row["path"])
         problems.append(f"the path '{row['path'][:80]}' leaves the image folder; {advice}")
     if problems:
         listing.problems.append(f"line {line}: {'; '.join(problems)}")
@@ -232,7 +244,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise DataError(unreadable(path, error)) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.common.files import write_atomically
-from benchmark.common.provenance import digest_of
+from benchmark.common.provenance import sha256_file
 from benchmark.data.catalog import load_catalog, load_dataset
 from benchmark.data.download.archives import ArchiveError
 from benchmark.data.download.sources import AUTHORS, Download
@@ -161,7 +161,7 @@ def write_record(name: str, download: Download, file: Path, *, data: Path) -> No
         origin = {"address": archive.address}
     else:
         origin = {"repository" if source.revision else "folder": source.name, "revision": source.revision}
-    checksum = {"md5": archive.md5} if archive.md5 else {"sha256": archive.sha256 or digest_of(file, "sha256")}
+    checksum = {"md5": archive.md5} if archive.md5 else {"sha256": archive.sha256 or sha256_file(file)}
     entry = {
         **origin,
         "file": archive.inside or archive.name,

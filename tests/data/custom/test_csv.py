@@ -1,5 +1,7 @@
 """Custom datasets in a CSV file."""
 
+import os
+
 import pytest
 
 from benchmark.data.custom.dataset import load_custom
@@ -60,7 +62,7 @@ a/3.png,4,cow,train
         "line 11: the label is '-1', not a whole number from 0; the path '/etc/a.png' leaves the image folder",
         "line 12: label 0 is called 'two\\nlines', and 'cat' elsewhere",
         "line 14: 'a/0.png' is listed in train already",
-        "labels must run from 0 without gaps; 2, 3 are missing",
+        "labels must run from 0 without gaps; missing: 2, 3",
         "class 4 ('cow') has no image in test",
         "'a/3.png' is missing",
     ):
@@ -79,3 +81,18 @@ a/3.png,4,cow,train
 )
 def test_invalid_csv_is_refused(table, content, message):
     assert message in problems_of(table(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        (lambda row: row.replace("a/", f"{os.getcwd()}/a/"), "write it relative to that folder"),
+        (lambda row: row.replace(",0,", ",1,").replace(",1,dog", ",2,dog"), "missing: 0; subtract 1 from each"),
+        (lambda row: row.replace("cat", "_"), "the class name '_' is blank in a prompt; give label 0 a name"),
+    ],
+)
+def test_advice_on_a_list_of_another_convention(table, change, advice):
+    rows = ["a/0.png,0,cat,train", "b/0.png,1,dog,train", "a/1.png,0,cat,test", "b/1.png,1,dog,test"]
+    assert len(load_custom("pets", table("\n".join([HEADER, *rows])), check_files=True).test) == 2
+    message = problems_of(table("\n".join([HEADER, *map(change, rows)])))
+    assert advice in message and "set 'images'" not in message

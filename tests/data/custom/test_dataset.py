@@ -11,6 +11,7 @@ from PIL import Image, features
 
 from benchmark.data.custom.dataset import load_custom, name_problems
 from benchmark.data.splits import few_shot, half
+from benchmark.method import clean_class_names
 from tests.data.conftest import PARTS
 from tests.data.custom.conftest import problems_of, relative
 
@@ -129,6 +130,34 @@ def test_labels_with_one_name_in_prompts_are_noted(tree):
     names = ("hot_dog", "Hot Dog", "dog", "hot  dog")
     notes = load_custom("pets", tree(*split_tree(names))).notes
     assert notes == ("labels with one name, which prompts cannot tell apart: 'hot dog' (0, 2, 3)",)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("big cat", "big\u00a0cat"), ("STRASSE", "strasse"), ("Stra\u00dfe", "strasse"), ("t-shirt", "t_shirt"),
+        ("cat", "cat."), ("\u2167", "viii"), ("cat", "c\u00adat"), ("\u00c9tag\u00e8re", "\u00e9tag\u00e8re"),
+    ],
+)  # fmt: skip
+def test_names_are_noted_as_one_exactly_if_their_prompts_have_the_same_tokens(tree, clip, one, other):
+    notes = load_custom("pets", tree(*split_tree((one, other)))).notes
+    prompts = clip.tokenize([f"a photo of a {name}." for name in clean_class_names([one, other], "{}")])
+    assert any("labels with one name" in note for note in notes) == (prompts[0] == prompts[1])
+
+
+def test_invisible_characters_of_names_are_noted(tree):
+    (note,) = load_custom("pets", tree(*split_tree(("cat", "dog\u200b")))).notes
+    assert note == "class names with invisible characters, which change their prompts: 'dog\\u200b' (1)"
+
+
+def test_images_beside_and_hidden_above_classes_are_noted(tree):
+    folder = tree(*split_tree(), "cover.png", "train/.net/a.png", "train/.git/config", "test/loose.png")
+    assert load_custom("pets", folder, check_files=True).notes == (
+        "1 image in no class folder left out, the first is cover.png; move each into the folder of its class",
+        "1 hidden folder with images left out, the first is train/.net; rename it and set its name with 'classes' in "
+        "the YAML if it is a class",
+        "1 image in no class folder left out, the first is test/loose.png; move each into the folder of its class",
+    )
 
 
 def test_problems_of_folders_yaml_and_images_come_together(tree, tmp_path):
