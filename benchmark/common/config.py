@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from benchmark.common.constants import (
     ADAM_EPSILON,
+    CROP_SCALE,
     LEARNING_RATE,
     MOMENTUM,
     PRECISIONS,
@@ -87,6 +88,7 @@ class Training:
     warmup_learning_rate: Annotated[float, Positive] = WARMUP_LEARNING_RATE
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # momentum is SGD's alone, epsilon that of the other two
     epsilon: Annotated[float, Positive] = ADAM_EPSILON
+    smallest_crop: Annotated[float, Field(gt=0, le=1)] = CROP_SCALE[0]  # share of an image's area in a training view
 
     def __post_init__(self) -> None:
         if self.warmup_epochs > self.epochs:
@@ -152,6 +154,8 @@ class RunSpec:
         training = None if self.training is None else dataclasses.asdict(self.training)
         if not self.images:  # so that the hash of older records stays
             del values["images"]
+        if training and training["smallest_crop"] == CROP_SCALE[0]:  # for the same reason
+            del training["smallest_crop"]
         return values | {"options": dict(self.options), "training": training, "targets": dict(self.targets)}
 
     @property
