@@ -1,7 +1,7 @@
 """Implement MaPLe: deep prompts of the text tower, and linear maps of them in the image tower.
 
-Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023, arXiv 2210.03117; trainers/maple.py and clip/model.py at
-69bce21.
+Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023, arXiv 2210.03117; trainers/maple.py and clip/model.py
+at 69bce21.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,8 @@ from torch import nn
 from benchmark.clip.backbone import Clip
 from benchmark.clip.layer import Edits, insert_rows, replace_rows
 from benchmark.errors import ConfigError
-from benchmark.prompts import TowerMethod, check_layers, random_context
+from benchmark.prompts import random_context
+from benchmark.towers import TowerMethod, check_layers
 
 
 @dataclass(frozen=True, kw_only=True)

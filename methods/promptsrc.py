@@ -1,7 +1,7 @@
 """Implement PromptSRC: independent deep prompts of both towers, held near the frozen features.
 
-Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without Forgetting", ICCV 2023, arXiv 2307.06948;
-trainers/promptsrc.py and clip/model.py at bb95c77. Without the three weights and the average it is their baseline IVLP.
+Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without Forgetting", ICCV 2023, arXiv
+2307.06948; trainers/promptsrc.py and clip/model.py at bb95c77. Without the weights and the average it is their IVLP.
 """
 
 import math
@@ -20,7 +20,8 @@ from benchmark.clip.text import unit
 from benchmark.common.constants import CONTEXT_STD, PROMPTSRC_TEMPLATES
 from benchmark.errors import ConfigError
 from benchmark.method import Losses, fill_template
-from benchmark.prompts import TowerMethod, check_layers, cosine_logits, random_context
+from benchmark.prompts import cosine_logits, random_context
+from benchmark.towers import TowerMethod, check_layers
 
 
 @dataclass(frozen=True, kw_only=True)

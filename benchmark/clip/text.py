@@ -142,9 +142,10 @@ class TextEncoder:
     def _through_trie(
         self, plan: TextPlan, which: slice, context: Tensor, edits: Edits, product: Product, layers: int
     ) -> tuple[Tensor, Tensor]:
-        """Rows (b * g, R, T) of some groups and some contexts after the first `layers` layers, and which rows see which.
+        """Rows of some groups and some contexts after the first `layers` layers, those that edits put in included.
 
-        The second is (g, R, R); rows that edits put in are counted.
+        Returns:
+            (b * g, R, T), and which row sees which, (g, R, R).
         """
         visible = plan.visible[which]
         groups, rows = visible.shape[:2]
