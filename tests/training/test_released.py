@@ -9,6 +9,7 @@ import torch
 from benchmark.errors import ConfigError
 from benchmark.plugins.factory import create_method
 from benchmark.plugins.importer import method_class
+from benchmark.training.checkpoint_names import own_names
 from benchmark.training.released import POSITION, START, read_released
 from tests.helpers.dassl import save_checkpoint
 
@@ -117,6 +118,34 @@ def test_learned_tensors_of_methods_inside_the_towers_are_taken_out_of_the_whole
     images = golden_clip.encode_images(tensors["pixel_values"], method.needs_patches)
     with torch.no_grad():
         assert (method(images) - tensors["logits_eval_init"]).abs().max() < 2e-4
+
+
+def test_tensors_inside_the_towers_are_named_without_a_learner_in_the_file_too():
+    blocks = "encoder.transformer.resblocks."
+    names = ["module.ctx", "logit_scale", "image_encoder.VPT", f"text_{blocks}2.VPT_shallow"]
+    names += [f"image_{blocks}1.VPT_shallow", f"image_{blocks}1.ln_1.bias"]
+    assert own_names(names) == {
+        "module.ctx": "ctx",
+        "image_encoder.VPT": "vision_prompts.0",
+        f"text_{blocks}2.VPT_shallow": "text_prompts.2",
+        f"image_{blocks}1.VPT_shallow": "vision_prompts.1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "options"),
+    [
+        ({"shared_adapter.3.0.bias": torch.ones(4)}, {"first": 3, "last": 3}),
+        ({"vision_prompts.0": torch.ones(())}, {"depth": 1, "depth_vision": 1}),
+        ({"compound_rep_tokens": torch.ones(3)}, {}),
+        ({"x": torch.ones(2), "token_embedding": torch.ones(()), "text_encoder.positional_embedding": "?"}, {}),
+    ],
+    ids=["adapter", "prompt", "tokens", "fixed"],
+)
+def test_tensors_of_unexpected_forms_show_no_options(saved, state, options):
+    found = read_released(saved(state_dict=state))
+    assert found.options(("first", "last", "dim", "depth", "depth_vision", "n_ctx_vision", "n_tokens")) == options
+    assert (found.classes, found.backbone) == (None, {})
 
 
 @pytest.mark.parametrize("shape, n_ctx, class_specific", [((4, 128), 4, False), ((5, 16, 128), 16, True)])
