@@ -52,7 +52,7 @@ class Selection:
         if self.view == TEST_VIEW:
             return [(item, TEST_VIEW) for item in self.items]
         epochs = range(self.view.epoch, self.view.epoch + self.epochs)
-        return [(item, View(self.view.seed, epoch)) for epoch in epochs for item in self.items]
+        return [(item, replace(self.view, epoch=epoch)) for epoch in epochs for item in self.items]
 
 
 class FeatureStore:
@@ -158,7 +158,7 @@ class FeatureStore:
         if selection.patches is None:
             count = max(n for n in (1, 2, AHEAD_EPOCHS) if n == 1 or n * size <= AHEAD_IMAGES)
         first = selection.view.epoch // count * count
-        group = replace(selection, view=View(selection.view.seed, first), epochs=count)
+        group = replace(selection, view=replace(selection.view, epoch=first), epochs=count)
         features = self._get(group, lambda: self._encode(group, [group.patches])[0])
         start = (selection.view.epoch - first) * size
         return features[start : start + size]
@@ -175,13 +175,16 @@ class FeatureStore:
         paths = (dataset.image_root, *(item.path for item in items))
         if paths not in self._digests:
             self._digests[paths] = key_of({"name": dataset.name, "images": contents(dataset, items)})
+        view = selection.view
+        crop = {} if view.smallest_crop == View.smallest_crop else {"smallest_crop": view.smallest_crop}
         return key_of(
             {
                 "origin": self._made_by,
                 "images": self._digests[paths],
-                "view": selection.view,
+                "view": view,
                 "epochs": selection.epochs,
                 "patches": selection.patches,
+                **crop,
             }
         )
 

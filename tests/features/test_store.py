@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import safetensors.torch
 import torch
 
 from benchmark.clip.backbone import ImageFeatures
@@ -153,3 +154,25 @@ def test_large_test_sets_are_kept_block_by_block(clip, dataset, monkeypatch, tmp
     assert [len(part) for part in parts] == [8] * 5
     assert len(list(tmp_path.glob("*/*.safetensors"))) == 3
     assert_close(ImageFeatures.joined(parts), test_features(FeatureStore(clip), dataset, "projected"))
+
+
+def test_views_of_another_smallest_crop_are_others_and_the_usual_ones_keep_their_place(clip, dataset, tmp_path):
+    items = dataclasses.replace(dataset, train=dataset.train[:4])
+    store = FeatureStore(clip, disk=DiskCache(tmp_path))
+    usual, narrow = (train_features(store, items, view) for view in (View(1, 3), View(1, 3, 0.5)))
+    assert (usual.pooled - narrow.pooled).abs().max() > 1e-3
+    item, generator = items.train[2], view_generator(1, relative_path(items, items.train[2]), 3)
+    view = train_view(open_image(item.path), clip.image_size, generator, 0.5)
+    assert_close(narrow[2:3], clip.encode_images(normalise(torch.from_numpy(view.copy())[None])))
+    assert len(list(tmp_path.glob("*/*.safetensors"))) == 2
+    assert repr(View(1, 3)) == "View(seed=1, epoch=3)", "as in the keys of features that are on disk already"
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_rows_of_a_layer_are_never_on_disk(clip, dataset, tmp_path, layer):
+    items = dataclasses.replace(dataset, train=dataset.train[:4], test=dataset.test[:4])
+    store = FeatureStore(clip, disk=DiskCache(tmp_path), ahead=[layer, None])
+    for rows in (test_features(store, items, layer), train_features(store, items, View(1, 0), layer)):
+        assert rows.patches.shape == (4, 1 + clip.patch_count, clip.vision_width)
+    kept = [safetensors.torch.load_file(path) for path in tmp_path.glob("*/*.safetensors")]
+    assert [tensors.keys() for tensors in kept] == [{"pooled"}], "of the test images, made along with the rows"
