@@ -37,7 +37,7 @@ class TextPlan:
             )
         self.n_ctx, self.classes = n_ctx, len(suffixes)
         distinct = sorted({tuple(suffix) for suffix in suffixes})
-        self._suffix_lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
+        self.suffix_lengths = [len(suffix) for suffix in suffixes]  # of each class, the end token included
         self._count(distinct)
         groups, place = _grow_evenly(distinct, GROUP_NODES)
         size = max(len(group.tokens) for group in groups)
@@ -89,10 +89,11 @@ class TextPlan:
         group = torch.div(self.class_rows, self.end_rows.shape[1], rounding_mode="floor")  # (C,)
         end = self.end_rows.flatten()[self.class_rows]  # (C,), row of the end token in its group
         seen = self.visible[group, end]  # (C, R): the start, the context, the ancestors and the end row itself
-        length = front + int(self._suffix_lengths.max())
+        lengths = torch.tensor(self.suffix_lengths, device=end.device)
+        length = front + max(self.suffix_lengths)
         # a node stands after its ancestors, so the rows seen are in the order of the prompt
         order = torch.argsort((~seen).to(torch.uint8), dim=1, stable=True)[:, :length]
-        last = front + self._suffix_lengths - 1
+        last = front + lengths - 1
         own = torch.where(torch.arange(length, device=end.device) <= last[:, None], order, end[:, None])
         return own + group[:, None] * rows, last
 
