@@ -63,7 +63,7 @@ class PromptSRC(TowerMethod):
     """
 
     Options = PromptSRCOptions
-    needs_patches = 0
+    needs_patches, needs_pooled = 0, True
 
     def __init__(self, clip: Clip, options: PromptSRCOptions, class_names: Sequence[str], template: str):
         super().__init__(clip, options)
@@ -119,7 +119,8 @@ class PromptSRC(TowerMethod):
             return
         # exponents relative to the largest: all would underflow to 0 if the mean were far from every epoch
         exponents = [-((epoch - mean) ** 2) / (2 * deviation**2) for epoch in range(1, epochs + 1)]
-        weights = [math.exp(exponent - max(exponents)) for exponent in exponents]
+        largest = max(exponents)
+        weights = [math.exp(exponent - largest) for exponent in exponents]
         self.average += weights[done - 1] / sum(weights) * parameters_to_vector(self.parameters())
         if done == epochs:
             values = self.average.split([parameter.numel() for parameter in self.parameters()])

@@ -1,7 +1,7 @@
 """Estimate what runs compute: steps, image encodings, text tokens, floating-point operations."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -99,6 +99,8 @@ class Estimator:
         method = run.make_method(self._clip, training_set)
         conditional = getattr(method, "conditional", False)
         cost = Cost(steps=steps) + self._encoded(views, tests, method.needs_patches)
+        if method.needs_pooled and isinstance(method.needs_patches, int):
+            cost += replace(self._encoded(views, 0), views=0)  # the pooled features of the same views
         if run.trains:
             batch = min(spec.training.batch_size, images)
             backward = 2 if method.edits_gradients else 1  # ProGrad differentiates two losses

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.clip.backbone import Clip
+from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.clip.layer import NO_EDITS, Edits
 from benchmark.method import Method
 from benchmark.prompts import PromptMethod, TowerMethod
@@ -73,7 +73,9 @@ def image_passes(method: Method, *, training: bool) -> list[Pass]:
     if not isinstance(first, int):
         return []
     with _noted_tower(clip) as tower, torch.set_grad_enabled(training):
-        images = clip.layer_features(torch.zeros(1, 1 + clip.patch_count, clip.vision_width), first)
+        images: ImageFeatures = clip.layer_features(torch.zeros(1, 1 + clip.patch_count, clip.vision_width), first)
+        if method.needs_pooled:
+            images = ImageFeatures(torch.full((1, clip.joint_width), clip.joint_width**-0.5), images.patches)
         try:
             if isinstance(method, PromptMethod):
                 with method.given(torch.full((1, len(method.class_names), clip.joint_width), clip.joint_width**-0.5)):
@@ -85,7 +87,7 @@ def image_passes(method: Method, *, training: bool) -> list[Pass]:
     return tower.passes
 
 
-def _call(method: Method, images, training: bool) -> None:
+def _call(method: Method, images: ImageFeatures, training: bool) -> None:
     if training:
         method.loss(images, torch.zeros(1, dtype=torch.long))
     else:

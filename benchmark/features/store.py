@@ -121,11 +121,18 @@ class FeatureStore:
         order: Sequence[int],
         batch: int,
         start: int = 0,
+        pooled: bool = False,
     ) -> Iterator[ImageFeatures]:
         """Yield the features of train views of items[order[0]], items[order[1]], ..., batch by batch, on the device.
 
-        The first `start` batches are skipped; the others are the same bytes as without skipping.
+        The first `start` batches are skipped; the others are the same bytes as without skipping. With `pooled`, rows of
+        a layer come with the pooled features that are kept for all methods.
         """
+        if pooled and isinstance(patches, int):
+            how = {"order": order, "batch": batch, "start": start}
+            both = (self.train(dataset, items, view, kind, **how) for kind in (None, patches))
+            yield from (ImageFeatures(kept.pooled, own.patches) for kept, own in zip(*both, strict=True))
+            return
         if patches is None or self._fits(len(items), patches):
             features = self._epoch(Selection(dataset=dataset, items=items, view=view, patches=patches))
             index = torch.tensor(order, device=self.clip.device)

@@ -174,3 +174,15 @@ def test_rows_of_a_layer_are_encoded_a_few_at_a_time_and_never_written(clip, dat
         wanted = clip.encode_images(normalise(torch.from_numpy(view.copy())[None]), 1)
         assert_close(got[9:10], wanted)
         assert (got[9:10].pooled - wanted.pooled).abs().max() < 2e-5
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 1])
+def test_rows_come_with_the_pooled_features_that_other_methods_read(clip, dataset, limit):
+    store, order = FeatureStore(clip, limit_bytes=limit), [5, 0, 3, 3]
+    how = {"order": order, "batch": 2, "start": 1}
+    [both] = store.train(dataset, dataset.train, View(1, 2), 1, pooled=True, **how)
+    [known] = store.train(dataset, dataset.train, View(1, 2), None, **how)
+    [rows] = store.train(dataset, dataset.train, View(1, 2), 1, **how)
+    assert torch.equal(both.pooled, known.pooled)
+    assert torch.equal(both.patches, rows.patches)
+    assert (rows.pooled - known.pooled).abs().max() < 2e-5
