@@ -10,6 +10,8 @@ from benchmark.errors import ShapeError
 
 GROUP_NODES = 128  # trie nodes that share one attention mask: more share more, but attention grows with its square
 
+FEWEST_ALIKE = 16  # prompts that pass through a layer together though their lengths differ: fewer fill no product
+
 
 class TextPlan:
     """The trie of the suffix tokens of a class set, split into groups of at most GROUP_NODES nodes.
@@ -101,6 +103,22 @@ class TextPlan:
     def rows(self) -> int:
         """Rows that pass through the layers for one context, padding included."""
         return self.visible.shape[0] * self.visible.shape[1]
+
+
+def alike(lengths: Sequence[int], most_rows: int) -> list[list[int]]:
+    """Indices of sequences in groups of increasing length, so that little padding is computed.
+
+    A group holds at most `most_rows` rows, padding included, or one sequence; it ends before a longer sequence once it
+    has FEWEST_ALIKE.
+    """
+    groups: list[list[int]] = [[]]
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        group = groups[-1]
+        longer = bool(group) and lengths[i] > lengths[group[-1]]
+        if (len(group) >= FEWEST_ALIKE and longer) or (group and (len(group) + 1) * lengths[i] > most_rows):
+            groups.append([])
+        groups[-1].append(i)
+    return groups
 
 
 class _Group:

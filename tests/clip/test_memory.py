@@ -39,17 +39,21 @@ def give_up_above(monkeypatch, rows, error):
     """An encoder whose memory holds no chunk of more rows."""
     real = TextEncoder._encode_chunk
 
-    def narrow(self, plan, which, context, product):
+    def narrow(self, plan, which, context, *rest):
         if plan.visible[which].shape[:2].numel() * len(context) > rows:
             raise type(error)(*error.args)  # a new one: its frames hold what halving should free
-        return real(self, plan, which, context, product)
+        return real(self, plan, which, context, *rest)
 
     monkeypatch.setattr(TextEncoder, "_encode_chunk", narrow)
 
 
-@pytest.mark.parametrize("name, config", [("coop", {}), ("cocoop", {}), ("coop", {"class_position": "front"})])
+@pytest.mark.parametrize(
+    "name, config",
+    [("coop", {}), ("cocoop", {}), ("coop", {"class_position": "front"}), ("maple", {"depth": 3}), ("tcp", {"layer": 1})],
+)
 def test_smaller_chunks_and_recomputation_change_nothing(clip, pictures, name, config):
-    images, method = pictures(clip, 6), make(clip, name, **config)
+    method = make(clip, name, **config)
+    images = pictures(clip, 6, method.needs_patches)
     wanted, logits = gradients(method, images), method(images)
     while clip.text.halve_chunks():
         pass

@@ -54,8 +54,8 @@ def test_runs_that_read_the_rows_of_a_layer_encode_and_compute_on_their_own(tmp_
     """MMA reads rows of layer 2, which two layers make."""
     settings = ["maple.depth=2", "mma.first=3", "mma.last=3", "mma.batch_size=4",
                 *(f"{name}.epochs=2" for name in ("coop", "maple", "mma"))]  # fmt: skip
-    arguments = ["--datasets", "synth_actions", "--shots", "1", "--seeds", "1", "2", "--methods", "maple", "mma", "coop"]
-    arguments += [word for setting in settings for word in ("--set", setting)]
+    arguments = ["--datasets", "synth_actions", "--shots", "1", "--seeds", "1", "2"]
+    arguments += ["--methods", "maple", "mma", "coop", *(word for each in settings for word in ("--set", each))]
     assert main([*arguments, "--plan", "--out", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     rows, lines = rows_of(text), [line for line in text.splitlines() if line.startswith("total")]
