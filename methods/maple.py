@@ -1,7 +1,7 @@
 """Implement MaPLe: deep prompts of the text tower, and linear maps of them in the image tower.
 
-Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023, arXiv 2210.03117; trainers/maple.py and clip/model.py at
-69bce21.
+Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023, arXiv 2210.03117; trainers/maple.py and clip/model.py
+at 69bce21.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """Implement PromptSRC: independent deep prompts of both towers, held near the frozen features.
 
-Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without Forgetting", ICCV 2023, arXiv 2307.06948;
-trainers/promptsrc.py and clip/model.py at bb95c77. Without the three weights and the average it is their baseline IVLP.
+Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without Forgetting", ICCV 2023, arXiv
+2307.06948; trainers/promptsrc.py and clip/model.py at bb95c77. Without the three weights and the average it is their
+baseline IVLP.
 """
 
 import math

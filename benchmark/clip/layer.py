@@ -122,8 +122,8 @@ class Edits:
             for i, edit in edits.items():
                 if i not in layers:
                     raise ConfigError(
-                        f"{_place(edit)}: `{kind}` edits layer {i}, but only layers {layers.start} to {layers.stop - 1} "
-                        "can be edited here. Layers count from 0."
+                        f"{_place(edit)}: `{kind}` edits layer {i}, but only layers {layers.start} to "
+                        f"{layers.stop - 1} can be edited here. Layers count from 0."
                     )
 
     def entering(self, i: int, x: Tensor) -> Tensor:

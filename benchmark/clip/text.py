@@ -142,9 +142,9 @@ class TextEncoder:
     def _through_trie(
         self, plan: TextPlan, which: slice, context: Tensor, edits: Edits, product: Product, layers: int
     ) -> tuple[Tensor, Tensor]:
-        """Rows (b * g, R, T) of some groups and some contexts after the first `layers` layers, and which rows see which.
+        """Rows (b * g, R, T) of some groups and some contexts after the first `layers` layers.
 
-        The second is (g, R, R); rows that edits put in are counted.
+        Also which rows see which, (g, R, R), with the rows that edits put in.
         """
         visible = plan.visible[which]
         groups, rows = visible.shape[:2]

@@ -74,16 +74,15 @@ def peak_bytes(work: Computation, device: torch.device | str) -> int:
 
 
 def compare(plain: Computation, ours: Computation, device: torch.device, rounds: int) -> dict[str, float]:
-    """Time the two in alternation, after a warm-up round, and measure their memory.
+    """Measure the memory of the two, which warms up, and then time them in alternation.
 
     Returns:
         The median ratio of plain to our seconds, its range, the median seconds of both, and the memory.
     """
-    seconds(plain)
+    plain_bytes, our_bytes = peak_bytes(plain, device), peak_bytes(ours, device)
     repeats = max(1, round(SHORTEST / max(1e-6, min(seconds(ours), seconds(ours)))))
     times = [(seconds(plain), seconds(ours, repeats)) for _ in range(rounds)]
     ratios = [slow / fast for slow, fast in times]
-    plain_bytes, our_bytes = peak_bytes(plain, device), peak_bytes(ours, device)
     return {
         "ratio": statistics.median(ratios),
         "ratio_min": min(ratios),

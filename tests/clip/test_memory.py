@@ -49,8 +49,9 @@ def give_up_above(monkeypatch, rows, error):
 
 @pytest.mark.parametrize(
     "name, config",
-    [("coop", {}), ("cocoop", {}), ("coop", {"class_position": "front"}), ("maple", {"depth": 3}), ("tcp", {"layer": 1})],
-)
+    [("coop", {}), ("cocoop", {}), ("coop", {"class_position": "front"}), ("maple", {"depth": 3}),
+     ("tcp", {"layer": 1})],
+)  # fmt: skip
 def test_smaller_chunks_and_recomputation_change_nothing(clip, pictures, name, config):
     method = make(clip, name, **config)
     images = pictures(clip, 6, method.needs_patches)

@@ -81,7 +81,7 @@ def test_plan_refuses_no_class_and_empty_suffix(clip):
 @settings(max_examples=20, deadline=None)
 @example(suffixes=[[7]], n_ctx=1, layer=0)
 @example(suffixes=[[7, 8, 1], [7, 1], [7, 8, 1]], n_ctx=2, layer=1)  # a name twice
-@example(suffixes=[[2 + i % 7] * (1 + i % 9) for i in range(60)], n_ctx=2, layer=2)  # several groups of about one length
+@example(suffixes=[[2 + i % 7] * (1 + i % 9) for i in range(60)], n_ctx=2, layer=2)  # several groups of alike lengths
 @given(suffixes=class_sets, n_ctx=st.integers(1, 3), layer=st.integers(0, 2))
 def test_prompts_apart_by_class_are_those_of_each_class_alone(clip64, suffixes, n_ctx, layer):
     """With rows of each class in the place of the context; features in the order of the classes, and gradients."""
