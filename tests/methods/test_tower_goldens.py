@@ -48,9 +48,7 @@ def assert_close(got, wanted, tolerance, what=""):
 def test_trajectory_equals_authors(case, golden, golden_clip):
     tensors, manifest = golden(case)
     name, config = CASES[case]
-    method = create_method(
-        name, clip=golden_clip, class_names=manifest["classnames"], template=PETS, config=config
-    )
+    method = create_method(name, clip=golden_clip, class_names=manifest["classnames"], template=PETS, config=config)
     images = golden_clip.encode_images(tensors["pixel_values"], method.needs_patches)
     start, labels = named(tensors, "init"), tensors["labels"]
     assert start.keys() == method.learned_state().keys()
@@ -61,8 +59,13 @@ def test_trajectory_equals_authors(case, golden, golden_clip):
         assert_close(method(images), tensors["logits_eval_init"], 2e-5 * factor, "logits")
     about = manifest["optimizer"]
     training = Training(
-        epochs=1, batch_size=4, warmup_epochs=0, optimizer=about["name"], learning_rate=about["lr"],
-        weight_decay=about["weight_decay"], epsilon=about.get("eps", 1e-8),
+        epochs=1,
+        batch_size=4,
+        warmup_epochs=0,
+        optimizer=about["name"],
+        learning_rate=about["lr"],
+        weight_decay=about["weight_decay"],
+        epsilon=about.get("eps", 1e-8),
     )
     optimizer = make_optimizer(training, method.learnable())
     for step, indices in enumerate(tensors["batch_indices"]):
