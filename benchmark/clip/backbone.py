@@ -16,7 +16,7 @@ from benchmark.clip.locate import locate_checkpoint
 from benchmark.clip.outline import Outline
 from benchmark.clip.text import TextEncoder, TextPlan, in_memory, unit
 from benchmark.clip.tokenizer import Tokenizer, read_tokenizer
-from benchmark.clip.vision import VisionEncoder
+from benchmark.clip.vision import CPU_ROWS, VisionEncoder
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.common.shapes import check_shape
 from benchmark.errors import ConfigError, ShapeError
@@ -175,6 +175,8 @@ class Clip:
         """
         self.check_patches(patches)
         check_shape("pixels", tuple(pixels.shape), "BXHW", X=3, H=self.image_size, W=self.image_size)
+        if self.device.type == "cpu" and len(pixels) > (most := max(1, CPU_ROWS // (1 + self.patch_count))):
+            return ImageFeatures.joined([self.encode_images(part, patches) for part in pixels.split(most)])
         if isinstance(patches, int):
             return self.layer_features(self.vision.enter(pixels.to(self.device, self.dtype), patches), patches)
         hidden = self.vision.encode(pixels.to(self.device, self.dtype), class_only=patches is None)  # (B, 1 + P, V)
