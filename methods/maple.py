@@ -14,7 +14,8 @@ from torch import nn
 from benchmark.clip.backbone import Clip
 from benchmark.clip.layer import Edits, insert_rows, replace_rows
 from benchmark.errors import ConfigError
-from benchmark.prompts import TowerMethod, check_layers, random_context
+from benchmark.prompts import random_context
+from benchmark.towers import TowerMethod, check_layers
 
 
 @dataclass(frozen=True, kw_only=True)

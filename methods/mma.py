@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark.clip.backbone import Clip
 from benchmark.clip.layer import Edits
 from benchmark.errors import ConfigError
-from benchmark.prompts import TowerMethod, check_layers
+from benchmark.towers import TowerMethod, check_layers
 
 
 @dataclass(frozen=True, kw_only=True)

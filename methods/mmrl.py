@@ -19,7 +19,8 @@ from benchmark.clip.text import unit
 from benchmark.common.constants import CONTEXT_STD
 from benchmark.errors import ConfigError
 from benchmark.method import Losses, fill_template
-from benchmark.prompts import TowerMethod, check_layers
+from benchmark.prompts import cosine_logits
+from benchmark.towers import TowerMethod, check_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +77,14 @@ class MMRL(TowerMethod):
         self.compound_rep_tokens_r2tproj = nn.ModuleList([deepcopy(to_text) for _ in range(count)])
         self.proj_rep = nn.Parameter(torch.randn(clip.vision_width, clip.joint_width, **like) / clip.vision_width**0.5)
         self.to(clip.device)
-        self.trained_names: tuple[str, ...] = ()
+        self.trained_names: list[str] = []
         self.set_classes(class_names, template)
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
         """As PromptMethod.set_classes; also encodes the frozen prompts. The first classes are those trained on."""
         frozen = self.clip.encode_texts(fill_template(class_names, template))
         super().set_classes(class_names, template)
-        self._frozen, self.trained_names = frozen, self.trained_names or self.class_names
+        self._frozen, self.trained_names = frozen, self.trained_names or sorted(self.class_names)
 
     def text_edits(self) -> Edits:
         """Put the tokens in behind the start token."""
@@ -109,20 +110,21 @@ class MMRL(TowerMethod):
 
     def forward(self, images: ImageFeatures) -> Tensor:
         """Return logits (B, C): of both features for the classes trained on, else of the class token's alone."""
-        text, (image, own) = self.text_features(images)[0], self.both_features(images)
-        logits, alpha = self.options.logit_factor * image @ text.T, self.options.alpha
-        if self.class_names != self.trained_names or not self.at_home:
+        text, factor, (image, own) = self.text_features(images), self.options.logit_factor, self.both_features(images)
+        logits = cosine_logits(self.clip, image, text, factor)
+        if sorted(self.class_names) != self.trained_names or not self.at_home:
             return logits
-        return alpha * logits + (1 - alpha) * self.options.logit_factor * own @ text.T
+        return self.options.alpha * logits + (1 - self.options.alpha) * cosine_logits(self.clip, own, text, factor)
 
     def loss(self, images: ImageFeatures, labels: Tensor) -> Losses:
         """Return the terms `class`, `representation`, `image` and `text`, each already weighted."""
-        options, text, (image, own) = self.options, self.text_features(images)[0], self.both_features(images)
+        options, text, (image, own) = self.options, self.text_features(images), self.both_features(images)
+        logits, own_logits = (cosine_logits(self.clip, f, text, options.logit_factor) for f in (image, own))
         return Losses(
             {
-                "class": options.alpha * F.cross_entropy(options.logit_factor * image @ text.T, labels),
-                "representation": (1 - options.alpha) * F.cross_entropy(options.logit_factor * own @ text.T, labels),
+                "class": options.alpha * F.cross_entropy(logits, labels),
+                "representation": (1 - options.alpha) * F.cross_entropy(own_logits, labels),
                 "image": options.regularisation * (1 - F.cosine_similarity(image, images.pooled).mean()),
-                "text": options.regularisation * (1 - F.cosine_similarity(text, self._frozen).mean()),
+                "text": options.regularisation * (1 - F.cosine_similarity(text[0], self._frozen).mean()),
             }
         )

@@ -1,7 +1,7 @@
 """Implement PromptSRC: independent deep prompts of both towers, held near the frozen features.
 
 Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without Forgetting", ICCV 2023, arXiv
-2307.06948; trainers/promptsrc.py and clip/model.py at bb95c77. IVLP is it without the three weights and the average.
+2307.06948; trainers/promptsrc.py and clip/model.py at bb95c77. Without the weights and the average it is their IVLP.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ from benchmark.clip.text import unit
 from benchmark.common.constants import CONTEXT_STD, PROMPTSRC_TEMPLATES
 from benchmark.errors import ConfigError
 from benchmark.method import Losses, fill_template
-from benchmark.prompts import TowerMethod, check_layers, cosine_logits, random_context
+from benchmark.prompts import cosine_logits, random_context
+from benchmark.towers import TowerMethod, check_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,8 @@ class PromptSRC(TowerMethod):
         super().__init__(clip, options)
         check_layers(clip, text={"depth": options.depth}, image={"depth_vision": options.depth_vision})
         self.start_context(options.n_ctx, options.ctx_init if options.n_ctx <= 4 else None)
-        self.text_prompts = nn.ParameterDict(
-            {str(i): nn.Parameter(random_context(clip, options.n_ctx)) for i in range(1, options.depth)}
-        )
+        deeper = {str(i): random_context(clip, options.n_ctx) for i in range(1, options.depth)}
+        self.text_prompts = nn.ParameterDict(deeper)
         shape, dtype = (options.n_ctx_vision, clip.vision_width), clip.learnable_dtype
         self.vision_prompts = nn.ParameterDict(
             {str(i): nn.Parameter(torch.randn(shape, dtype=dtype) * CONTEXT_STD) for i in range(options.depth_vision)}

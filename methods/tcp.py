@@ -16,7 +16,8 @@ from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.clip.layer import QUICK, Edits, replace_rows
 from benchmark.errors import ConfigError
 from benchmark.method import Losses, fill_template
-from benchmark.prompts import TowerMethod, check_layers, cosine_logits
+from benchmark.prompts import cosine_logits
+from benchmark.towers import TowerMethod, check_layers
 
 WORDS = "a photo of a "  # of a template, whose place the context takes
 
@@ -43,9 +44,10 @@ class TCPOptions:
     frozen_template: str | None
 
     def __post_init__(self) -> None:
-        if self.n_ctx < 1 or self.knowledge_weight < 0:
+        if min(self.n_ctx, self.layer) < 1 or self.knowledge_weight < 0:
             raise ConfigError(
-                f"n_ctx is {self.n_ctx}, knowledge_weight {self.knowledge_weight}; give at least 1, and 0 or more."
+                f"n_ctx is {self.n_ctx}, layer {self.layer}, knowledge_weight {self.knowledge_weight}; the first two "
+                "must be at least 1, since layer 0 reads the context, the third 0 or more."
             )
 
 
@@ -57,7 +59,7 @@ class TCP(TowerMethod):
 
     def __init__(self, clip: Clip, options: TCPOptions, class_names: Sequence[str], template: str):
         super().__init__(clip, options)
-        check_layers(clip, text={"layer + 1": options.layer + 1}, image={})
+        check_layers(clip, text={"layer": options.layer}, image={}, start=0)
         self.apart_from = options.layer
         self.start_context(options.n_ctx, options.ctx_init)
         self.meta_net = ClassNet(clip, options.n_ctx)

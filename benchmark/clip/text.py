@@ -142,9 +142,10 @@ class TextEncoder:
     def _through_trie(
         self, plan: TextPlan, which: slice, context: Tensor, edits: Edits, product: Product, layers: int
     ) -> tuple[Tensor, Tensor]:
-        """Rows (b * g, R, T) of some groups and some contexts after the first `layers` layers.
+        """Rows of some groups and some contexts after the first `layers` layers, those that edits put in included.
 
-        Also which rows see which, (g, R, R), with the rows that edits put in.
+        Returns:
+            (b * g, R, T), and which row sees which, (g, R, R).
         """
         visible = plan.visible[which]
         groups, rows = visible.shape[:2]
@@ -181,14 +182,9 @@ class TextEncoder:
         x = edits.entering(first, torch.cat(parts).flatten(0, 1)[rows])  # (C, L, T)
         added = x.shape[1] - rows.shape[1]
         lengths = [1 + plan.n_ctx + added + length for length in plan.suffix_lengths]
-        run, parts = self._runner(sum(lengths)), []
-        groups = alike(lengths, self.chunk_rows)
-        for group in groups:
-            which = torch.tensor(group, device=x.device)
-            some = x[which, : lengths[group[-1]]]
-            parts.append(run(self._finish_apart, some, ends[which] + added, edits, first))
-        order = torch.tensor([c for group in groups for c in group], device=x.device)
-        return torch.cat(parts)[order.argsort()]
+        run, groups = self._runner(sum(lengths)), alike(lengths, self.chunk_rows, x.device)
+        parts = [run(self._finish_apart, x[own, :longest], ends[own] + added, edits, first) for own, longest in groups]
+        return torch.cat(parts)[torch.cat([own for own, _ in groups]).argsort()]
 
     def _finish_apart(self, x: Tensor, end: Tensor, edits: Edits, first: int) -> Tensor:
         """Rows (c, L, T) that enter layer `first` to those at the end tokens (c, T) after the last layer."""

@@ -105,8 +105,8 @@ class TextPlan:
         return self.visible.shape[0] * self.visible.shape[1]
 
 
-def alike(lengths: Sequence[int], most_rows: int) -> list[list[int]]:
-    """Indices of sequences in groups of increasing length, so that little padding is computed.
+def alike(lengths: Sequence[int], most_rows: int, device: torch.device) -> list[tuple[Tensor, int]]:
+    """Indices of sequences in groups of increasing length, and the longest of each: so little padding is computed.
 
     A group holds at most `most_rows` rows, padding included, or one sequence; it ends before a longer sequence once it
     has FEWEST_ALIKE.
@@ -118,7 +118,7 @@ def alike(lengths: Sequence[int], most_rows: int) -> list[list[int]]:
         if (len(group) >= FEWEST_ALIKE and longer) or (group and (len(group) + 1) * lengths[i] > most_rows):
             groups.append([])
         groups[-1].append(i)
-    return groups
+    return [(torch.tensor(group, device=device), lengths[group[-1]]) for group in groups]
 
 
 class _Group:

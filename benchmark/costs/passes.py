@@ -10,7 +10,8 @@ from torch import Tensor
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.clip.layer import NO_EDITS, Edits
 from benchmark.method import Method
-from benchmark.prompts import PromptMethod, TowerMethod
+from benchmark.prompts import PromptMethod
+from benchmark.towers import TowerMethod
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures, LayerFeatures
 from benchmark.clip.layer import unit
-from benchmark.prompts import TowerMethod
 from benchmark.speed.plain import LENGTH, attend
+from benchmark.towers import TowerMethod
 
 Adapter = Callable[[Tensor], Tensor]
 

@@ -15,10 +15,10 @@ from benchmark.common.constants import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
 from benchmark.costs.operations import Tower, image_layers, rows_operations, text_layers
 from benchmark.costs.passes import image_passes, text_pass
 from benchmark.plugins.factory import create_method
-from benchmark.prompts import TowerMethod
 from benchmark.speed.geometry import class_names, random_clip
 from benchmark.speed.measure import compare, gemm_peak, make_parser, report
 from benchmark.speed.plain_towers import make_plain_towers, plain_images
+from benchmark.towers import TowerMethod
 
 TEMPLATE = "a photo of a {}."
 CASES = (  # method, classes, images

@@ -40,7 +40,7 @@ SHAPES = {
     "mixed": {
         "projection_dim": 80,
         "text_config": {
-            "hidden_size": 32, "intermediate_size": 200, "num_hidden_layers": 1, "num_attention_heads": 4,
+            "hidden_size": 32, "intermediate_size": 200, "num_hidden_layers": 2, "num_attention_heads": 4,
             "vocab_size": 905, "bos_token_id": 894, "eos_token_id": 895, "pad_token_id": 896,
             "max_position_embeddings": 24, "layer_norm_eps": 1e-6,
         },

@@ -39,10 +39,10 @@ def give_up_above(monkeypatch, rows, error):
     """An encoder whose memory holds no chunk of more rows."""
     real = TextEncoder._encode_chunk
 
-    def narrow(self, plan, which, context, *rest):
+    def narrow(self, plan, which, context, *others):
         if plan.visible[which].shape[:2].numel() * len(context) > rows:
             raise type(error)(*error.args)  # a new one: its frames hold what halving should free
-        return real(self, plan, which, context, *rest)
+        return real(self, plan, which, context, *others)
 
     monkeypatch.setattr(TextEncoder, "_encode_chunk", narrow)
 

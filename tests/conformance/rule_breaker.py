@@ -6,10 +6,12 @@ A breaker is named after the check that must catch it; the part after two unders
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
+from benchmark.clip.layer import Edits, replace_rows
 from benchmark.clip.text import unit
 from benchmark.errors import ConfigError
 from benchmark.method import Losses, Method
@@ -100,6 +102,16 @@ def learn_a_frozen_parameter(method):
     replaces("loss", lambda method, loss, *given: (method.fixed.add_(1), loss(*given))[1])(method)
 
 
+def put_a_detached_prompt_into_layer_1(method):
+    method.deep = nn.Parameter(torch.zeros_like(method.ctx))
+
+    def encode_classes(method, encode, context):
+        edits = Edits(enter={1: partial(replace_rows, rows=method.deep.detach(), first=1)})
+        return method.clip.text.encode(method.text_plan, context, edits=edits)
+
+    replaces("encode_classes", encode_classes)(method)
+
+
 def double_the_total(method, loss, *given):
     class Doubled(Losses):
         total = property(lambda self: 2 * Losses.total.fget(self))
@@ -147,6 +159,8 @@ BREAKERS: dict[str, Breaker] = {
     ),
     "patches_are_read_only_when_declared__needed": logits(lambda images, logits: logits + images.patches.mean()),
     "patches_are_read_only_when_declared__declared_wrongly": sets("needs_patches", lambda method: "all"),
+    "patches_are_read_only_when_declared__beyond_the_tower": sets("needs_patches", lambda method: 99),
+    "only_declared_parameters_move__deep_prompt_without_gradient": put_a_detached_prompt_into_layer_1,
     "learned_state_loads_to_the_same_logits": add_random_offset,
     "learned_state_loads_to_the_same_logits__cannot_be_stored": sets(
         "ctx", lambda method: nn.Parameter(method.ctx.T.contiguous().T)
