@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
 from benchmark.clip.text import free_memory, ran_out_of_memory
+from benchmark.clip.vision import CPU_ROWS
 from benchmark.common import shutdown
 from benchmark.common.constants import CROP_SCALE
 from benchmark.data.catalog import Dataset, Item, relative_path
@@ -21,7 +22,6 @@ from benchmark.features.fingerprint import check_unchanged
 from benchmark.features.memory import BoundedMemory
 
 ENCODE_BATCH = 256  # images that are encoded together
-CPU_ROWS = 600  # rows per pass through the tower on a CPU: enough to fill a core, few enough for its caches
 STORE_BYTES = 1 << 30  # memory for features, and as much again for decoded images
 
 

@@ -261,5 +261,6 @@ def _batches(
     order = shuffled(len(items), view.seed, view.epoch)
     order = order[: batches_per_epoch(len(items), size) * size]
     labels = torch.tensor([items[i].label for i in order], device=store.clip.device).split(size)
-    parts = store.train(copy.dataset, items, view, copy.method.needs_patches, order=order, batch=size, start=start)
+    needs = {"patches": copy.method.needs_patches, "pooled": copy.method.needs_pooled}
+    parts = store.train(copy.dataset, items, view, **needs, order=order, batch=size, start=start)
     yield from zip(parts, labels[start:], strict=True)
