@@ -6,7 +6,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import safetensors.torch
 import torch
 
 from benchmark.clip.backbone import ImageFeatures
