@@ -26,7 +26,7 @@ from tables.selection import shorten
 HEADINGS = ("method", "learns", "where", "parameters", "seconds", *COLUMNS.values())
 ABSENT = "-"
 READING = (
-    "Parameters: learned values, without CLIP's. Seconds: of a run, training and scoring, mean; seeds that share a pass "
+    "Parameters: learned values, without those of CLIP. Seconds: of a run, mean; seeds that share a pass "
     "have equal parts of its time. Base, new: accuracy in percent, mean over seeds and datasets; H: their harmonic "
     f"mean. {ABSENT}: no run."
 )
