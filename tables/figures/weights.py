@@ -59,7 +59,8 @@ def _write(options: argparse.Namespace) -> int:
     methods = " and ".join(dict.fromkeys(method_title(record.spec.method) for record in records))
     head = f"Weights of {methods}'s prompt tokens over training on {distinct(r.spec.dataset for r in records)}."
     caption = make_caption(head, records, reading=READING, missing="", note="")
-    drawing = Drawing("weights", caption, lambda: plot(traces, panel_titles(records), token_words(records[0].spec, traces[0].mean.shape[1])))
+    titles, words = panel_titles(records), token_words(records[0].spec, traces[0].mean.shape[1])
+    drawing = Drawing("weights", caption, lambda: plot(traces, titles, words))
     write_atomically(out, drawing.svg().encode() if out.suffix == ".svg" else drawing.png())
     sys.stdout.write(f"{caption}\nWritten: {out}\n")
     return 0
