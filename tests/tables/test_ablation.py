@@ -41,15 +41,15 @@ def test_folder_without_runs_and_folder_of_two_settings_are_refused(rows, tmp_pa
     with pytest.raises(RecordError, match="has no run of base2new"):
         runs_in(tmp_path)
     for record in (rows[0][0], rows[1][0]):
-        save(record, tmp_path, predictions={}, learned={})
+        save(record, tmp_path, predictions={}, learned=None)
     assert main([str(tmp_path)]) == 2
     assert "several methods or settings" in capsys.readouterr().err
 
 
 def test_folders_without_a_common_dataset_are_refused(rows, tmp_path, capsys):
-    save(rows[0][0], tmp_path / "one", predictions={}, learned={})
+    save(rows[0][0], tmp_path / "one", predictions={}, learned=None)
     other = dataclasses.replace(rows[0][0], spec=dataclasses.replace(rows[0][0].spec, dataset="pets"))
-    save(other, tmp_path / "two", predictions={}, learned={})
+    save(other, tmp_path / "two", predictions={}, learned=None)
     assert main([str(tmp_path / "one"), str(tmp_path / "two")]) == 2
     assert "No dataset is in every folder" in capsys.readouterr().err
 
