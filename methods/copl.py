@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.errors import ConfigError
 from benchmark.prompts import MetaNet, PromptMethod, check_context_keys
 
 
@@ -25,6 +26,7 @@ class CoPLOptions:
         n_ctx, ctx_init: as in CoCoOp.
         patches: patch features in the joint space (projected) or of the vision tower (raw).
         score: function that compares the conditional vector of a patch with a context vector.
+        center: whether the score sees the conditional vectors less their mean over the patches of an image.
         context: what a patch combines by its weights: the context vectors (prompts), or their sums with its conditional
             vector (dynamic).
         aggregate: reduction of the combinations of all patches to one.
@@ -37,6 +39,7 @@ class CoPLOptions:
     ctx_init: str | None
     patches: Literal["projected", "raw"]
     score: Literal["dot", "general", "concat"]
+    center: bool
     context: Literal["prompts", "dynamic"]
     aggregate: Literal["mean", "sum"]
     update: Literal["shared", "per_prompt"]
@@ -45,6 +48,8 @@ class CoPLOptions:
 
     def __post_init__(self) -> None:
         check_context_keys(self.n_ctx, self.ctx_init)
+        if self.center and not self.local:
+            raise ConfigError("center: true compares patches, and local: false leaves one. Give one of the two.")
 
 
 class CoPL(PromptMethod):
@@ -72,6 +77,8 @@ class CoPL(PromptMethod):
         if self.score is None:
             return conditional.new_full((*conditional.shape[:2], self.options.n_ctx), 1 / self.options.n_ctx)
         width = conditional.shape[-1]
+        if self.options.center:  # most of a conditional vector is h's output bias: a part that all patches share
+            conditional = conditional - conditional.mean(dim=1, keepdim=True)
         scores = self.score(F.layer_norm(conditional, (width,)), F.layer_norm(self.ctx, (width,)))
         return (scores.to(self.ctx.dtype) / math.sqrt(width)).softmax(dim=-1)  # not in the dtype of autocast
 

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from benchmark.data.catalog import load_dataset
 from benchmark.data.splits import few_shot, half
+from benchmark.errors import ConfigError
 from benchmark.features.store import FeatureStore
 from benchmark.plugins.factory import create_method
 from benchmark.plugins.recipes import resolve_recipe
@@ -21,7 +22,7 @@ SCORES, CONTEXTS = ("dot", "general", "concat"), ("prompts", "dynamic")
 AGGREGATES, UPDATES = ("mean", "sum"), ("shared", "per_prompt")
 CHANGES = [*[{"score": score} for score in SCORES], *[{"context": context} for context in CONTEXTS],
            *[{"aggregate": aggregate} for aggregate in AGGREGATES], *[{"update": update} for update in UPDATES],
-           {"patches": "raw"}, {"weighting": False}, {"local": False}]  # fmt: skip
+           {"patches": "raw"}, {"center": True}, {"weighting": False}, {"local": False}]  # fmt: skip
 LITERAL = {"score": "concat", "aggregate": "sum", "context": "prompts"}
 
 
@@ -102,6 +103,21 @@ def test_every_option_trains(clip, pictures, start, change):
         for parameter in method.parameters():
             parameter -= 0.01 / length * parameter.grad
     assert method.loss(images, LABELS).total < before.total
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_centered_weights_do_not_depend_on_what_all_patches_share(clip, pictures, score):
+    method, images = make(clip, score=score, center=True), pictures(clip, 5)
+    before = method.alignment(images)
+    with torch.no_grad():
+        method.meta_net.linear2.bias += 1
+    assert torch.allclose(method.alignment(images), before, atol=1e-4)
+    assert before.std(dim=1).mean() > 10 * make(clip, score=score).alignment(images).std(dim=1).mean()
+
+
+def test_centering_a_single_patch_is_refused(clip):
+    with pytest.raises(ConfigError, match="center: true compares patches, and local: false leaves one"):
+        make(clip, center=True, local=False)
 
 
 def test_weights_of_the_concat_score_are_bounded(clip, pictures):
