@@ -75,7 +75,7 @@ def panel_titles(records: Sequence[RunRecord]) -> list[str]:
 
 def _description(record: RunRecord) -> Mapping[str, str]:
     spec = record.spec
-    options = {key: value if isinstance(value, str) else f"{key} {value}" for key, value in spec.options.items()}
+    options = {key: value if isinstance(value, str) else f"{key} {str(value).lower()}" for key, value in spec.options.items()}
     return {"dataset": dataset_titles().get(spec.dataset, spec.dataset), **options, "seed": f"seed {spec.seed}"}
 
 
