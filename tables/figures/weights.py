@@ -69,13 +69,14 @@ def _write(options: argparse.Namespace) -> int:
 def panel_titles(records: Sequence[RunRecord]) -> list[str]:
     """For each record, the options, dataset and seed that not all records share; the dataset if all are equal."""
     described = [_description(record) for record in records]
-    differing = [key for key in described[0] if len({each.get(key) for each in described}) > 1] or ["dataset"]
+    keys = dict.fromkeys(key for each in described for key in each)  # records of before may lack an option
+    differing = [key for key in keys if len({each.get(key) for each in described}) > 1] or ["dataset"]
     return [", ".join(each[key] for key in differing if key in each) for each in described]
 
 
 def _description(record: RunRecord) -> Mapping[str, str]:
     spec = record.spec
-    options = {key: value if isinstance(value, str) else f"{key} {str(value).lower()}" for key, value in spec.options.items()}
+    options = {k: value if isinstance(value, str) else f"{k} {str(value).lower()}" for k, value in spec.options.items()}
     return {"dataset": dataset_titles().get(spec.dataset, spec.dataset), **options, "seed": f"seed {spec.seed}"}
 
 
