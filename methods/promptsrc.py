@@ -116,15 +116,15 @@ class PromptSRC(TowerMethod):
             }
         )
 
+    @torch.no_grad()
     def after_epoch(self, done: int, epochs: int) -> None:
         """Add the prompts to the average; after the last epoch, take it."""
-        mean, deviation = self.options.gpa_mean, self.options.gpa_std
+        mean, deviation, own = self.options.gpa_mean, self.options.gpa_std, list(self.parameters())
         if mean is None:
             return
         exponents = [-((epoch - mean) ** 2) / (2 * deviation**2) for epoch in range(1, epochs + 1)]
         weights = torch.tensor(exponents, dtype=torch.float64).softmax(dim=0)  # no sum of weights that underflow to 0
-        self.average += weights[done - 1].item() * parameters_to_vector(self.parameters())
+        self.average += weights[done - 1].item() * parameters_to_vector(own)
         if done == epochs:
-            values = self.average.split([parameter.numel() for parameter in self.parameters()])
-            for parameter, value in zip(self.parameters(), values, strict=True):
+            for parameter, value in zip(own, self.average.split([p.numel() for p in own]), strict=True):
                 parameter.copy_(value.view_as(parameter))

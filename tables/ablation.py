@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmark.common.command import Parser, answer, path_option
+from benchmark.common.command import Parser, answer, in_utf8, path_option
 from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError, RecordError
 from benchmark.plugins.discovery import METHODS
@@ -129,4 +129,5 @@ def _spread(values: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main())
