@@ -104,6 +104,8 @@ class Method(nn.Module):
         Options: a frozen, keyword-only dataclass; its fields are the keys of the recipe (methods/<name>.yaml).
         needs_patches: the patch features that `forward` reads: None, "projected", "raw", or a number k: the rows that
             enter layer k of the image tower; see Clip.encode_images.
+        needs_pooled: whether `loss` reads `pooled` though `needs_patches` is a number: it is then taken from the
+            features that other methods share. Without it, `pooled` is computed in each step that reads it.
         sample_views: number of random views of each training image passed to `take_sample` before training.
         transfers: whether the learned values can score classes they were not trained on. If not, `set_classes`
             accepts trained classes only, in any order.
@@ -115,6 +117,7 @@ class Method(nn.Module):
 
     Options: ClassVar[type] = NoOptions
     needs_patches: Patches | None = None
+    needs_pooled: bool = False
     sample_views: int = 0
     transfers: bool = True
     edits_gradients: bool = False

@@ -61,6 +61,27 @@ class TowerMethod(PromptMethod):
         """Return what the method does in the image tower, from layer `needs_patches` on."""
         return NO_EDITS
 
+    @torch.no_grad()
+    def try_edits(self) -> None:
+        """Apply the edits to rows of zeros, layer by layer, before anything is encoded or trained.
+
+        Raises:
+            ConfigError, ShapeError: an edit is of a layer that is not there, or returns rows of another shape.
+        """
+        clip, image_start = self.clip, self.needs_patches if isinstance(self.needs_patches, int) else 0
+        text = (len(self.class_names), 2 + self.ctx.shape[-2], clip.token_width)
+        image = (2, 1 + clip.patch_count, clip.vision_width)
+        for edits, layers, shape in (
+            (self.text_edits(), range(clip.text_layers), text),
+            (self.image_edits(), range(image_start, clip.vision_layers), image),
+        ):
+            edits.check(layers)
+            x = torch.zeros(shape, dtype=clip.dtype, device=clip.device)
+            for i in layers:
+                x = edits.entering(i, x)
+                if own := edits.of(i):
+                    own.additions(x, x)
+
     def encode_classes(self, context: Tensor) -> Tensor:
         """As PromptMethod.encode_classes, with the edits."""
         encode = self.clip.text.encode

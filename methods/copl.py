@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
+from benchmark.errors import ConfigError
 from benchmark.prompts import MetaNet, PromptMethod, check_context_keys
 
 
@@ -25,9 +26,12 @@ class CoPLOptions:
         n_ctx, ctx_init: as in CoCoOp.
         patches: patch features in the joint space (projected) or of the vision tower (raw).
         score: function that compares the conditional vector of a patch with a context vector.
-        aggregate: reduction of the context vectors of all patches to one.
+        center: whether the score sees the conditional vectors less their mean over the patches of an image.
+        context: what a patch combines by its weights: the context vectors (prompts), or their sums with its conditional
+            vector (dynamic).
+        aggregate: reduction of the combinations of all patches to one.
         update: one shift for all context vectors (shared), or one each from the patches aligned with it (per_prompt).
-        weighting: false turns the alignment weights off.
+        weighting: false turns the alignment weights off; a patch then contributes its conditional vector.
         local: false uses the global image embedding as the only patch.
     """
 
@@ -35,6 +39,8 @@ class CoPLOptions:
     ctx_init: str | None
     patches: Literal["projected", "raw"]
     score: Literal["dot", "general", "concat"]
+    center: bool
+    context: Literal["prompts", "dynamic"]
     aggregate: Literal["mean", "sum"]
     update: Literal["shared", "per_prompt"]
     weighting: bool
@@ -42,6 +48,8 @@ class CoPLOptions:
 
     def __post_init__(self) -> None:
         check_context_keys(self.n_ctx, self.ctx_init)
+        if self.center and not self.local:
+            raise ConfigError("center: true compares patches, and local: false leaves one. Give one of the two.")
 
 
 class CoPL(PromptMethod):
@@ -69,6 +77,8 @@ class CoPL(PromptMethod):
         if self.score is None:
             return conditional.new_full((*conditional.shape[:2], self.options.n_ctx), 1 / self.options.n_ctx)
         width = conditional.shape[-1]
+        if self.options.center:  # most of a conditional vector is h's output bias: a part that all patches share
+            conditional = conditional - conditional.mean(dim=1, keepdim=True)
         scores = self.score(F.layer_norm(conditional, (width,)), F.layer_norm(self.ctx, (width,)))
         return (scores.to(self.ctx.dtype) / math.sqrt(width)).softmax(dim=-1)  # not in the dtype of autocast
 
@@ -82,15 +92,21 @@ class CoPL(PromptMethod):
         aggregate = torch.sum if self.options.aggregate == "sum" else torch.mean
         if self.score is None:
             return self.ctx + aggregate(conditional, dim=1)[:, None]
-        weights = self._align(conditional)
-        if self.options.update == "per_prompt":
-            pairs = torch.einsum("bpm,bpt->bmt", weights, conditional)  # sum over patches
-            patches = conditional.shape[1] if self.options.aggregate == "mean" else 1
-            return self.ctx + self.options.n_ctx / patches * pairs
+        weights, dynamic = self._align(conditional), self.options.context == "dynamic"
         # Without - 1 / M, equal weights would add the mean context vector to all: a constant that `ctx` can absorb.
         # With it, training starts at the embeddings of the words.
-        summary = conditional + (weights - 1 / self.options.n_ctx) @ self.ctx  # (B, P, T)
-        return self.ctx + aggregate(summary, dim=1)[:, None]
+        surplus = weights - 1 / self.options.n_ctx
+        if self.options.update == "per_prompt":
+            patches = conditional.shape[1] if self.options.aggregate == "mean" else 1
+            pairs = torch.einsum("bpm,bpt->bmt", weights, conditional) if dynamic else _scaled(surplus, self.ctx)
+            return self.ctx + self.options.n_ctx / patches * pairs
+        summary = surplus @ self.ctx  # (B, P, T)
+        return self.ctx + aggregate(summary + conditional if dynamic else summary, dim=1)[:, None]
+
+
+def _scaled(surplus: Tensor, context: Tensor) -> Tensor:
+    """Multiply each context vector by its weight above the equal one, summed over patches: (B, P, M) to (B, M, T)."""
+    return surplus.sum(dim=1)[..., None] * context
 
 
 class _Dot(nn.Module):

@@ -63,6 +63,7 @@ class MMRL(TowerMethod):
     """
 
     Options = MMRLOptions
+    needs_pooled = True
 
     def __init__(self, clip: Clip, options: MMRLOptions, class_names: Sequence[str], template: str):
         super().__init__(clip, options)

@@ -4,7 +4,6 @@ Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without 
 2307.06948; trainers/promptsrc.py and clip/model.py at bb95c77. Without the weights and the average it is their IVLP.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,8 +33,7 @@ class PromptSRCOptions:
         depth, depth_vision: number of layers with prompts of their own in each tower; 1: layer 0 only.
         text_weight, image_weight: of the mean absolute difference of text and image features to the frozen ones.
         logits_weight: of the divergence of the predictions from those of the frozen features.
-        gpa_mean, gpa_std: mean and deviation, in epochs, of the Gaussian that weights the epochs' prompts in the
-            average that is scored; a null mean scores the prompts of the last epoch.
+        gpa_mean, gpa_std: in epochs, of the Gaussian weights of the average that is scored; null: the last epoch is.
     """
 
     n_ctx: int
@@ -64,15 +62,14 @@ class PromptSRC(TowerMethod):
     """
 
     Options = PromptSRCOptions
-    needs_patches = 0
+    needs_patches, needs_pooled = 0, True
 
     def __init__(self, clip: Clip, options: PromptSRCOptions, class_names: Sequence[str], template: str):
         super().__init__(clip, options)
         check_layers(clip, text={"depth": options.depth}, image={"depth_vision": options.depth_vision})
         self.start_context(options.n_ctx, options.ctx_init if options.n_ctx <= 4 else None)
-        self.text_prompts = nn.ParameterDict(
-            {str(i): nn.Parameter(random_context(clip, options.n_ctx)) for i in range(1, options.depth)}
-        )
+        deeper = {str(i): random_context(clip, options.n_ctx) for i in range(1, options.depth)}
+        self.text_prompts = nn.ParameterDict(deeper)
         shape, dtype = (options.n_ctx_vision, clip.vision_width), clip.learnable_dtype
         self.vision_prompts = nn.ParameterDict(
             {str(i): nn.Parameter(torch.randn(shape, dtype=dtype) * CONTEXT_STD) for i in range(options.depth_vision)}
@@ -81,16 +78,22 @@ class PromptSRC(TowerMethod):
         self.set_classes(class_names, template)
 
     def set_classes(self, class_names: Sequence[str], template: str) -> None:
-        """As PromptMethod.set_classes; also encodes the frozen prompts in each of the 60 templates."""
-        texts = [fill_template(class_names, one) for one in PROMPTSRC_TEMPLATES]
-        frozen = torch.stack([self.clip.encode_texts(some, unit_length=False) for some in texts]).mean(dim=0)
+        """As Method.set_classes; forgets the frozen features of other classes."""
         super().set_classes(class_names, template)
-        self._frozen = unit(frozen)  # (C, D)
+        self._frozen: Tensor | None = None
+
+    def frozen(self) -> Tensor:
+        """The mean (C, D) of the frozen text features over 60 templates, made when the first loss reads it."""
+        if self._frozen is None:
+            texts = [fill_template(self.class_names, one) for one in PROMPTSRC_TEMPLATES]
+            with torch.autocast(self.clip.device.type, enabled=False):
+                features = [self.clip.encode_texts(some, unit_length=False) for some in texts]
+            self._frozen = unit(torch.stack(features).mean(dim=0))
+        return self._frozen
 
     def text_edits(self) -> Edits:
         """Replace the context where it enters the deeper layers."""
-        prompts = self.text_prompts.items()
-        return Edits(enter={int(i): partial(replace_rows, rows=rows, first=1) for i, rows in prompts})
+        return Edits(enter={int(i): partial(replace_rows, rows=p, first=1) for i, p in self.text_prompts.items()})
 
     def image_edits(self) -> Edits:
         """Append the prompts behind the patches, and replace them where they enter the deeper layers."""
@@ -100,29 +103,28 @@ class PromptSRC(TowerMethod):
 
     def loss(self, images: ImageFeatures, labels: Tensor) -> Losses:
         """Return the terms `cross_entropy`, `text`, `image` and `logits`, the last three already weighted."""
-        options, text, image = self.options, self.text_features(images), self.image_features(images)
+        options, text, image, own = self.options, self.text_features(images), self.image_features(images), self.frozen()
         logits = cosine_logits(self.clip, image, text)
-        frozen = cosine_logits(self.clip, images.pooled, self._frozen[None]).log_softmax(-1)
+        frozen = cosine_logits(self.clip, images.pooled, own[None]).log_softmax(-1)
         divergence = (frozen.exp() * (frozen - logits.log_softmax(-1))).mean()
         return Losses(
             {
                 "cross_entropy": F.cross_entropy(logits, labels),
-                "text": options.text_weight * F.l1_loss(text[0], self._frozen),
+                "text": options.text_weight * F.l1_loss(text[0], own),
                 "image": options.image_weight * F.l1_loss(image, images.pooled),
                 "logits": options.logits_weight * divergence,
             }
         )
 
+    @torch.no_grad()
     def after_epoch(self, done: int, epochs: int) -> None:
         """Add the prompts to the average; after the last epoch, take it."""
-        mean, deviation = self.options.gpa_mean, self.options.gpa_std
+        mean, deviation, own = self.options.gpa_mean, self.options.gpa_std, list(self.parameters())
         if mean is None:
             return
-        # exponents relative to the largest: all would underflow to 0 if the mean were far from every epoch
         exponents = [-((epoch - mean) ** 2) / (2 * deviation**2) for epoch in range(1, epochs + 1)]
-        weights = [math.exp(exponent - max(exponents)) for exponent in exponents]
-        self.average += weights[done - 1] / sum(weights) * parameters_to_vector(self.parameters())
+        weights = torch.tensor(exponents, dtype=torch.float64).softmax(dim=0)  # no sum of weights that underflow to 0
+        self.average += weights[done - 1].item() * parameters_to_vector(own)
         if done == epochs:
-            values = self.average.split([parameter.numel() for parameter in self.parameters()])
-            for parameter, value in zip(self.parameters(), values, strict=True):
+            for parameter, value in zip(own, self.average.split([p.numel() for p in own]), strict=True):
                 parameter.copy_(value.view_as(parameter))

@@ -19,7 +19,7 @@ from benchmark.method import Losses, fill_template
 from benchmark.prompts import cosine_logits
 from benchmark.towers import TowerMethod, check_layers
 
-WORDS = "a photo of a "  # of a template, whose place the context takes
+WORDS = ("a photo of ", "a ")  # of a template, whose place the context takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class TCPOptions:
         layer: the text layer, counted from 0, that the class vectors enter.
         knowledge_weight: weight of the mean `1 - cos` between learned and hand-written text features.
         prompt_template: what follows the context, with {} for the name; None takes the dataset's template without a
-            leading "a photo of a".
+            leading "a photo of" or "a photo of a".
         frozen_template: of the hand-written prompts; None takes the dataset's.
     """
 
@@ -73,7 +73,7 @@ class TCP(TowerMethod):
 
     def prompts(self, prefix: str, names: Sequence[str], template: str) -> list[str]:
         """Return the text of each class: the context, then `prompt_template`."""
-        behind = self.options.prompt_template or template.removeprefix(WORDS)
+        behind = self.options.prompt_template or _after_words(template)
         return [f"{prefix} {text}" for text in fill_template(names, behind)]
 
     def text_edits(self) -> Edits:
@@ -112,3 +112,9 @@ class ClassNet(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         hidden = self.linear1(features.to(self.linear1.weight.dtype))
         return self.linear2(hidden * torch.sigmoid(QUICK * hidden)).unflatten(-1, (self.n_ctx, -1))
+
+
+def _after_words(template: str) -> str:
+    """The template without a leading "a photo of" or "a photo of a"."""
+    rest = template.removeprefix(WORDS[0])
+    return template if rest == template else rest.removeprefix(WORDS[1])

@@ -17,6 +17,7 @@ from benchmark.records.store import load
 from tables.aggregate import method_title
 
 CONDITIONAL = ("cocoop", "copl")  # methods that add an image-dependent shift to the vectors
+DEEP = ("maple", "promptsrc", "tcp")  # methods with vectors in deeper layers too, which no embeddings of words enter
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -64,9 +65,12 @@ def table_of(record: RunRecord, path: Path, *, words: int, class_name: str | Non
 
 
 def initial_words(spec: RunSpec, count: int) -> list[str]:
-    """The word of ctx_init that each of `count` vectors started from; empty for a random start and loaded values."""
+    """The word of ctx_init that each of `count` vectors started from; empty for a random start and loaded values.
+
+    Of more words than vectors (MaPLe) the first are theirs.
+    """
     words = str(spec.options.get("ctx_init") or "").replace("_", " ").split()
-    return words if len(words) == count and not spec.loaded else []
+    return words[:count] if len(words) >= count and not spec.loaded else []
 
 
 def _caption(record: RunRecord) -> str:
@@ -78,6 +82,8 @@ def _caption(record: RunRecord) -> str:
     )
     if spec.method in CONDITIONAL:
         text += " For each image, a shift is added to these vectors."
+    if spec.method in DEEP:
+        text += " Vectors of deeper layers are not shown: they replace rows that are no embeddings of words."
     return text
 
 

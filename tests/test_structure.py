@@ -28,6 +28,8 @@ ROOMS = (  # bottom to top: a room imports itself and rooms before it; folders i
     "benchmark/costs",
     "benchmark/inspection",
     "tables/attention.py",  # loads the model of a run
+    "tables/ablation.py",
+    "tables/figures/weights.py",
     "tables/prompts.py",
     "benchmark/cli",
     "benchmark/speed",

@@ -92,7 +92,7 @@ def card_of(record: RunRecord, file: str, shapes: dict[str, tuple[int, ...]]) ->
         [
             f"# {title} on {spec.dataset}, {spec.shots} shots, seed {spec.seed}",
             "",
-            f"What {title} {_made(record)} in front of a frozen CLIP, `{spec.backbone}` (files {spec.checkpoint}), "
+            f"What {title} {_made(record)} for a frozen CLIP, `{spec.backbone}` (files {spec.checkpoint}), "
             f"{spec.precision}. It does not work with another CLIP.",
             "",
             f"- File: `{file}`, tensors {learned}",

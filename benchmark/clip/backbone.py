@@ -1,6 +1,6 @@
 """Load a frozen CLIP from a Hugging Face checkpoint and encode images and texts to unit-length features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from benchmark.clip.checkpoint import read_normalisation
 from benchmark.clip.config import ClipConfig, read_config
+from benchmark.clip.layer import at_least_float32
 from benchmark.clip.locate import locate_checkpoint
 from benchmark.clip.outline import Outline
 from benchmark.clip.text import TextEncoder, TextPlan, in_memory, unit
 from benchmark.clip.tokenizer import Tokenizer, read_tokenizer
-from benchmark.clip.vision import VisionEncoder
+from benchmark.clip.vision import CPU_ROWS, VisionEncoder
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD
 from benchmark.common.shapes import check_shape
 from benchmark.errors import ConfigError, ShapeError
@@ -37,16 +38,22 @@ class ImageFeatures:
     patches: Tensor | None = None
 
     def __len__(self) -> int:
-        return self.pooled.shape[0]
+        return len(next(iter(self.on_device().values())))
 
     def __getitem__(self, index: slice | Tensor) -> "ImageFeatures":
-        return ImageFeatures(self.pooled[index], None if self.patches is None else self.patches[index])
+        return self.like({name: tensor[index] for name, tensor in self.on_device().items()})
 
     @classmethod
     def joined(cls, parts: Sequence["ImageFeatures"]) -> "ImageFeatures":
         """Concatenate batches."""
-        local = None if parts[0].patches is None else torch.cat([part.patches for part in parts])
-        return cls(torch.cat([part.pooled for part in parts]), local)
+        if len(parts) == 1:
+            return parts[0]
+        every = [part.on_device() for part in parts]
+        return parts[0].like({name: torch.cat([own[name] for own in every]) for name in every[0]})
+
+    def like(self, tensors: Mapping[str, Tensor]) -> "ImageFeatures":
+        """Features of the same kind with these tensors, named as `on_device` names them."""
+        return ImageFeatures(**tensors)
 
     def on_device(self) -> dict[str, Tensor]:
         """The tensors by name, on their device, without a missing one."""
@@ -58,8 +65,33 @@ class ImageFeatures:
 
     def to(self, device: torch.device | str) -> "ImageFeatures":
         """The same features on another device."""
-        patches = None if self.patches is None else self.patches.to(device, non_blocking=True)
-        return ImageFeatures(self.pooled.to(device, non_blocking=True), patches)
+        return self.like({name: tensor.to(device, non_blocking=True) for name, tensor in self.on_device().items()})
+
+
+class LayerFeatures(ImageFeatures):
+    """The rows (B, 1 + P, V) that enter a layer, as `patches`; `pooled` is computed from them when it is first read.
+
+    Most methods that edit layers do not read it, and it costs the rest of the tower.
+
+    Args:
+        pool: from rows to pooled features (B, D), without gradients.
+    """
+
+    def __init__(self, rows: Tensor, pool: Callable[[Tensor], Tensor]):
+        vars(self).update(patches=rows, pool=pool)  # not by assignment: the dataclass is frozen
+
+    @cached_property
+    def pooled(self) -> Tensor:
+        """(B, D), unit length."""
+        return self.pool(self.patches)
+
+    def like(self, tensors: Mapping[str, Tensor]) -> ImageFeatures:
+        """As ImageFeatures.like."""
+        return LayerFeatures(tensors["patches"], self.pool)
+
+    def on_device(self) -> dict[str, Tensor]:
+        """As ImageFeatures.on_device, without what is computed."""
+        return {"patches": self.patches}
 
 
 class Clip:
@@ -143,10 +175,10 @@ class Clip:
         """
         self.check_patches(patches)
         check_shape("pixels", tuple(pixels.shape), "BXHW", X=3, H=self.image_size, W=self.image_size)
+        if self.device.type == "cpu" and len(pixels) > (most := max(1, CPU_ROWS // (1 + self.patch_count))):
+            return ImageFeatures.joined([self.encode_images(part, patches) for part in pixels.split(most)])
         if isinstance(patches, int):
-            rows = self.vision.enter(pixels.to(self.device, self.dtype), patches)
-            pooled = unit(self.vision.project(self.vision.leave(rows, patches, read=1))[:, 0])
-            return ImageFeatures(pooled, rows.to(pooled.dtype))
+            return self.layer_features(self.vision.enter(pixels.to(self.device, self.dtype), patches), patches)
         hidden = self.vision.encode(pixels.to(self.device, self.dtype), class_only=patches is None)  # (B, 1 + P, V)
         pooled = unit(self.vision.project(hidden[:, 0]))  # (B, D)
         if patches is None:
@@ -155,6 +187,15 @@ class Clip:
         if patches == "raw":
             return ImageFeatures(pooled, local.to(pooled.dtype))
         return ImageFeatures(pooled, unit(self.vision.project(local)))
+
+    def layer_features(self, rows: Tensor, layer: int) -> LayerFeatures:
+        """The features of images of which the rows (B, 1 + P, V) enter a layer."""
+
+        @torch.no_grad()
+        def pool(rows: Tensor) -> Tensor:
+            return unit(self.vision.project(self.vision.leave(rows.to(self.dtype), layer, read=1))[:, 0])
+
+        return LayerFeatures(at_least_float32(rows), pool)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, start and end token included, not padded.

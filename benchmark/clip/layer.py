@@ -1,5 +1,6 @@
 """Compute one layer of a frozen transformer tower, and what a method does inside it."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -106,23 +107,29 @@ class Edits:
         beside: from the rows that enter a layer, and the same rows normed by it, to what is added to the rows that
             leave it, of the same shape (an adapter).
         inputs: from normed rows to what is added to query, key and value, (S, R, 3 W) (LoRA).
+        made_at: file and line of the code that made this object, for messages.
     """
 
     enter: Mapping[int, Enter] = field(default_factory=dict)
     beside: Mapping[int, Beside] = field(default_factory=dict)
     inputs: Mapping[int, Enter] = field(default_factory=dict)
+    made_at: str = field(init=False, default="", repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        frame = sys._getframe(2)  # the caller of __init__
+        object.__setattr__(self, "made_at", f"{frame.f_code.co_filename}:{frame.f_lineno}")
 
     def check(self, layers: range) -> None:
         """Check that only these layers are edited.
 
         Raises:
-            ConfigError: another layer is edited; the message names the function that would do it.
+            ConfigError: another layer is edited.
         """
-        for kind, edits in vars(self).items():
-            for i, edit in edits.items():
+        for kind in ("enter", "beside", "inputs"):
+            for i in getattr(self, kind):
                 if i not in layers:
                     raise ConfigError(
-                        f"{_place(edit)}: `{kind}` edits layer {i}, but only layers {layers.start} to "
+                        f"{self.made_at}: `{kind}` edits layer {i}, but only layers {layers.start} to "
                         f"{layers.stop - 1} can be edited here. Layers count from 0."
                     )
 
@@ -138,14 +145,14 @@ class Edits:
         fits = isinstance(edited, Tensor) and edited.ndim == 3 and edited.shape[::2] == x.shape[::2]
         if not fits or edited.shape[1] < x.shape[1]:
             wanted = f"({x.shape[0]}, {x.shape[1]} or more, {x.shape[2]})"
-            raise ShapeError(f"{_place(self.enter[i])}: `enter` of layer {i} returned {_shape(edited)}, not {wanted}.")
+            raise ShapeError(f"{self.made_at}: `enter` of layer {i} returned {_shape(edited)}, not {wanted}.")
         return edited.to(x.dtype)
 
     def of(self, i: int) -> "LayerEdits | None":
         """What is added inside layer i; None: nothing."""
         if i not in self.beside and i not in self.inputs:
             return None
-        return LayerEdits(i, self.beside.get(i), self.inputs.get(i))
+        return LayerEdits(i, self.beside.get(i), self.inputs.get(i), self.made_at)
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,7 @@ class LayerEdits:
     layer: int
     beside: Beside | None
     inputs: Enter | None
+    made_at: str
 
     def additions(self, x: Tensor, normed: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """What is added to the rows that leave the layer, and to query, key and value; None: nothing.
@@ -169,7 +177,7 @@ class LayerEdits:
     def _checked(self, kind: str, edit: Callable, given: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
         added = edit(*given)
         if not isinstance(added, Tensor) or tuple(added.shape) != shape:
-            raise ShapeError(f"{_place(edit)}: `{kind}` of layer {self.layer} returned {_shape(added)}, not {shape}.")
+            raise ShapeError(f"{self.made_at}: `{kind}` of layer {self.layer} returned {_shape(added)}, not {shape}.")
         return added.to(given[0].dtype)
 
 
@@ -185,13 +193,6 @@ def replace_rows(x: Tensor, rows: Tensor, first: int) -> Tensor:
 def insert_rows(x: Tensor, rows: Tensor, first: int) -> Tensor:
     """x (S, R, W) with `rows`, (M, W) or (S, M, W), before the row `first`: (S, R + M, W)."""
     return torch.cat([x[:, :first], rows.to(x.dtype).expand(len(x), -1, -1), x[:, first:]], dim=1)
-
-
-def _place(edit: Callable) -> str:
-    """Where a function is defined, as file:line; for other callables, the name of its class."""
-    function = getattr(edit, "func", edit)  # of a functools.partial
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return type(function).__name__ if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _shape(value: object) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from benchmark.clip.layer import NO_EDITS, Edits, Layer, Product, apart, at_least_float32, unit
-from benchmark.clip.trie import TextPlan
+from benchmark.clip.trie import TextPlan, alike
 from benchmark.common.shapes import check_shape
 from benchmark.errors import ShapeError
 
@@ -180,10 +180,11 @@ class TextEncoder:
         parts = [run(self._through_trie, plan, which, context, edits, F.linear, first)[0] for which in slices]
         rows, ends = plan.own_rows  # (C, L), (C,)
         x = edits.entering(first, torch.cat(parts).flatten(0, 1)[rows])  # (C, L, T)
-        ends = ends + x.shape[1] - rows.shape[1]
-        step, run = max(1, self.chunk_rows // x.shape[1]), self._runner(x.shape[0] * x.shape[1])
-        chunks = zip(x.split(step), ends.split(step), strict=True)
-        return torch.cat([run(self._finish_apart, some, own, edits, first) for some, own in chunks])
+        added = x.shape[1] - rows.shape[1]
+        lengths = [1 + plan.n_ctx + added + length for length in plan.suffix_lengths]
+        run, groups = self._runner(sum(lengths)), alike(lengths, self.chunk_rows, x.device)
+        parts = [run(self._finish_apart, x[own, :longest], ends[own] + added, edits, first) for own, longest in groups]
+        return torch.cat(parts)[torch.cat([own for own, _ in groups]).argsort()]
 
     def _finish_apart(self, x: Tensor, end: Tensor, edits: Edits, first: int) -> Tensor:
         """Rows (c, L, T) that enter layer `first` to those at the end tokens (c, T) after the last layer."""

@@ -10,6 +10,8 @@ from benchmark.errors import ShapeError
 
 GROUP_NODES = 128  # trie nodes that share one attention mask: more share more, but attention grows with its square
 
+FEWEST_ALIKE = 16  # prompts that pass through a layer together though their lengths differ: fewer fill no product
+
 
 class TextPlan:
     """The trie of the suffix tokens of a class set, split into groups of at most GROUP_NODES nodes.
@@ -37,7 +39,7 @@ class TextPlan:
             )
         self.n_ctx, self.classes = n_ctx, len(suffixes)
         distinct = sorted({tuple(suffix) for suffix in suffixes})
-        self._suffix_lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
+        self.suffix_lengths = [len(suffix) for suffix in suffixes]  # of each class, the end token included
         self._count(distinct)
         groups, place = _grow_evenly(distinct, GROUP_NODES)
         size = max(len(group.tokens) for group in groups)
@@ -89,10 +91,11 @@ class TextPlan:
         group = torch.div(self.class_rows, self.end_rows.shape[1], rounding_mode="floor")  # (C,)
         end = self.end_rows.flatten()[self.class_rows]  # (C,), row of the end token in its group
         seen = self.visible[group, end]  # (C, R): the start, the context, the ancestors and the end row itself
-        length = front + int(self._suffix_lengths.max())
+        lengths = torch.tensor(self.suffix_lengths, device=end.device)
+        length = front + max(self.suffix_lengths)
         # a node stands after its ancestors, so the rows seen are in the order of the prompt
         order = torch.argsort((~seen).to(torch.uint8), dim=1, stable=True)[:, :length]
-        last = front + self._suffix_lengths - 1
+        last = front + lengths - 1
         own = torch.where(torch.arange(length, device=end.device) <= last[:, None], order, end[:, None])
         return own + group[:, None] * rows, last
 
@@ -100,6 +103,22 @@ class TextPlan:
     def rows(self) -> int:
         """Rows that pass through the layers for one context, padding included."""
         return self.visible.shape[0] * self.visible.shape[1]
+
+
+def alike(lengths: Sequence[int], most_rows: int, device: torch.device) -> list[tuple[Tensor, int]]:
+    """Indices of sequences in groups of increasing length, and the longest of each: so little padding is computed.
+
+    A group holds at most `most_rows` rows, padding included, or one sequence; it ends before a longer sequence once it
+    has FEWEST_ALIKE.
+    """
+    groups: list[list[int]] = [[]]
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        group = groups[-1]
+        longer = bool(group) and lengths[i] > lengths[group[-1]]
+        if (len(group) >= FEWEST_ALIKE and longer) or (group and (len(group) + 1) * lengths[i] > most_rows):
+            groups.append([])
+        groups[-1].append(i)
+    return [(torch.tensor(group, device=device), lengths[group[-1]]) for group in groups]
 
 
 class _Group:

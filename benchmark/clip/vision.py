@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from benchmark.clip.layer import NO_EDITS, Edits, Layer
 
+CPU_ROWS = 600  # rows per pass on a CPU: enough to fill a core, few enough for its caches
+
 
 class VisionEncoder:
     """CLIP's frozen image tower. It holds no parameters of its own and never makes a gradient of a weight.

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 
 from benchmark.common.constants import (
     ADAM_EPSILON,
+    CROP_SCALE,
     LEARNING_RATE,
     MOMENTUM,
     PRECISIONS,
@@ -89,6 +90,7 @@ class Training:
     warmup_learning_rate: Annotated[float, Positive] = WARMUP_LEARNING_RATE
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # momentum is SGD's alone, epsilon that of the other two
     epsilon: Annotated[float, Positive] = ADAM_EPSILON
+    smallest_crop: Annotated[float, Field(gt=0, le=1)] = CROP_SCALE[0]  # share of an image's area in a training view
 
     def __post_init__(self) -> None:
         if self.warmup_epochs > self.epochs:
@@ -156,6 +158,8 @@ class RunSpec:
         training = None if self.training is None else dataclasses.asdict(self.training)
         if not self.images:  # so that the hash of older records stays
             del values["images"]
+        if training and training["smallest_crop"] == CROP_SCALE[0]:  # for the same reason
+            del training["smallest_crop"]
         return values | {"options": dict(self.options), "training": training, "targets": dict(self.targets)}
 
     @functools.cached_property

@@ -1,14 +1,19 @@
 """Estimate what runs compute: steps, image encodings, text tokens, floating-point operations."""
 
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
-from benchmark.clip.backbone import Clip, outline
-from benchmark.costs.operations import Tower, image_operations, text_operations
-from benchmark.data.catalog import Dataset
-from benchmark.method import Method, fill_template
+import torch
+from torch import Tensor
+
+from benchmark.clip.backbone import Clip, Patches, outline
+from benchmark.clip.trie import TextPlan
+from benchmark.costs.operations import Tower, image_layers, image_operations, rows_operations, text_layers
+from benchmark.costs.passes import image_passes, text_pass
+from benchmark.method import Method
 from benchmark.planning.planned_run import PlannedRun
+from benchmark.prompts import PromptMethod
 from benchmark.protocols.registry import PROTOCOLS
 
 
@@ -18,9 +23,10 @@ class Cost:
 
     Attributes:
         steps: optimizer steps.
-        views: train views encoded, shared by the methods of a seed.
-        tests: test images encoded, shared by all methods and seeds.
-        tokens: rows of prompts in forward passes of the text tower, without padding; None without a tokenizer.
+        views: train views encoded, shared by the methods of a seed; not if a method reads the rows of a layer.
+        tests: test images encoded, shared by all methods and seeds; with the same exception.
+        tokens: rows of prompts in forward passes of the text tower, without padding, counted at the last layer if
+            their number changes on the way; None without a tokenizer.
         text_gflop, image_gflop: 10^9 floating-point operations of the towers, backward passes included.
     """
 
@@ -44,10 +50,21 @@ class Estimator:
         if backbone is not None:
             self._clip, config = outline(backbone)
             self._text, self._vision = Tower.text(config), Tower.vision(config)
-        self._known: dict[tuple, Cost] = {}
+            self._clip.encode_texts = self._note_texts
+        self._read: list[TextPlan] = []  # hand-written prompts that a method encoded
+        self._known: dict[tuple, tuple[Cost, bool]] = {}
+
+    def _note_texts(self, texts: Sequence[str], *, unit_length: bool = True) -> Tensor:
+        """In the place of Clip.encode_texts: note the plan of the texts; the features have no values."""
+        self._read.append(self._clip.plan([row[1:] for row in self._clip.tokenize(texts)], 0))
+        return torch.full((len(texts), self._clip.joint_width), self._clip.joint_width**-0.5)
 
     def cost(self, run: PlannedRun) -> Cost:
         """The cost of one run; all seeds of a (method, dataset) cost the same, unless one reuses a training."""
+        return self._cost(run)[0]
+
+    def _cost(self, run: PlannedRun) -> tuple[Cost, bool]:
+        """The cost of one run, and whether its image features are shared with other runs."""
         key = (run.spec.but_seed, run.reuses_training)
         if key not in self._known:
             self._known[key] = self._compute(run)
@@ -57,51 +74,70 @@ class Estimator:
         """The cost of several runs; image encodings that they share count once."""
         whole, views, tests = Cost(), {}, {}
         for run in runs:
-            cost, spec = self.cost(run), run.spec
+            (cost, shared), spec = self._cost(run), run.spec
+            if not shared:
+                whole += cost
+                continue
             trains_on = PROTOCOLS[spec.protocol].trains_on
             whole += Cost(steps=cost.steps, tokens=cost.tokens, text_gflop=cost.text_gflop)
             sample = (spec.dataset, trains_on, spec.seed, spec.shots)
             views[sample] = max(views.get(sample, 0), cost.views)
             for scored, _ in run.scored_sets():  # features of a half and of the whole are stored separately
                 tests[scored.dataset.name, trains_on, scored.name] = len(scored.dataset.test)
-        return whole + self._images(sum(views.values()), sum(tests.values()))
+        return whole + self._encoded(sum(views.values()), sum(tests.values()))
 
-    def _compute(self, run: PlannedRun) -> Cost:
+    def _compute(self, run: PlannedRun) -> tuple[Cost, bool]:
         training_set, sets = run.training_set(), run.scored_sets()
         steps, images, spec = run.steps(), len(training_set.train), run.spec
         epochs = 0 if run.reuses_training else run.sample_views
         if run.trains:
             epochs = max(epochs, spec.training.epochs)  # a sample read before is made of views of the first epochs
-        cost = Cost(steps=steps) + self._images(epochs * images, sum(len(scored.dataset.test) for scored, _ in sets))
+        views, tests = epochs * images, sum(len(scored.dataset.test) for scored, _ in sets)
         if self._clip is None:
-            return cost + Cost(tokens=None, text_gflop=None)
+            return Cost(steps=steps, tokens=None, text_gflop=None) + self._encoded(views, tests), True
+        self._read.clear()
         method = run.make_method(self._clip, training_set)
         conditional = getattr(method, "conditional", False)
+        cost = Cost(steps=steps) + self._encoded(views, tests, method.needs_patches)
+        if method.needs_pooled and isinstance(method.needs_patches, int):
+            cost += replace(self._encoded(views, 0), views=0)  # the pooled features of the same views
         if run.trains:
-            batch = min(spec.training.batch_size, images) if conditional else 1
+            batch = min(spec.training.batch_size, images)
             backward = 2 if method.edits_gradients else 1  # ProGrad differentiates two losses
-            cost += self._prompts(method, training_set, spec.template, steps * batch, 1 + backward)
+            cost += self._prompts(method, steps * batch if conditional else steps, backward)
+            cost += self._rows(method, steps * batch, training=True)
         for scored, template in sets:
             method.set_classes(scored.dataset.class_names, template)
-            contexts = len(scored.dataset.test) if conditional else 1
-            cost += self._prompts(method, scored.dataset, template, contexts, 1)
-        return cost
+            cost += self._prompts(method, len(scored.dataset.test) if conditional else 1)
+            cost += self._rows(method, len(scored.dataset.test), training=False)
+        for plan in self._read:
+            counts, rows = text_layers(self._text, plan)
+            cost += Cost(tokens=rows, text_gflop=1e-9 * sum(counts))
+        return cost, not isinstance(method.needs_patches, int)
 
-    def _prompts(self, method: Method, dataset: Dataset, template: str, contexts: int, passes: int) -> Cost:
-        """The class prompts with `contexts` contexts; a method without context vectors reads its templates once."""
-        plan = getattr(method, "text_plan", None)
-        if plan is None:
-            templates = getattr(method.options, "templates", None) or (template,)
-            return sum((self._read_once(dataset, one) for one in templates), Cost())
-        tokens = contexts * (1 + plan.n_ctx + plan.nodes)
-        return Cost(tokens=tokens, text_gflop=1e-9 * contexts * passes * text_operations(self._text, plan))
+    def _prompts(self, method: Method, contexts: int, backward: int = 0) -> Cost:
+        """The class prompts with `contexts` contexts, and so many backward passes of each; none without a context."""
+        if not isinstance(method, PromptMethod):
+            return Cost()
+        found = text_pass(method, self._text.layers)
+        counts, rows = text_layers(self._text, method.text_plan, found.added, getattr(method, "apart_from", None))
+        each = sum(counts) + backward * sum(counts[found.learned :])
+        return Cost(tokens=contexts * rows, text_gflop=1e-9 * contexts * each)
 
-    def _read_once(self, dataset: Dataset, template: str) -> Cost:
-        """The prompts of all classes in a template."""
-        texts = fill_template(dataset.class_names, template)
-        plan = self._clip.plan([row[1:] for row in self._clip.tokenize(texts)], 0)
-        return Cost(tokens=1 + plan.nodes, text_gflop=1e-9 * text_operations(self._text, plan))
+    def _rows(self, method: Method, images: int, *, training: bool) -> Cost:
+        """The layers of the image tower that a method sends images through."""
+        each = 0
+        for found in image_passes(method, training=training):
+            counts = image_layers(self._vision, found.first, found.added, found.read)
+            each += sum(counts) + (sum(counts[found.learned - found.first :]) if training else 0)
+        return Cost(image_gflop=1e-9 * images * each)
 
-    def _images(self, views: int, tests: int) -> Cost:
-        gflop = None if self._clip is None else 1e-9 * (views + tests) * image_operations(self._vision, class_only=True)
-        return Cost(views=views, tests=tests, image_gflop=gflop)
+    def _encoded(self, views: int, tests: int, patches: Patches | None = None) -> Cost:
+        """Images encoded to the features that a method reads."""
+        if self._clip is None:
+            return Cost(views=views, tests=tests, image_gflop=None)
+        if isinstance(patches, int):
+            each = rows_operations(self._vision, patches)
+        else:
+            each = image_operations(self._vision, class_only=patches is None)
+        return Cost(views=views, tests=tests, image_gflop=1e-9 * (views + tests) * each)

@@ -30,7 +30,7 @@ from benchmark.training.schedule import batches_per_epoch
 
 SHORTEST = 0.15  # seconds; a timing of steps or scoring lasts at least this long, if there is enough to time
 STEPS = 4  # the length of a timed epoch, if the real one is longer
-MOST_EPOCHS = 10000  # never reached: a timing ends before
+MOST_EPOCHS = 1000  # never reached: a timing ends before
 # most floats that a row of the image tower holds, in widths: three times the four of the MLP, and what surrounds them
 TOWER_WIDTHS = 16
 TINY = 1e-12  # a learning rate: a timing need not learn, and must not diverge
@@ -121,13 +121,14 @@ class Bench:
     def _training(self, run: PlannedRun, copies: Sequence[TrainingCopy], store: CountingStore) -> list[Work]:
         """Time the trainings of some seeds, in one pass if the grid does so."""
         spec, training, names = run.spec, run.spec.training, copies[0].dataset.class_names
-        count, size, needs = len(copies[0].dataset.train), training.batch_size, copies[0].method.needs_patches
+        count, size, method = len(copies[0].dataset.train), training.batch_size, copies[0].method
+        needs = {"patches": method.needs_patches, "pooled": method.needs_pooled}
         steps = batches_per_epoch(count, size)
         for epoch in range(training.epochs):
             for copy in copies:
                 items = copy.dataset.train
                 order = range(min(steps * size, len(items)))
-                _exhaust(store.train(copy.dataset, items, View(copy.seed, epoch), needs, order=order, batch=size))
+                _exhaust(store.train(copy.dataset, items, View(copy.seed, epoch), **needs, order=order, batch=size))
         together = len(copies) if shares_pass(copies) else 1
         passes, timed = len(copies) // together, min(steps, STEPS)
         key = (spec.method, spec.options, spec.template, names, size, min(size, count), together, timed)

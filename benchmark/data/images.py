@@ -79,24 +79,27 @@ def test_view(image: Image.Image, size: int) -> np.ndarray:
 test_view.__test__ = False  # keeps pytest from collecting it
 
 
-def train_view(image: Image.Image, size: int, generator: torch.Generator) -> np.ndarray:
+def train_view(
+    image: Image.Image, size: int, generator: torch.Generator, smallest: float = CROP_SCALE[0]
+) -> np.ndarray:
     """Return a random resized crop, mirrored half of the time, (size, size, 3) uint8.
 
+    The crop has `smallest` to all of the area of the image.
     The generator is used in torchvision's order, so equal seeds give torchvision's crops, up to its rounding.
     Source: torchvision RandomResizedCrop and RandomHorizontalFlip, as in CoOp's training transform.
     """
-    left, top, width, height = _random_crop(*image.size, generator)
+    left, top, width, height = _random_crop(*image.size, generator, smallest)
     view = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BICUBIC)
     if torch.rand(1, generator=generator).item() < FLIP_PROBABILITY:
         view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(view)
 
 
-def _random_crop(width: int, height: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+def _random_crop(width: int, height: int, generator: torch.Generator, smallest: float) -> tuple[int, int, int, int]:
     """Return left, top, width and height of a crop of random area and aspect ratio."""
     low, high = map(math.log, CROP_RATIO)
     for _ in range(CROP_TRIES):
-        area = width * height * _uniform(*CROP_SCALE, generator)
+        area = width * height * _uniform(smallest, CROP_SCALE[1], generator)
         ratio = math.exp(_uniform(low, high, generator))
         wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < wide <= width and 0 < tall <= height:

@@ -26,9 +26,10 @@ class _ConstantEncoder(ImageEncoder):
     def _constant(self, count: int, kind: Patches | None) -> ImageFeatures:
         shapes = self.clip.feature_shapes(count, kind)
         like = {"device": self.clip.device, "dtype": self.clip.learnable_dtype}
-        return ImageFeatures(
-            **{name: torch.full(shape, 1 / math.sqrt(shape[-1]), **like) for name, shape in shapes.items()}
-        )
+        tensors = {name: torch.full(shape, 1 / math.sqrt(shape[-1]), **like) for name, shape in shapes.items()}
+        if isinstance(kind, int):
+            return self.clip.layer_features(tensors["patches"], kind)
+        return ImageFeatures(**tensors)
 
 
 class StandInStore(FeatureStore):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,23 +13,29 @@ from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures, Patches
 from benchmark.clip.text import free_memory, ran_out_of_memory
+from benchmark.clip.vision import CPU_ROWS
 from benchmark.common import shutdown
+from benchmark.common.constants import CROP_SCALE
 from benchmark.data.catalog import Dataset, Item, relative_path
 from benchmark.data.images import normalise, open_image, test_view, train_view, view_generator
 from benchmark.features.fingerprint import check_unchanged
 from benchmark.features.memory import BoundedMemory
 
 ENCODE_BATCH = 256  # images that are encoded together
-CPU_ROWS = 600  # rows per pass through the tower on a CPU: enough to fill a core, few enough for its caches
 STORE_BYTES = 1 << 30  # memory for features, and as much again for decoded images
 
 
 @dataclass(frozen=True)
 class View:
-    """A view of an image: the test view, or the random train view of a (seed, epoch)."""
+    """A view of an image: the test view, or the random train view of a (seed, epoch).
+
+    Attributes:
+        smallest_crop: smallest share of the image's area that a train view shows.
+    """
 
     seed: int | None = None
     epoch: int | None = None
+    smallest_crop: float = field(default=CROP_SCALE[0], repr=False)  # the repr is in the keys of cached features
 
 
 TEST_VIEW = View()
@@ -117,4 +123,4 @@ class ImageEncoder:
             return test_view(read(), self.clip.image_size)
         image = self._decoded.get(item.path, read, lambda i: 3 * i.width * i.height)
         generator = view_generator(view.seed, relative_path(dataset, item), view.epoch)
-        return train_view(image, self.clip.image_size, generator)
+        return train_view(image, self.clip.image_size, generator, view.smallest_crop)

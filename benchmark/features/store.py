@@ -21,7 +21,7 @@ from benchmark.features.encoder import ENCODE_BATCH, STORE_BYTES, TEST_VIEW, Ima
 from benchmark.features.fingerprint import contents
 from benchmark.features.memory import BoundedMemory
 
-BLOCK_BYTES = 1 << 27  # features of test images in one cache entry
+BLOCK_BYTES = 1 << 27  # features of test images in one cache entry, or rows of a layer encoded at once
 AHEAD_IMAGES = 2048  # train views encoded at once: whole epochs of at most so many images
 AHEAD_EPOCHS = 5  # and at most so many epochs, which divide the epochs of the recipes
 
@@ -52,15 +52,15 @@ class Selection:
         if self.view == TEST_VIEW:
             return [(item, TEST_VIEW) for item in self.items]
         epochs = range(self.view.epoch, self.view.epoch + self.epochs)
-        return [(item, View(self.view.seed, epoch)) for epoch in epochs for item in self.items]
+        return [(item, replace(self.view, epoch=epoch)) for epoch in epochs for item in self.items]
 
 
 class FeatureStore:
     """Features of one backbone.
 
     Test features are computed and kept in blocks, pooled features of train views in groups of epochs. Patch features
-    of train views are kept in memory if those of an epoch fit there, and are otherwise encoded just before they are
-    needed.
+    of train views, and rows of a layer, are kept in memory if those of an epoch or of a test list fit there, and are
+    otherwise encoded just before they are needed.
 
     Args:
         clip: the frozen backbone.
@@ -100,7 +100,10 @@ class FeatureStore:
         self, dataset: Dataset, items: Sequence[Item], patches: Patches | None, *, batch: int
     ) -> Iterator[ImageFeatures]:
         """Yield the features of test views, batch by batch in the order of the items, on the backbone's device."""
-        widest = max(self.bytes_per_image(kind) for kind in (patches, *self.ahead))
+        if isinstance(patches, int) and not self._fits(len(items), patches):
+            yield from self._just_ahead(dataset, [(item, TEST_VIEW) for item in items], patches, batch)
+            return
+        widest = max(map(self.bytes_per_image, self._along(patches)))
         # whole batches of the tower, so that which images are encoded together does not depend on other readers
         block = max(1, BLOCK_BYTES // (widest * ENCODE_BATCH)) * ENCODE_BATCH
         for first in range(0, len(items), block):
@@ -118,27 +121,50 @@ class FeatureStore:
         order: Sequence[int],
         batch: int,
         start: int = 0,
+        pooled: bool = False,
     ) -> Iterator[ImageFeatures]:
         """Yield the features of train views of items[order[0]], items[order[1]], ..., batch by batch, on the device.
 
-        The first `start` batches are skipped; the others are the same bytes as without skipping.
+        The first `start` batches are skipped; the others are the same bytes as without skipping. With `pooled`, rows of
+        a layer come with the pooled features that are kept for all methods.
         """
-        if patches is None or len(items) * self.bytes_per_image(patches) <= self.memory.limit_bytes // 2:
+        if pooled and isinstance(patches, int):
+            how = {"order": order, "batch": batch, "start": start}
+            both = (self.train(dataset, items, view, kind, **how) for kind in (None, patches))
+            yield from (ImageFeatures(kept.pooled, own.patches) for kept, own in zip(*both, strict=True))
+            return
+        if patches is None or self._fits(len(items), patches):
             features = self._epoch(Selection(dataset=dataset, items=items, view=view, patches=patches))
-            index = torch.tensor(order, device=features.pooled.device)
+            index = torch.tensor(order, device=self.clip.device)
             yield from (features[part] for part in index.split(batch)[start:])
             return
-        views = [(items[i], view) for i in order]
-        ahead = max(1, ENCODE_BATCH // batch) * batch
+        yield from self._just_ahead(dataset, [(items[i], view) for i in order], patches, batch, start)
+
+    def _fits(self, count: int, patches: Patches) -> bool:
+        """Whether the features of so many images may stay in memory."""
+        return count * self.bytes_per_image(patches) <= self.memory.limit_bytes // 2
+
+    def _just_ahead(
+        self, dataset: Dataset, views: Sequence[ImageView], patches: Patches, batch: int, start: int = 0
+    ) -> Iterator[ImageFeatures]:
+        """Encode a few batches at a time and keep none; the first `start` batches are skipped."""
+        images = ENCODE_BATCH
+        if isinstance(patches, int):
+            images = min(images, BLOCK_BYTES // self.bytes_per_image(patches))
+        ahead = max(1, images // batch) * batch
         skipped = start * batch // ahead * ahead  # whole groups: what is encoded together affects the last digits
         for first in range(skipped, len(views), ahead):
             features = self.encoder.encode(dataset, views[first : first + ahead], [patches])[0]
             left_out = max(0, start * batch - first)
             yield from (features[i : i + batch] for i in range(left_out, len(features), batch))
 
+    def _along(self, patches: Patches | None) -> list[Patches | None]:
+        """The kinds of features that are computed along with one kind: none with rows, as the others' blocks differ."""
+        return [patches] if isinstance(patches, int) else list(dict.fromkeys((patches, *self.ahead)))
+
     def _test_block(self, block: Selection) -> ImageFeatures:
         """Return the features of some test images; other kinds that will be needed are computed along with them."""
-        kinds = list(dict.fromkeys((block.patches, *self.ahead)))
+        kinds = self._along(block.patches)
         made: dict[Patches | None, ImageFeatures] = {}
 
         def make(kind: Patches | None) -> ImageFeatures:
@@ -158,7 +184,7 @@ class FeatureStore:
         if selection.patches is None:
             count = max(n for n in (1, 2, AHEAD_EPOCHS) if n == 1 or n * size <= AHEAD_IMAGES)
         first = selection.view.epoch // count * count
-        group = replace(selection, view=View(selection.view.seed, first), epochs=count)
+        group = replace(selection, view=replace(selection.view, epoch=first), epochs=count)
         features = self._get(group, lambda: self._encode(group, [group.patches])[0])
         start = (selection.view.epoch - first) * size
         return features[start : start + size]
@@ -175,13 +201,16 @@ class FeatureStore:
         paths = (dataset.image_root, *(item.path for item in items))
         if paths not in self._digests:
             self._digests[paths] = key_of({"name": dataset.name, "images": contents(dataset, items)})
+        view = selection.view
+        crop = {} if view.smallest_crop == View.smallest_crop else {"smallest_crop": view.smallest_crop}
         return key_of(
             {
                 "origin": self._made_by,
                 "images": self._digests[paths],
-                "view": selection.view,
+                "view": view,
                 "epochs": selection.epochs,
                 "patches": selection.patches,
+                **crop,
             }
         )
 

@@ -45,25 +45,35 @@ def alignment_of(record: RunRecord, path: Path, images: Sequence[Path]) -> Align
         RecordError: the learned tensors or the checkpoint are missing, damaged, or not the run's.
         DataError: an image cannot be read.
     """
-    _check_method(record.spec)
+    check_method(record.spec)
     opened = [open_image(str(image)) for image in images]
-    state = learned_by(record, path)
-    clip = backbone_of(record.spec)
-    method = create_method(
-        record.spec.method,
-        clip=clip,
-        class_names=ANY_CLASS,
-        template=record.spec.template,
-        config=dict(record.spec.options),
-    )
+    method, clip = trained_method(record, path)
     if method.needs_patches is None:
         raise ConfigError(
             f"{path}: this run of '{record.spec.method}' used each image as a single patch (local: false), so there "
             "are no weights to show. Give a record of a run with local: true."
         )
-    method.load_learned_state(state)
     views = np.stack([test_view(image, clip.image_size) for image in opened])
     return Alignment(views, weights_of(method, clip, views))
+
+
+def trained_method(record: RunRecord, path: Path) -> tuple[Method, Clip]:
+    """Return the method of a record with its learned values, and its CLIP; errors as in alignment_of."""
+    state = learned_by(record, path)
+    method, clip = untrained_method(record.spec, ANY_CLASS)
+    method.load_learned_state(state)
+    return method, clip
+
+
+def untrained_method(spec: RunSpec, class_names: Sequence[str]) -> tuple[Method, Clip]:
+    """Return the method of a run as it starts its training, and its CLIP.
+
+    Raises:
+        RecordError: the checkpoint is not the run's.
+    """
+    clip = backbone_of(spec)
+    options = {"template": spec.template, "config": dict(spec.options), "seed": spec.seed}
+    return create_method(spec.method, clip=clip, class_names=class_names, **options), clip
 
 
 @torch.no_grad()
@@ -73,7 +83,7 @@ def weights_of(method: Method, clip: Clip, views: np.ndarray) -> np.ndarray:
     return method.eval().alignment(clip.encode_images(pixels, method.needs_patches)).cpu().numpy()
 
 
-def _check_method(spec: RunSpec) -> None:
+def check_method(spec: RunSpec) -> None:
     """Refuse a method without alignment, and name the methods that have one."""
     if spec.method not in method_names() and spec.plugin:
         raise ConfigError(

@@ -51,7 +51,7 @@ def nearest_words(record: RunRecord, path: Path, *, words: int, class_name: str 
     if context is None:
         raise ConfigError(
             f"{path}: '{spec.method}' learns no context vectors ('ctx') in front of class names, so it has no words. "
-            "Give a record of coop, cocoop, kgcoop, prograd or copl."
+            "Give a record of coop, cocoop, kgcoop, prograd, copl, maple, promptsrc or tcp."
         )
     chosen = _chosen(record, path, context, class_name)
     clip = backbone_of(spec)

@@ -1,4 +1,4 @@
-"""Load the learned tensors and the frozen CLIP of a recorded run."""
+"""Load the learned tensors, the frozen CLIP and the dataset of a recorded run."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,12 @@ from transformers.utils import logging
 from benchmark.clip.backbone import Clip, dtype_of, load_clip
 from benchmark.clip.locate import checkpoint_hash
 from benchmark.common.config import RunSpec
-from benchmark.errors import RecordError
+from benchmark.data.catalog import Dataset, load_catalog, load_dataset
+from benchmark.data.synthetic.names import generated_names, suite_version
+from benchmark.data.synthetic.suite import generate_datasets
+from benchmark.errors import ConfigError, RecordError
+from benchmark.features.cache import DiskCache, cache_folder
+from benchmark.features.store import FeatureStore
 from benchmark.planning.inputs import backbone_folder
 from benchmark.records.record import RunRecord
 from benchmark.training.reuse import LEARNED_SHA256
@@ -53,3 +58,33 @@ def backbone_of(spec: RunSpec) -> Clip:
         )
     logging.disable_progress_bar()
     return load_clip(folder, dtype=dtype_of(spec.precision))
+
+
+def dataset_of(spec: RunSpec, data: Path | None = None) -> Dataset:
+    """Load the dataset that a run was trained on.
+
+    Args:
+        data: folder of the real datasets; None if the run's is generated.
+    Raises:
+        ConfigError: the dataset is a custom one, or `data` is missing.
+        DataError: it cannot be read.
+        RecordError: its lists are not the run's.
+    """
+    name = spec.dataset
+    if name not in load_catalog():
+        raise ConfigError(f"'{name}' is a custom dataset. Give a record of a dataset that docs/data.md lists.")
+    if name in generated_names():
+        generate_datasets(root := cache_folder() / f"synthetic-{suite_version()}", [name])
+    elif data is None:
+        raise ConfigError(f"'{name}' is a real dataset. Give its folder: --data FOLDER.")
+    else:
+        root = data
+    dataset = load_dataset(name, root)
+    if not dataset.split_sha256.startswith(spec.split.partition("+")[0]):
+        raise RecordError(f"Dataset '{name}' is not what this run had: its lists changed. Restore it, or run again.")
+    return dataset
+
+
+def store_of(spec: RunSpec, clip: Clip) -> FeatureStore:
+    """Return the image features of the CLIP of a run, from the cache where a run left them there."""
+    return FeatureStore(clip, disk=DiskCache(cache_folder() / "features"), origin=f"{spec.checkpoint} {spec.precision}")

@@ -14,6 +14,9 @@ from benchmark.planning.planned_run import PlannedRun
 from benchmark.plugins.discovery import source_of
 from benchmark.plugins.factory import create_method
 from benchmark.plugins.importer import attribute_errors_to
+from benchmark.towers import TowerMethod
+
+MOST_LAYERS = 100  # of towers that are not known; no CLIP has as many
 
 
 class Prober:
@@ -28,6 +31,8 @@ class Prober:
 
     def __init__(self, folder: Path | None):
         self._clip, self._knows_lengths = outline(folder or CHECKPOINT)[0], folder is not None
+        if folder is None:
+            self._clip.text_layers = self._clip.vision_layers = MOST_LAYERS
         self._longest: dict[str, str] = {}
         self._known: dict[tuple, Method | None] = {}
         self.broken: dict[str, str] = {}
@@ -83,6 +88,8 @@ def probe(clip: Clip, spec: RunSpec, prompts: Sequence[tuple[str, str]]) -> Meth
                 method.set_classes((name, "b"), template)
             else:
                 make(template, name)
+        if isinstance(method, TowerMethod):
+            _try_edits(method)
     recipe = shown(source_of(spec.method).recipe)
     if method.learnable() and spec.training is None and not spec.loaded:
         raise MethodError(f"{recipe}: the method learns, but it says not how long. Give epochs and batch_size.")
@@ -92,6 +99,14 @@ def probe(clip: Clip, spec: RunSpec, prompts: Sequence[tuple[str, str]]) -> Meth
             "epochs and batch_size out, or make what it learns an nn.Parameter."
         )
     return method
+
+
+def _try_edits(method: TowerMethod) -> None:
+    """Raise MethodError if an edit of a layer does not fit the towers: that is a fault of the method's code."""
+    try:
+        method.try_edits()
+    except (ConfigError, ShapeError) as error:
+        raise MethodError(str(error)) from error
 
 
 def scores_untrained_classes(run: PlannedRun) -> bool:

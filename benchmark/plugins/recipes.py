@@ -46,9 +46,11 @@ class Case:
 
 @validated
 class RecipeFile:
-    """A method's YAML file; the title is its name in tables."""
+    """A method's YAML file; the title is its name in tables, `learns` and `where` are its words in docs/methods.md."""
 
     title: str = ""
+    learns: str = ""
+    where: str = ""
     defaults: dict[str, Any] | None = None
     cases: list[Case] | None = None
 

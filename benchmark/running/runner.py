@@ -101,7 +101,7 @@ class Runner:
 
     def _train(self, runs: Sequence[ActiveRun], progress: Progress) -> None:
         """Train runs, in one pass if they can share it, and fill in their reports."""
-        reading = [give_sample(run.copy, self.store) for run in runs]
+        reading = [give_sample(run.copy, self.store, run.planned.spec.training) for run in runs]
         if runs and runs[0].planned.spec.training is not None:
             for part in [runs] if shares_pass([run.copy for run in runs]) else [[run] for run in runs]:
                 self._fit(part, progress)

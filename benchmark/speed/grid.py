@@ -85,7 +85,7 @@ class Table:
         backward = 1.5 if work.method.edits_gradients else 1  # ProGrad differentiates twice
         row["plain_ms_a_step"] = 1e3 * (self.plain_step(base) * backward + training.batch_size * self.image)
         # only CoPL's views have patches; the others share theirs, counted for CoOp, which has the most
-        own_views = views if work.method.needs_patches or method == "coop" else 0
+        own_views = views if work.method.needs_patches is not None or method == "coop" else 0
         ours += 1e-3 * row["steps"] * row["our_ms_a_step"] + own_views * self.image
         plain += 1e-3 * row["steps"] * row["plain_ms_a_step"]
         if work.method.conditional:

@@ -24,22 +24,32 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
+def now() -> float:
+    """Return CPU seconds of this process if it computes in one thread, so that other work on the machine matters less.
+
+    With several threads or a GPU: clock seconds.
+    """
+    synchronise()
+    alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
+    return time.process_time() if alone else time.perf_counter()
+
+
 def seconds(work: Computation, repeats: int = 1) -> float:
     """Return the mean seconds of a call."""
-    synchronise()
-    started = time.perf_counter()
+    started = now()
     for _ in range(repeats):
         work()
-    synchronise()
-    return (time.perf_counter() - started) / repeats
+    return (now() - started) / repeats
 
 
-def gemm_peak(device: torch.device | str, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
-    """Return the GFLOP/s of a large square matrix product on this machine, the best of ten."""
+def gemm_peak(
+    device: torch.device | str, dtype: torch.dtype = torch.float32, size: int = 1024, rounds: int = 10
+) -> float:
+    """Return the GFLOP/s of a large square matrix product on this machine, the best of some rounds."""
     size = size if torch.device(device).type == "cpu" else 8192
     a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
     torch.mm(a, b)
-    return 2e-9 * size**3 / min(seconds(lambda: torch.mm(a, b), 3) for _ in range(10))
+    return 2e-9 * size**3 / min(seconds(lambda: torch.mm(a, b), 3) for _ in range(rounds))
 
 
 def peak_bytes(work: Computation, device: torch.device | str) -> int:
@@ -64,16 +74,15 @@ def peak_bytes(work: Computation, device: torch.device | str) -> int:
 
 
 def compare(plain: Computation, ours: Computation, device: torch.device, rounds: int) -> dict[str, float]:
-    """Time the two in alternation, after a warm-up round, and measure their memory.
+    """Measure the memory of the two, which warms up, and then time them in alternation.
 
     Returns:
         The median ratio of plain to our seconds, its range, the median seconds of both, and the memory.
     """
-    seconds(plain)
+    plain_bytes, our_bytes = peak_bytes(plain, device), peak_bytes(ours, device)
     repeats = max(1, round(SHORTEST / max(1e-6, min(seconds(ours), seconds(ours)))))
     times = [(seconds(plain), seconds(ours, repeats)) for _ in range(rounds)]
     ratios = [slow / fast for slow, fast in times]
-    plain_bytes, our_bytes = peak_bytes(plain, device), peak_bytes(ours, device)
     return {
         "ratio": statistics.median(ratios),
         "ratio_min": min(ratios),

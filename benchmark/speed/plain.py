@@ -7,7 +7,7 @@ at a1d0717. Tests compare it with the same goldens as the fast path.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip
 from benchmark.prompts import PromptMethod
@@ -28,21 +28,22 @@ class PlainTextTower:
         """Encode prompts (S, 77, T) without positions and their end positions (S,) to features (S, D), unit length."""
         x = (prompts + self.embeddings.position_embedding.weight).permute(1, 0, 2)  # (77, S, T)
         for layer in self.layers:
-            x = x + self._attend(layer.self_attn, layer.layer_norm1(x))
+            x = x + attend(layer.self_attn, layer.layer_norm1(x), self.mask)
             x = x + layer.mlp(layer.layer_norm2(x))
         x = self.final_norm(x.permute(1, 0, 2))  # (S, 77, T)
         features = self.projection(x[torch.arange(len(x), device=x.device), ends])
         return features / features.norm(dim=-1, keepdim=True)
 
-    def _attend(self, attention, x: Tensor) -> Tensor:
-        """Compute torch's MultiheadAttention with an additive mask, (77, S, T) to (77, S, T)."""
-        heads = attention.num_heads
-        query, key, value = (  # each (S, heads, 77, T / heads)
-            F.linear(x, part.weight, part.bias).unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)
-            for part in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=self.mask)
-        return attention.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
+
+def attend(attention: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Compute torch's MultiheadAttention with an additive mask, (R, S, W) to (R, S, W)."""
+    heads = attention.num_heads
+    query, key, value = (  # each (S, heads, R, W / heads)
+        F.linear(x, part.weight, part.bias).unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)
+        for part in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return attention.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
 
 
 def make_plain(method: PromptMethod) -> PromptMethod:

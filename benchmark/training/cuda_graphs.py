@@ -44,29 +44,33 @@ def _record(
     compute: Compute, images: Sequence[ImageFeatures], labels: Sequence[Tensor], parameters: Sequence[nn.Parameter]
 ) -> Compute:
     # the inputs of the graph: later inputs are copied here
-    held_images = [ImageFeatures(**{name: t.clone() for name, t in own.on_device().items()}) for own in images]
+    held_images = [own.like({name: t.clone() for name, t in own.on_device().items()}) for own in images]
     held_labels = [own.clone() for own in labels]
+
+    def held() -> tuple[list[ImageFeatures], list[Tensor]]:
+        return [own[:] for own in held_images], held_labels  # views, in which nothing is computed and kept yet
+
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UPS):
             _clear(parameters)
-            wanted_totals = compute(held_images, held_labels).clone()
+            wanted_totals = compute(*held()).clone()
     torch.cuda.current_stream().wait_stream(side)
     wanted = [p.grad.clone() for p in parameters]
     _clear(parameters)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        totals = compute(held_images, held_labels)
+        totals = compute(*held())
     graph.replay()
     _agree([totals, *(p.grad for p in parameters)], [wanted_totals, *wanted])
 
     def replay(images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
-        for held, own in zip(held_images, images, strict=True):
-            for name, tensor in held.on_device().items():
+        for kept, own in zip(held_images, images, strict=True):
+            for name, tensor in kept.on_device().items():
                 tensor.copy_(getattr(own, name), non_blocking=True)
-        for held, own in zip(held_labels, labels, strict=True):
-            held.copy_(own, non_blocking=True)
+        for kept, own in zip(held_labels, labels, strict=True):
+            kept.copy_(own, non_blocking=True)
         graph.replay()
         return totals.clone()
 

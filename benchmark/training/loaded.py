@@ -16,9 +16,9 @@ from benchmark.method import Method
 from benchmark.plugins.factory import create_method
 from benchmark.plugins.importer import method_class
 from benchmark.training.load_paths import PLACES
-from benchmark.training.released import Released, read_released
+from benchmark.training.released import POSITION, START, Released, read_released
 
-SAME_TOKEN = 0.02  # relative distance of two embeddings of one token; rounding to float16 moves one by 0.0003
+SAME_ROW = 0.02  # relative distance of two embeddings of one token; rounding to float16 moves one by 0.0003
 
 
 class Loader:
@@ -138,6 +138,8 @@ def _for_each_class(spec: RunSpec, released: Released) -> str | None:
 def file_notes(spec: RunSpec, released: Released, class_names: Sequence[str]) -> list[str]:
     """Notes on a checkpoint: tensors that are dropped, and another number of classes than the run trains on."""
     notes = []
+    if released.frozen:
+        notes.append(f"{spec.method}: {released.frozen} tensors of the frozen CLIP in {released.path} are left out.")
     if released.dropped:
         unused = ", ".join(released.dropped)
         notes.append(f"{spec.method}: {unused} of {released.path} are dropped; its authors' code never uses them.")
@@ -159,12 +161,14 @@ def load_into(method: Method, spec: RunSpec, path: Path) -> None:
     released = read_released(path)
     if released.digest != spec.loaded:
         raise ConfigError(f"{path}: changed since these runs were planned. Start the command again.")
-    if released.start is not None:
-        start = method.clip.tokenize([""])[0][:1]
-        own = method.clip.text.embed(torch.tensor(start, device=method.clip.device))[0].float().cpu()
-        if own.shape != released.start.shape or (own - released.start).norm() > SAME_TOKEN * own.norm():
+    text = method.clip.text
+    start = torch.tensor([text.start_id], device=method.clip.device)
+    own_rows = {START: text.embed(start)[0], POSITION: text.positions[0]}
+    for what, row in released.backbone.items():
+        own = own_rows[what].detach().float().cpu()
+        if own.shape != row.shape or (own - row).norm() > SAME_ROW * own.norm():
             raise ConfigError(
-                f"{path}: was learned with another backbone than {spec.backbone}: their embeddings of the start token "
-                "differ. Give the backbone of the file as --backbone."
+                f"{path}: was learned with another backbone than {spec.backbone}: their {what} differ. Give the "
+                "backbone of the file as --backbone."
             )
     method.load_learned_state(released.tensors)

@@ -63,9 +63,17 @@ class TrainingCopy:
     seed: int
 
 
+def view_of(copy: TrainingCopy, training: Training | None, epoch: int) -> View:
+    """The view of the training images in an epoch."""
+    return View(copy.seed, epoch) if training is None else View(copy.seed, epoch, training.smallest_crop)
+
+
 @torch.no_grad()
-def give_sample(copy: TrainingCopy, store: FeatureStore) -> float:
+def give_sample(copy: TrainingCopy, store: FeatureStore, training: Training | None = None) -> float:
     """Pass the training images to a method that asks for them: random views like those of the first epochs.
+
+    Args:
+        training: how the method is trained afterwards; None if it is not.
 
     Returns:
         The seconds that it took.
@@ -76,7 +84,7 @@ def give_sample(copy: TrainingCopy, store: FeatureStore) -> float:
     labels = torch.tensor([item.label for item in items], device=store.clip.device)
     views, whole = [], {"order": range(len(items)), "batch": len(items)}
     for epoch in range(method.sample_views):
-        views += store.train(copy.dataset, items, View(copy.seed, epoch), method.needs_patches, **whole)
+        views += store.train(copy.dataset, items, view_of(copy, training, epoch), method.needs_patches, **whole)
     method.take_sample(views, labels)
     return time.perf_counter() - started
 
@@ -248,9 +256,11 @@ def _batches(
     copy: TrainingCopy, training: Training, *, store: FeatureStore, epoch: int, start: int
 ) -> Iterator[tuple[ImageFeatures, Tensor]]:
     """Yield the batches of an epoch from the step `start` on."""
-    items, size, view = copy.dataset.train, training.batch_size, View(copy.seed, epoch)
+    items, size = copy.dataset.train, training.batch_size
+    view = view_of(copy, training, epoch)
     order = shuffled(len(items), view.seed, view.epoch)
     order = order[: batches_per_epoch(len(items), size) * size]
     labels = torch.tensor([items[i].label for i in order], device=store.clip.device).split(size)
-    parts = store.train(copy.dataset, items, view, copy.method.needs_patches, order=order, batch=size, start=start)
+    needs = {"patches": copy.method.needs_patches, "pooled": copy.method.needs_pooled}
+    parts = store.train(copy.dataset, items, view, **needs, order=order, batch=size, start=start)
     yield from zip(parts, labels[start:], strict=True)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,12 +22,11 @@ from torch import Tensor
 from benchmark.clip.layer import at_least_float32
 from benchmark.common.provenance import sha256_file
 from benchmark.errors import ConfigError, listed, unreadable
+from benchmark.training.checkpoint_names import FIRST_POSITION, FIXED, bare, own_names, shown_options, unused_names
 
-PREFIXES = ("module.", "prompt_learner.")  # of keys, in any order and number
-# In a checkpoint: embeddings of the other prompt tokens, never learned; TCP's code saves the middle ones too.
-FIXED = ("token_prefix", "token_suffix", "token_midfix")
 TORCH = (b"PK\x03\x04", b"\x80")  # first bytes: the zip archive of torch, and its pickle before torch 1.6
 TEXT_LENGTH = 77  # tokens of the prompts in such files; openai/CLIP clip.tokenize
+START, POSITION = "embeddings of the start token", "embeddings of the first position"  # keys of Released.backbone
 STATED = {"options": dict, "class_names": list}  # metadata of an exported file that is read as JSON
 # What CoOp's toolbox pickles besides tensors: a warm-up schedule contains the next schedule, with its optimizer.
 DROPPED = (
@@ -66,7 +65,8 @@ class Released:
         tensors: learned tensors, at least float32, by their names in `Method.learned_state`.
         classes: number of classes of its prompts; None if unknown.
         dropped: names of tensors of the file that its authors' code saves and never uses.
-        start: (T,), the embedding of the start token in the backbone of a checkpoint; None if unknown.
+        frozen: number of tensors of the frozen CLIP that the file holds besides.
+        backbone: rows (T,) of the backbone of a checkpoint, by what they are; empty if unknown.
         about: metadata of an exported file: method, options, checkpoint; empty for a checkpoint.
     """
 
@@ -74,7 +74,8 @@ class Released:
     tensors: dict[str, Tensor]
     classes: int | None = None
     dropped: tuple[str, ...] = ()
-    start: Tensor | None = None
+    frozen: int = 0
+    backbone: Mapping[str, Tensor] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -86,13 +87,8 @@ class Released:
         return digest.hexdigest()[:16]
 
     def options(self, known: tuple[str, ...]) -> dict[str, Any]:
-        """The options that follow from the file: those in its metadata, or the length and kind of its context."""
-        if "options" in self.about:
-            return {key: value for key, value in self.about["options"].items() if key in known}
-        context = self.tensors.get("ctx")
-        if context is None or context.ndim not in (2, 3):
-            return {}
-        found = {"n_ctx": context.shape[-2], "class_specific": context.ndim == 3}
+        """The options that follow from the file: those in its metadata, or what names and shapes show."""
+        found = self.about["options"] if "options" in self.about else shown_options(self.tensors)
         return {key: value for key, value in found.items() if key in known}
 
 
@@ -103,9 +99,15 @@ def read_released(path: Path) -> Released:
         ConfigError: the file holds more than tensors, or no learned values.
     """
     tensors, about = _read_safetensors(path) if _is_safetensors(path) else (_read_checkpoint(path), {})
-    named = {_bare(name): tensor.detach() for name, tensor in tensors.items()}  # a saved nn.Parameter has gradients
-    dropped = _unused(named)
-    odd = {name: why for name, tensor in named.items() if name not in dropped and (why := _odd(tensor))}
+    named = {own: tensors[name] for name, own in own_names(tensors).items()}
+    if others := [name for name, value in named.items() if not isinstance(value, Tensor)]:
+        raise ConfigError(
+            f"{path}: {', '.join(others[:3])} in it are not tensors. Save the tensors by name under 'state_dict'."
+        )
+    named = {name: tensor.detach() for name, tensor in named.items()}  # a saved nn.Parameter has gradients
+    dropped = unused_names(named)
+    # the tokens of MMA's prompts are whole numbers, and dropped
+    odd = {name: why for name, t in named.items() if name not in (*FIXED, *dropped) and (why := _odd(t))}
     if odd:
         advice = "Save its values as ordinary floating-point numbers."
         raise ConfigError(listed(str(path), [f"'{name}' {why}" for name, why in odd.items()], advice))
@@ -116,13 +118,15 @@ def read_released(path: Path) -> Released:
         problems.append("it holds no learned values")
     if problems:
         raise ConfigError(listed(str(path), problems))
-    prefix = named.get("token_prefix")
+    prompts = named.get("token_prefix", named.get("token_embedding", torch.empty(0, 1, 1)))  # (C, 1 or more, T)
+    positions = {bare(name): tensor for name, tensor in tensors.items()}.get(FIRST_POSITION)
     return Released(
         path=path,
         tensors=learned,
-        classes=len(prefix) if prefix is not None else len(about.get("class_names") or ()) or None,
+        classes=(prompts.ndim and len(prompts)) or len(about.get("class_names") or ()) or None,
         dropped=dropped,
-        start=None if prefix is None else at_least_float32(prefix[0, 0]),
+        frozen=len(tensors) - len(named),
+        backbone=_backbone_rows(prompts, positions),
         about=about,
     )
 
@@ -152,23 +156,6 @@ def _is_safetensors(path: Path) -> bool:
     )
 
 
-def _unused(names: Collection[str]) -> tuple[str, ...]:
-    """Names of tensors that KgCoOp's code saves with the context and never uses (trainers/kgcoop.py at 98d11b8).
-
-    Its network has one layer. That of TCP, by the same authors, has two and is used.
-    """
-    if "bias_vectors" not in names:
-        return ()
-    network = () if "meta_net.linear2.weight" in names else ("meta_net.linear1.bias", "meta_net.linear1.weight")
-    return ("bias_vectors", *(name for name in network if name in names))
-
-
-def _bare(name: str) -> str:
-    while name.startswith(PREFIXES):
-        name = name.partition(".")[2]
-    return name
-
-
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -187,7 +174,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state_dict of a torch file; only the part of the prompt learner if it is that of a larger model."""
+    """The state_dict of a torch file."""
     try:
         placeholders = [(_Placeholder, name) for name in DROPPED] + [(_empty, "collections.defaultdict")]
         with torch.serialization.safe_globals(placeholders), warnings.catch_warnings(action="ignore"):
@@ -203,12 +190,6 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     state = whole.get("state_dict", whole) if isinstance(whole, dict) else None
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ConfigError(f"{path}: holds no 'state_dict' of tensors by name, as CoOp's code saves it.")
-    learner = {name: value for name, value in state.items() if "prompt_learner." in name}
-    state = learner or state
-    if others := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise ConfigError(
-            f"{path}: {', '.join(others[:3])} in it are not tensors. Save the tensors by name under 'state_dict'."
-        )
     return dict(state)
 
 
@@ -235,6 +216,19 @@ def _refusal(path: Path, reason: str) -> str:
         f"{path}: holds more than tensors (it names {found[1]}); nothing in it was executed. If you trust its "
         f'author, extract its tensors, which executes the file: python -c "import torch; {code}". Then load NEW.'
     )
+
+
+def _backbone_rows(prompts: Tensor, positions: Tensor | None) -> dict[str, Tensor]:
+    """Rows that tell the backbone of a checkpoint from others, if its tensors have the right form.
+
+    Args:
+        prompts: (C, 1 or more, T), embeddings that begin with the start token.
+        positions: (L, T), of the text tower.
+    """
+    rows = {START: prompts[0, 0]} if prompts.ndim == 3 and prompts.numel() else {}
+    if isinstance(positions, Tensor) and positions.ndim == 2 and positions.numel():
+        rows[POSITION] = positions[0]
+    return {what: at_least_float32(row) for what, row in rows.items()}
 
 
 def _fixed_problems(named: Mapping[str, Tensor]) -> list[str]:

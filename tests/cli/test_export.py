@@ -12,14 +12,15 @@ from benchmark.records.store import collect, load
 pytestmark = pytest.mark.slow  # they share runs, end to end
 
 TRAIN = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "1", "--device", "cpu"]
+TRAINED = ("coop", "copl", "prograd", "promptsrc", "mmrl")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Records trained for a moment, two protocols, one of them with contexts of each class."""
     out = tmp_path_factory.mktemp("runs")
-    epochs = [word for name in ("coop", "copl", "prograd") for word in ("--set", f"{name}.epochs=2")]
-    methods = ["--methods", "zero_shot", "coop", "copl", "prograd", *epochs]
+    epochs = [word for name in TRAINED for word in ("--set", f"{name}.epochs=2")]
+    methods = ["--methods", "zero_shot", *TRAINED, *epochs]
     assert run_all.main([*methods, *TRAIN, "--out", str(out)]) == 0
     own = ["--protocol", "few_shot", "--methods", "coop", "tip_adapter_f", "--set", "coop.class_specific=true"]
     own += ["--set", "coop.epochs=2", "--set", "tip_adapter_f.epochs=1"]
@@ -53,7 +54,7 @@ def predictions(path):
 @pytest.mark.parametrize(
     ("method", "protocol"),
     [("coop", "base2new"), ("copl", "base2new"), ("prograd", "base2new"), ("coop", "few_shot"),
-     ("tip_adapter_f", "few_shot")],
+     ("tip_adapter_f", "few_shot"), ("promptsrc", "base2new"), ("mmrl", "base2new")],
 )  # fmt: skip
 def test_command_of_the_card_gives_the_same_predictions_without_training(
     record_of, exported, tmp_path, monkeypatch, method, protocol

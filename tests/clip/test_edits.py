@@ -1,5 +1,6 @@
 """Edits of layers: equal to a dense computation with transformers' layers, and refused with their place."""
 
+import inspect
 from functools import partial
 
 import pytest
@@ -112,28 +113,19 @@ def test_gradient_of_recomputed_chunks_is_that_of_one_pass(clip, plan):
     assert torch.allclose(*gradients, atol=1e-12) and gradients[0].abs().max() > 1e-6
 
 
-def rows_of_another_width(x):
-    return x[..., :-1]
+WRONG = {"width": lambda x: x[..., :-1], "rows": lambda x: x[:, :-1], "nothing": lambda x: None}
 
 
-def too_few_rows(x):
-    return x[:, :-1]
-
-
-def no_tensor(x):
-    return None
-
-
-@pytest.mark.parametrize("edit", [rows_of_another_width, too_few_rows, no_tensor])
-def test_wrong_rows_are_refused_with_place_layer_and_shapes(clip, plan, edit):
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_rows_are_refused_with_place_layer_and_shapes(clip, plan, kind):
     context, rows = random(1, M, clip.token_width), random(2, 5, clip.vision_width)
-    place = (
-        rf"test_edits.py:{edit.__code__.co_firstlineno}: `enter` of layer 1 returned .*, not \(\d+, \d+ or more, \d+\)"
-    )
+    edits = Edits(enter={1: WRONG[kind]})
+    line = inspect.currentframe().f_lineno - 1
+    place = rf"test_edits.py:{line}: `enter` of layer 1 returned .*, not \(\d+, \d+ or more, \d+\)"
     with pytest.raises(ShapeError, match=place):
-        clip.text.encode(plan, context, edits=Edits(enter={1: edit}))
+        clip.text.encode(plan, context, edits=edits)
     with pytest.raises(ShapeError, match=place):
-        clip.vision.leave(rows, 1, edits=Edits(enter={1: partial(edit)}))
+        clip.vision.leave(rows, 1, edits=edits)
 
 
 @pytest.mark.parametrize("kind", ["beside", "inputs"])
@@ -144,11 +136,11 @@ def test_wrong_additions_are_refused(clip, kind):
 
 
 def test_layers_that_are_not_there_are_refused(clip, plan):
-    edits = Edits(enter={7: no_tensor})
+    edits = Edits(enter={7: partial(insert_rows, first=1)})
     with pytest.raises(ConfigError, match=r"test_edits.py:\d+: `enter` edits layer 7, but only layers 0 to 2"):
         clip.text.encode(plan, random(1, M, clip.token_width), edits=edits)
     with pytest.raises(ConfigError, match="only layers 2 to 3 can be edited"):
-        clip.vision.leave(random(2, 5, clip.vision_width), 2, edits=Edits(enter={1: no_tensor}))
+        clip.vision.leave(random(2, 5, clip.vision_width), 2, edits=Edits(enter={1: partial(insert_rows, first=1)}))
 
 
 @pytest.mark.parametrize("patches", [-1, 4, 99, True, "all", 1.0])

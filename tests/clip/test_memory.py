@@ -47,9 +47,14 @@ def give_up_above(monkeypatch, rows, error):
     monkeypatch.setattr(TextEncoder, "_encode_chunk", narrow)
 
 
-@pytest.mark.parametrize("name, config", [("coop", {}), ("cocoop", {}), ("coop", {"class_position": "front"})])
+@pytest.mark.parametrize(
+    "name, config",
+    [("coop", {}), ("cocoop", {}), ("coop", {"class_position": "front"}), ("maple", {"depth": 3}),
+     ("tcp", {"layer": 1})],
+)  # fmt: skip
 def test_smaller_chunks_and_recomputation_change_nothing(clip, pictures, name, config):
-    images, method = pictures(clip, 6), make(clip, name, **config)
+    method = make(clip, name, **config)
+    images = pictures(clip, 6, method.needs_patches)
     wanted, logits = gradients(method, images), method(images)
     while clip.text.halve_chunks():
         pass

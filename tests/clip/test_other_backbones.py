@@ -90,6 +90,8 @@ def test_image_features_are_those_of_transformers(backbone, dtype, tolerance, ra
         assert (features.pooled - unit(out.pooler_output)).abs().max() < tolerance
         if patches is not None:
             assert (features.patches - wanted).abs().max() < tolerance * wanted.abs().max().clamp(min=1)
+    for layer in range(clip.vision_layers):
+        assert (clip.encode_images(pixels, layer).pooled - unit(out.pooler_output)).abs().max() < tolerance
 
 
 @pytest.mark.parametrize("name", method_names())

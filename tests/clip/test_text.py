@@ -5,6 +5,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from benchmark.clip.layer import Edits, replace_rows
 from benchmark.clip.trie import GROUP_NODES
 from benchmark.errors import ShapeError
 
@@ -75,3 +76,31 @@ def test_plan_refuses_no_class_and_empty_suffix(clip):
     for suffixes in ([], [[]]):
         with pytest.raises(ShapeError, match="at least one"):
             clip.plan(suffixes, 4)
+
+
+@settings(max_examples=20, deadline=None)
+@example(suffixes=[[7]], n_ctx=1, layer=0)
+@example(suffixes=[[7, 8, 1], [7, 1], [7, 8, 1]], n_ctx=2, layer=1)  # a name twice
+@example(suffixes=[[2 + i % 7] * (1 + i % 9) for i in range(60)], n_ctx=2, layer=2)  # several groups of alike lengths
+@given(suffixes=class_sets, n_ctx=st.integers(1, 3), layer=st.integers(0, 2))
+def test_prompts_apart_by_class_are_those_of_each_class_alone(clip64, suffixes, n_ctx, layer):
+    """With rows of each class in the place of the context; features in the order of the classes, and gradients."""
+    generator, width = torch.Generator().manual_seed(0), clip64.token_width
+    context = torch.randn(1, n_ctx, width, generator=generator, dtype=clip64.dtype)
+    rows = torch.randn(len(suffixes), n_ctx, width, generator=generator, dtype=clip64.dtype)
+
+    def encode(classes):
+        leaves = [context.clone().requires_grad_(), rows.clone().requires_grad_()]
+        edits = Edits(enter={layer: lambda x: replace_rows(x, leaves[1][classes], 1)})
+        plan = clip64.plan([suffixes[c] for c in classes], n_ctx)
+        features = clip64.text.encode(plan, leaves[0], edits=edits, apart_from=layer)[0]
+        weights = torch.arange(features[0].numel(), dtype=clip64.dtype).sin()
+        used = [leaf for leaf in leaves if layer or leaf is leaves[1]]  # of layer 0, the context is replaced as a whole
+        return features.detach(), torch.autograd.grad((features @ weights).sum(), used)
+
+    features, gradients = encode(list(range(len(suffixes))))
+    alone = [encode([c]) for c in range(len(suffixes))]
+    assert (features - torch.cat([own for own, _ in alone])).abs().max() < 1e-12
+    for i, gradient in enumerate(gradients):
+        wanted = torch.stack([own[i] for _, own in alone]).sum(dim=0)
+        assert (gradient - wanted).abs().max() < 1e-12 * max(1.0, wanted.abs().max())

@@ -48,3 +48,18 @@ def test_views_that_are_read_before_training_count_once(tmp_path, capsys):
     views = {name: row[2] for name, row in rows.items()}
     assert views == {"zero_shot": 0, "tip_adapter": 10 * classes, "tip_adapter_f": 12 * classes}
     assert rows["zero_shot"][4] > 5 * rows["tip_adapter"][4], "seven templates against one"
+
+
+def test_runs_that_read_the_rows_of_a_layer_encode_and_compute_on_their_own(tmp_path, capsys):
+    """MMA reads rows of layer 2, which two layers make."""
+    settings = ["maple.depth=2", "mma.first=3", "mma.last=3", "mma.batch_size=4",
+                *(f"{name}.epochs=2" for name in ("coop", "maple", "mma"))]  # fmt: skip
+    arguments = ["--datasets", "synth_actions", "--shots", "1", "--seeds", "1", "2"]
+    arguments += ["--methods", "maple", "mma", "coop", *(word for each in settings for word in ("--set", each))]
+    assert main([*arguments, "--plan", "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    rows, lines = rows_of(text), [line for line in text.splitlines() if line.startswith("total")]
+    total, coop, maple, mma = numbers(lines[-1].split()[1:]), rows["coop"], rows["maple"], rows["mma"]
+    assert maple[2:4] == mma[2:4] == coop[2:4], "views and test images of one run"
+    assert total[2:4] == [6 * coop[2], 5 * coop[3]], "test images of CoOp are shared"
+    assert maple[6] > mma[6] > 0

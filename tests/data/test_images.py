@@ -11,6 +11,7 @@ from PIL import EpsImagePlugin, Image, ImageFile
 
 from benchmark.data.headers import FORMATS, inspect_files
 from benchmark.data.images import (
+    _random_crop,
     check_image,
     image_problem,
     normalise,
@@ -63,6 +64,19 @@ def test_train_view_depends_on_seed_image_and_epoch_only():
     assert len(set(views.values())) == len(views)
     torch.manual_seed(99)
     assert train_view(image, 16, view_generator(1, "a.jpg", 0)).tobytes() == views[1, "a.jpg", 0]
+
+
+def test_smallest_crop_bounds_the_area_and_changes_nothing_else():
+    image, shown = image_of(64, 48), {}
+    for smallest in (0.08, 0.5):
+        crops = [_random_crop(*image.size, torch.Generator().manual_seed(seed), smallest) for seed in range(200)]
+        shown[smallest] = [width * height / (64 * 48) for _, _, width, height in crops]
+    assert min(shown[0.08]) < 0.2 and min(shown[0.5]) > 0.48, "sides are rounded to pixels"
+    assert max(shown[0.5]) > 0.9
+    generators = [torch.Generator().manual_seed(7) for _ in range(2)]
+    plain, named = train_view(image, 16, generators[0]), train_view(image, 16, generators[1], 0.08)
+    assert np.array_equal(plain, named)
+    assert torch.equal(generators[0].get_state(), generators[1].get_state())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (16, 16), (15, 16), (500, 20)])

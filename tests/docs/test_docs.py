@@ -20,7 +20,8 @@ EXAMPLE = dict(re.findall(r"<!-- example: ([\w.]+) -->\n```\w+\n(.*?)```", READM
 PAGES = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted(DOCS.glob("*.md"))]
 VERBS = {"doctor", "download", "export", "new-method", "plan", "calibrate"}
 METHODS = {"CLIP": "zero_shot", "CoOp": "coop", "CoCoOp": "cocoop", "KgCoOp": "kgcoop", "ProGrad": "prograd",
-           "CoPL": "copl"}  # fmt: skip
+           "CoPL": "copl", "MaPLe": "maple", "PromptSRC": "promptsrc", "TCP": "tcp", "MMA": "mma",
+           "MMRL": "mmrl"}  # fmt: skip
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ def read(store, dataset, *, patches=None, epochs=(0, 1), batch=4):
     """Read what a run reads: train views of some epochs, then the test images."""
     for epoch in epochs:
         order = range(len(dataset.train))
-        list(store.train(dataset, dataset.train, View(1, epoch), patches, order=order, batch=batch))
+        how = {"order": order, "batch": batch, "pooled": patches == 1}
+        list(store.train(dataset, dataset.train, View(1, epoch), patches, **how))
     list(store.test(dataset, dataset.test, patches, batch=batch))
 
 
@@ -24,7 +25,7 @@ def test_counts_equal_what_a_real_store_encodes(clip, dataset, tmp_path, limit, 
         list(FeatureStore(clip, disk=disk).test(dataset, dataset.test, None, batch=8))
     real = FeatureStore(clip, disk=disk, limit_bytes=limit, ahead=(None, "projected"))
     counting = CountingStore(real)
-    for patches in ("projected", None, "projected"):
+    for patches in ("projected", None, "projected", 1, 1):
         for store in (counting, real):
             read(store, dataset, patches=patches, epochs=() if on_disk else (0, 1))
     assert sum(counting.encoded.values()) == real.encoder.images_encoded > 0

@@ -153,3 +153,48 @@ def test_large_test_sets_are_kept_block_by_block(clip, dataset, monkeypatch, tmp
     assert [len(part) for part in parts] == [8] * 5
     assert len(list(tmp_path.glob("*/*.safetensors"))) == 3
     assert_close(ImageFeatures.joined(parts), test_features(FeatureStore(clip), dataset, "projected"))
+
+
+def test_views_of_another_smallest_crop_are_others_and_the_usual_ones_keep_their_place(clip, dataset, tmp_path):
+    items = dataclasses.replace(dataset, train=dataset.train[:4])
+    store = FeatureStore(clip, disk=DiskCache(tmp_path))
+    usual, narrow = (train_features(store, items, view) for view in (View(1, 3), View(1, 3, 0.5)))
+    assert (usual.pooled - narrow.pooled).abs().max() > 1e-3
+    item, generator = items.train[2], view_generator(1, relative_path(items, items.train[2]), 3)
+    view = train_view(open_image(item.path), clip.image_size, generator, 0.5)
+    assert_close(narrow[2:3], clip.encode_images(normalise(torch.from_numpy(view.copy())[None])))
+    assert len(list(tmp_path.glob("*/*.safetensors"))) == 2
+    assert repr(View(1, 3)) == "View(seed=1, epoch=3)", "as in the keys of features that are on disk already"
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 1])
+def test_rows_of_a_layer_are_encoded_a_few_at_a_time_and_never_written(clip, dataset, monkeypatch, tmp_path, limit):
+    """With a large memory they are kept in it, else nowhere."""
+    monkeypatch.setattr(features, "BLOCK_BYTES", 9 * FeatureStore(clip).bytes_per_image(1))
+    store = FeatureStore(clip, disk=DiskCache(tmp_path), limit_bytes=limit, ahead=(None, 1, "projected"))
+    sizes, encode = [], store.encoder.encode
+    monkeypatch.setattr(store.encoder, "encode", lambda *a: sizes.append((len(a[1]), a[2])) or encode(*a))
+    test, train = test_features(store, dataset, 1, batch=4), train_features(store, dataset, View(1, 0), 1, batch=4)
+    if limit == 1:
+        assert {kinds for _, [kinds] in sizes} == {1}
+        assert max(count for count, _ in sizes) == 8, "whole batches"
+    assert not list(tmp_path.glob("*/*.safetensors"))
+    assert (store.memory.used > 0) == (limit > 1)
+    for got, view in ((test, test_view(open_image(dataset.test[9].path), clip.image_size)),
+                      (train, train_view(open_image(dataset.train[9].path), clip.image_size,
+                                         view_generator(1, relative_path(dataset, dataset.train[9]), 0)))):  # fmt: skip
+        wanted = clip.encode_images(normalise(torch.from_numpy(view.copy())[None]), 1)
+        assert_close(got[9:10], wanted)
+        assert (got[9:10].pooled - wanted.pooled).abs().max() < 2e-5
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 1])
+def test_rows_come_with_the_pooled_features_that_other_methods_read(clip, dataset, limit):
+    store, order = FeatureStore(clip, limit_bytes=limit), [5, 0, 3, 3]
+    how = {"order": order, "batch": 2, "start": 1}
+    [both] = store.train(dataset, dataset.train, View(1, 2), 1, pooled=True, **how)
+    [known] = store.train(dataset, dataset.train, View(1, 2), None, **how)
+    [rows] = store.train(dataset, dataset.train, View(1, 2), 1, **how)
+    assert torch.equal(both.pooled, known.pooled)
+    assert torch.equal(both.patches, rows.patches)
+    assert (rows.pooled - known.pooled).abs().max() < 2e-5

@@ -55,3 +55,18 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content | more, path)
     return path
+
+
+def whole_model(method: str, learned: Mapping[str, Tensor], clip: Clip) -> dict[str, Tensor]:
+    """The state of the authors' whole model of MaPLe, PromptSRC or MMRL: learned tensors by their names, and CLIP's."""
+    learner = "representation_learner." if method == "mmrl" else "prompt_learner."
+    towers = {"text_prompts": "text_encoder", "vision_prompts": "image_encoder"}
+    state = {"text_encoder.positional_embedding": clip.text.positions.detach(), "logit_scale": clip.logit_scale.log()}
+    for name, tensor in learned.items():
+        start, _, layer = name.partition(".")
+        if start in towers:
+            place = "VPT" if name == "vision_prompts.0" else f"transformer.resblocks.{layer}.VPT_shallow"
+            state[f"{towers[start]}.{place}"] = tensor
+        else:
+            state[f"image_encoder.{name}" if name == "proj_rep" else learner + name] = tensor
+    return state

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from benchmark.data.catalog import load_dataset
 from benchmark.data.splits import few_shot, half
+from benchmark.errors import ConfigError
 from benchmark.features.store import FeatureStore
 from benchmark.plugins.factory import create_method
 from benchmark.plugins.recipes import resolve_recipe
@@ -17,17 +18,22 @@ from benchmark.training.loop import Trainer, TrainingCopy
 NAMES = ["circle", "square", "star", "cross"]
 TEMPLATE = "a photo of a {}."
 LABELS = torch.tensor([0, 1, 2, 3, 0])
-SCORES, AGGREGATES, UPDATES = ("dot", "general", "concat"), ("mean", "sum"), ("shared", "per_prompt")
+SCORES, CONTEXTS = ("dot", "general", "concat"), ("prompts", "dynamic")
+AGGREGATES, UPDATES = ("mean", "sum"), ("shared", "per_prompt")
+CHANGES = [*[{"score": score} for score in SCORES], *[{"context": context} for context in CONTEXTS],
+           *[{"aggregate": aggregate} for aggregate in AGGREGATES], *[{"update": update} for update in UPDATES],
+           {"patches": "raw"}, {"center": True}, {"weighting": False}, {"local": False}]  # fmt: skip
+LITERAL = {"score": "concat", "aggregate": "sum", "context": "prompts"}
 
 
 def make(clip, name="copl", **config):
     return create_method(name, clip=clip, class_names=NAMES, template=TEMPLATE, config=config)
 
 
-@pytest.mark.parametrize(("aggregate", "update"), list(itertools.product(AGGREGATES, UPDATES)))
-def test_without_weights_and_patches_it_is_cocoop(clip, pictures, aggregate, update):
-    images, results = pictures(clip, 5), []
-    for method in (make(clip, weighting=False, local=False, aggregate=aggregate, update=update), make(clip, "cocoop")):
+@pytest.mark.parametrize("values", list(itertools.product(CONTEXTS, AGGREGATES, UPDATES)))
+def test_without_weights_and_patches_it_is_cocoop(clip, pictures, values):
+    images, results, config = pictures(clip, 5), [], dict(zip(("context", "aggregate", "update"), values, strict=True))
+    for method in (make(clip, weighting=False, local=False, **config), make(clip, "cocoop")):
         assert method.needs_patches is None
         losses = method.loss(images, LABELS)
         method.backward(losses)
@@ -65,16 +71,64 @@ def test_one_changed_patch_changes_its_image_and_no_other(clip, pictures, score,
     assert torch.equal(before[[0, 2]], after[[0, 2]])
 
 
-@pytest.mark.parametrize("config", [{}, {"update": "per_prompt"}, {"weighting": False}])
-def test_context_is_that_of_docs_copl(clip, pictures, config):
-    """Shared: v_m + mean_p (s_p + sum_m (a_pm - 1/M) v_m); per_prompt: v_m + M mean_p a_pm s_p."""
+@pytest.mark.parametrize("weighting", [True, False])
+@pytest.mark.parametrize("values", list(itertools.product(CONTEXTS, AGGREGATES, UPDATES)))
+def test_context_is_that_of_docs_copl(clip, pictures, values, weighting):
+    """The formulas of docs/copl.md, in which z is 1/P for the mean and 1 for the sum."""
+    config = dict(zip(("context", "aggregate", "update"), values, strict=True), weighting=weighting)
     method, images = make(clip, **config), pictures(clip, 5)
     s, a, v = method.meta_net(images.patches), method.alignment(images), method.ctx
-    assert config.get("weighting", True) or torch.equal(a, torch.full_like(a, 0.25))
-    shared = (s + torch.einsum("bpm,mt->bpt", a - 0.25, v)).mean(dim=1)[:, None]
-    each = 4 * torch.stack([(a[..., m, None] * s).mean(dim=1) for m in range(4)], dim=1)
-    wanted = v + (each if config.get("update") else shared)
-    assert (method.context(images) - wanted).abs().max() < 1e-6
+    assert weighting or torch.equal(a, torch.full_like(a, 0.25))
+    dynamic = config["context"] == "dynamic" or not weighting
+    z = 1 / s.shape[1] if config["aggregate"] == "mean" else 1
+    if weighting and config["update"] == "per_prompt":
+        each = [(a[..., m, None] * s if dynamic else (a[..., m, None] - 0.25) * v[m]).sum(dim=1) for m in range(4)]
+        shift = 4 * z * torch.stack(each, dim=1)
+    else:
+        of_patches = torch.einsum("bpm,mt->bpt", a - 0.25, v) + (s if dynamic else 0)
+        shift = z * of_patches.sum(dim=1)[:, None]
+    assert (method.context(images) - (v + shift)).abs().max() < 1e-5 * max(1, shift.abs().max())
+
+
+@pytest.mark.parametrize("start", [{}, LITERAL], ids=["defaults", "literal"])
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_every_option_trains(clip, pictures, start, change):
+    """A short step against the gradient lowers the loss, and every learned tensor has a gradient."""
+    method, images = make(clip, **start | change), pictures(clip, 5, change.get("patches", "projected"))
+    before = method.loss(images, LABELS)
+    method.backward(before)
+    length = sum(parameter.grad.square().sum() for parameter in method.parameters()).sqrt()
+    assert all(parameter.grad.abs().max() > 0 for parameter in method.parameters())
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter -= 0.01 / length * parameter.grad
+    assert method.loss(images, LABELS).total < before.total
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_centered_weights_do_not_depend_on_what_all_patches_share(clip, pictures, score):
+    method, images = make(clip, score=score, center=True), pictures(clip, 5)
+    before = method.alignment(images)
+    with torch.no_grad():
+        method.meta_net.linear2.bias += 1
+    assert torch.allclose(method.alignment(images), before, atol=1e-4)
+    assert before.std(dim=1).mean() > 10 * make(clip, score=score).alignment(images).std(dim=1).mean()
+
+
+def test_centering_a_single_patch_is_refused(clip):
+    with pytest.raises(ConfigError, match="center: true compares patches, and local: false leaves one"):
+        make(clip, center=True, local=False)
+
+
+def test_weights_of_the_concat_score_are_bounded(clip, pictures):
+    """As docs/copl.md says: tanh is at most 1, so two weights differ at most by the factor e^(2 |u|_1 / sqrt(e))."""
+    method, images = make(clip, score="concat"), pictures(clip, 5)
+    with torch.no_grad():
+        method.score.hidden.weight *= 1e3
+        weights = method.alignment(images)
+        most = 2 * method.score.reduce.weight.abs().sum() / clip.token_width**0.5
+    apart = (weights.amax(dim=-1) / weights.amin(dim=-1)).log()
+    assert 0.1 * most < apart.max() <= most + 1e-6
 
 
 @pytest.mark.slow

@@ -84,3 +84,15 @@ def test_trajectory_equals_authors(case, golden, golden_clip):
         assert_close(method.learned_state()[key], value, 2e-5, key)
     with torch.no_grad():
         assert_close(method(images), tensors["logits_eval_final"], 2e-3, "final logits")
+
+
+@pytest.mark.parametrize("case", ["maple_d3", "mma_s1"])
+def test_the_frozen_feature_is_not_computed_unless_it_is_read(case, golden, golden_clip):
+    tensors, manifest = golden(case)
+    name, config = CASES[case]
+    method = create_method(name, clip=golden_clip, class_names=manifest["classnames"], template=PETS, config=config)
+    images = golden_clip.encode_images(tensors["pixel_values"], method.needs_patches)
+    method.backward(method.loss(images, tensors["labels"]))
+    assert "pooled" not in vars(images)
+    assert images.pooled.shape == (8, golden_clip.joint_width)
+    assert not images.pooled.requires_grad

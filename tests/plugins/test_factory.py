@@ -109,6 +109,35 @@ def test_recipe_overrides_the_template_of_a_dataset():
     assert recipe("coop", dataset="dtd").template == TEMPLATE
 
 
+@pytest.mark.parametrize(
+    ("name", "run", "options", "training"),
+    [
+        ("maple", {}, {"n_ctx": 2, "depth": 9}, {"epochs": 5, "batch_size": 4, "learning_rate": 0.0035}),
+        ("maple", {"protocol": "cross_dataset"}, {"depth": 3}, {"epochs": 2, "learning_rate": 0.0026}),
+        ("promptsrc", {}, {"gpa_mean": 15, "gpa_std": 1, "text_weight": 25}, {"epochs": 20, "learning_rate": 0.0025}),
+        ("promptsrc", {"protocol": "domain_generalization"}, {"depth_vision": 3, "gpa_mean": 6}, {"epochs": 20}),
+        ("promptsrc", {"protocol": "few_shot", "dataset": "food101"}, {"gpa_mean": 30, "gpa_std": 30}, {"epochs": 50}),
+        ("promptsrc", {"protocol": "few_shot", "dataset": "dtd"}, {"gpa_mean": 45, "gpa_std": 5}, {"epochs": 50}),
+        ("tcp", {"dataset": "oxford_pets"}, {"prompt_template": None, "frozen_template": None}, {"epsilon": 1e-3}),
+        ("tcp", {"dataset": "stanford_cars"}, {"prompt_template": "{}, a type of car"}, {"epochs": 50}),
+        ("tcp", {"dataset": "dtd"}, {"prompt_template": "{} texture."}, {"warmup_epochs": 1}),
+        ("tcp", {"dataset": "dtd", "protocol": "cross_dataset"}, {"prompt_template": None}, {"epochs": 50}),
+        ("tcp", {"dataset": "sun397"}, {"layer": 8}, {"epochs": 25, "optimizer": "adam"}),
+        ("mma", {"dataset": "imagenet"}, {"first": 5, "last": 12}, {"batch_size": 128, "warmup_epochs": 0}),
+        ("mmrl", {"dataset": "eurosat"}, {"regularisation": 0.01, "dim": 2048}, {"epochs": 10, "smallest_crop": 0.5}),
+        ("mmrl", {"dataset": "dtd", "protocol": "few_shot"}, {"regularisation": 6}, {"epochs": 50, "batch_size": 32}),
+        ("mmrl", {"dataset": "imagenet", "protocol": "few_shot"}, {"regularisation": 0.5}, {"epochs": 5}),
+        ("mmrl", {"dataset": "eurosat", "protocol": "cross_dataset"}, {"regularisation": 0.2, "dim": 512},
+         {"epochs": 1, "batch_size": 32, "warmup_epochs": 0}),
+        ("mmrl", {"dataset": "mine"}, {"regularisation": 1.0}, {"batch_size": 4, "optimizer": "adamw"}),
+    ],
+)  # fmt: skip
+def test_recipes_of_methods_inside_the_towers_are_their_authors(name, run, options, training):
+    found = recipe(name, **run)
+    assert found.options == found.options | options
+    assert vars(found.training) == vars(found.training) | training
+
+
 def test_later_layer_wins():
     assert recipe("cocoop", {"epochs": 3}, {"epochs": 2}).training.epochs == 2
 

@@ -150,7 +150,7 @@ def trained(tmp_path_factory):
     """trained("coop", "few_shot"): the record of a short run on the embedded actions; its tensors are next to it."""
     out = tmp_path_factory.mktemp("runs")
     small = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "1", "--device", "cpu", "--out", str(out)]
-    methods = ("coop", "cocoop", "kgcoop", "prograd", "copl")
+    methods = ("coop", "cocoop", "kgcoop", "prograd", "copl", "maple")
     epochs = [word for name in methods for word in ("--set", f"{name}.epochs={2 if name == 'copl' else 1}")]
     assert run_all.main(["--methods", "zero_shot", *methods, *epochs, *small]) == 0
     own = ["--set", "coop.class_specific=true", "--set", "coop.n_ctx=2", *epochs[:2]]

@@ -26,9 +26,9 @@ def train(clip64, dataset, make_copies):
     """train(name, ...): learned bytes of the seeds of a method after three epochs, and their reports."""
     items = dataclasses.replace(dataset, train=dataset.train[:6], test=[])
 
-    def run(name, *, seeds=(1,), checkpoints=None, optimizer="sgd", batch_size=2, limit_bytes=1 << 30):
+    def run(name, *, seeds=(1,), checkpoints=None, optimizer="sgd", batch_size=2, limit_bytes=1 << 30, **config):
         training = Training(epochs=3, batch_size=batch_size, warmup_epochs=1, learning_rate=0.01, optimizer=optimizer)
-        copies = make_copies(name, seeds=seeds, items=items, clip=clip64)
+        copies = make_copies(name, seeds=seeds, items=items, clip=clip64, **config)
         store, accelerator = FeatureStore(clip64, limit_bytes=limit_bytes), Accelerator(cpu=True)
         reports = Trainer(copies, training, store=store, accelerator=accelerator, checkpoints=checkpoints).fit()
         learned = [safetensors.torch.save(copy.method.learned_state()) for copy in copies]
@@ -69,6 +69,7 @@ def end_after(monkeypatch):
         ("cocoop", {"batch_size": 1}),
         ("prograd", {"seeds": (1, 2, 3)}),
         ("copl", {"batch_size": 1, "limit_bytes": 1}),
+        ("promptsrc", {"depth": 2, "depth_vision": 2, "gpa_mean": 2, "gpa_std": 1}),
     ],
 )
 def test_interrupted_training_resumes_to_the_same_bytes(train, undisturbed, end_after, tmp_path, name, settings, steps):
@@ -81,6 +82,8 @@ def test_interrupted_training_resumes_to_the_same_bytes(train, undisturbed, end_
     again = Checkpoints(tmp_path, seeds)
     state = again.load()[0]
     assert (state.epoch, state.step) != (0, 0)
+    if name == "promptsrc":  # its average over the epochs is no learned value
+        assert state.tensors["kept average"].any() == (state.epoch > 0)
     assert train(name, checkpoints=again, **settings) == wanted
 
 

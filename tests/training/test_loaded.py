@@ -10,7 +10,7 @@ from benchmark.plugins.factory import create_method
 from benchmark.records.store import collect
 from benchmark.training.load_paths import pattern_problems
 from benchmark.training.loaded import Loader
-from tests.helpers.dassl import save_checkpoint
+from tests.helpers.dassl import save_checkpoint, whole_model
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -127,6 +127,45 @@ def test_what_is_dropped_is_said_in_one_line_and_contexts_of_each_class_are_scor
     advice = f"scored as those of CoOp: --methods coop --load coop={path}"
     assert advice in capsys.readouterr().err
     assert run("coop", path, "--plan", protocol="few_shot")[0] == 0
+
+
+@pytest.fixture
+def saved_whole(tmp_path, clip):
+    """saved_whole("mmrl", positions=1.5): a whole model of the authors, its position embeddings times a factor."""
+
+    def make(name, *, positions=1.0, **config):
+        method = create_method(name, clip=clip, class_names=["a", "b"], template="a {}.", config=config)
+        state = whole_model(name, method.learned_state(), clip)
+        state["text_encoder.positional_embedding"] = positions * state["text_encoder.positional_embedding"]
+        torch.save({"state_dict": state}, tmp_path / f"{name}.pth")
+        return tmp_path / f"{name}.pth"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [
+        ("maple", {"n_ctx": 1, "depth": 2}),
+        ("promptsrc", {"depth": 2, "depth_vision": 1, "n_ctx_vision": 3}),
+        ("mmrl", {"first": 2, "last": 3, "dim": 16}),
+    ],
+)
+def test_whole_model_is_planned_with_the_options_that_it_shows_and_one_line_about_clip(
+    saved_whole, run, capsys, method, config
+):
+    path = saved_whole(method, **config)
+    assert run(method, path, "--plan")[0] == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count(f"note: {method}: 2 tensors of the frozen CLIP in {path} are left out.") == 1
+
+
+@pytest.mark.slow
+def test_whole_model_of_another_backbone_fails_and_says_what_differs(saved_whole, run, tmp_path):
+    code, records = run("mmrl", saved_whole("mmrl", positions=1.5, first=2, last=3, dim=64))
+    assert (code, records.keys()) == (1, {("zero_shot", 3)})
+    [failure] = (tmp_path / "out" / "failed").rglob("*.json")
+    assert "their embeddings of the first position differ" in json.loads(failure.read_text())["error"]
 
 
 @pytest.mark.slow

@@ -7,7 +7,10 @@ import safetensors.torch
 import torch
 
 from benchmark.errors import ConfigError
-from benchmark.training.released import read_released
+from benchmark.plugins.factory import create_method
+from benchmark.plugins.importer import method_class
+from benchmark.training.checkpoint_names import own_names
+from benchmark.training.released import POSITION, START, read_released
 from tests.helpers.dassl import save_checkpoint
 
 CONTEXT = {"ctx": torch.linspace(-1, 1, 4 * 128).reshape(4, 128)}
@@ -26,7 +29,7 @@ def test_learned_values_are_found_under_any_prefix(saved, prefix):
     found = read_released(saved(prefix=prefix, dtype=torch.float32))
     assert found.tensors.keys() == {"ctx"}
     assert torch.equal(found.tensors["ctx"], CONTEXT["ctx"])
-    assert (found.classes, found.start.shape) == (5, (128,))
+    assert (found.classes, found.backbone[START].shape) == (5, (128,))
 
 
 def test_other_forms_of_a_checkpoint_are_read(saved, tmp_path):
@@ -84,6 +87,84 @@ def test_tensors_that_their_own_code_never_uses_are_dropped(saved, unused, used,
     assert found.tensors.keys() == {"ctx", *used}
     assert set(found.dropped) == unused.keys()
     assert found.digest == read_released(saved(CONTEXT | used)).digest
+
+
+TOWERS = {  # golden -> what its file shows of the options
+    "maple_d3": {"n_ctx": 2, "depth": 3},
+    "promptsrc_t3v3": {"n_ctx": 4, "n_ctx_vision": 4, "depth": 3, "depth_vision": 3},
+    "tcp_random": {"n_ctx": 4},
+    "mma_s1": {"first": 2, "last": 3, "dim": 16},
+    "mmrl": {"n_tokens": 5, "dim": 32},
+}
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("case", TOWERS)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_learned_tensors_of_methods_inside_the_towers_are_taken_out_of_the_whole_model(
+    golden, golden_clip, tmp_path, case, prefix
+):
+    tensors, manifest = golden(case)
+    name, names = case.partition("_")[0], manifest["classnames"]
+    theirs = {key.removeprefix("init."): value for key, value in tensors.items() if key.startswith("init.")}
+    prompts = golden_clip.text.embed(torch.full((7, 77), golden_clip.text.start_id))  # (C, 77, T)
+    fixed = {
+        "mma": {"adapter_learner.token_embedding": prompts, "adapter_learner.tokenized_prompts": torch.ones(7, 77)},
+        "mmrl": {},
+    }.get(name, {"prompt_learner.token_prefix": prompts[:, :1]})
+    clip = {"text_encoder.positional_embedding": golden_clip.text.positions.detach(), "logit_scale": torch.ones(())}
+    copies = {"image_encoder.conv1.weight": torch.ones(2, 2), "prompt_learner.ZS_image_encoder.proj": torch.ones(2)}
+    files = {"partial": theirs | fixed, "whole": theirs | fixed | clip | copies}
+    found = {}
+    for kind, state in files.items():
+        torch.save({"state_dict": {prefix + key: value for key, value in state.items()}}, tmp_path / kind)
+        found[kind] = read_released(tmp_path / kind)
+    assert found["partial"].digest == found["whole"].digest
+    assert (found["partial"].frozen, found["whole"].frozen) == (0, 4)
+    assert found["whole"].backbone.keys() == ({POSITION} if name == "mmrl" else {START, POSITION})
+    assert found["whole"].classes == (None if name == "mmrl" else 7)
+    known = found["whole"].options(method_class(name).option_names())
+    assert known == TOWERS[case]
+    hidden = {"tcp": {"layer": 1}, "mma": {"scale": 0.1}, "mmrl": {"first": 2, "last": 3}}  # what no file shows
+    method = create_method(
+        name,
+        clip=golden_clip,
+        class_names=names,
+        template="a photo of a {}, a type of pet.",
+        config=known | hidden.get(name, {}),
+    )
+    method.load_learned_state(found["whole"].tensors)
+    images = golden_clip.encode_images(tensors["pixel_values"], method.needs_patches)
+    with torch.no_grad():
+        assert (method(images) - tensors["logits_eval_init"]).abs().max() < 2e-4
+
+
+def test_tensors_inside_the_towers_are_named_without_a_learner_in_the_file_too():
+    blocks = "encoder.transformer.resblocks."
+    names = ["module.ctx", "logit_scale", "image_encoder.VPT", f"text_{blocks}2.VPT_shallow"]
+    names += [f"image_{blocks}1.VPT_shallow", f"image_{blocks}1.ln_1.bias"]
+    assert own_names(names) == {
+        "module.ctx": "ctx",
+        "image_encoder.VPT": "vision_prompts.0",
+        f"text_{blocks}2.VPT_shallow": "text_prompts.2",
+        f"image_{blocks}1.VPT_shallow": "vision_prompts.1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "options"),
+    [
+        ({"shared_adapter.3.0.bias": torch.ones(4)}, {"first": 3, "last": 3}),
+        ({"vision_prompts.0": torch.ones(())}, {"depth": 1, "depth_vision": 1}),
+        ({"compound_rep_tokens": torch.ones(3)}, {}),
+        ({"x": torch.ones(2), "token_embedding": torch.ones(()), "text_encoder.positional_embedding": "?"}, {}),
+    ],
+    ids=["adapter", "prompt", "tokens", "fixed"],
+)
+def test_tensors_of_unexpected_forms_show_no_options(saved, state, options):
+    found = read_released(saved(state_dict=state))
+    assert found.options(("first", "last", "dim", "depth", "depth_vision", "n_ctx_vision", "n_tokens")) == options
+    assert (found.classes, found.backbone) == (None, {})
 
 
 @pytest.mark.parametrize("shape, n_ctx, class_specific", [((4, 128), 4, False), ((5, 16, 128), 16, True)])
