@@ -59,7 +59,7 @@ def test_seeds_train_in_one_pass_with_lockstep_but_are_scored_and_encoded_each(f
 
 
 def test_views_of_another_smallest_crop_are_encoded_too(forecast):
-    arguments = ["--methods", "coop", "cocoop", "--seeds", "1", "--set", "coop.epochs=1", "cocoop.epochs=1"]
+    arguments = ["--methods", "coop", "cocoop", "--seeds", "1", "--set", "coop.epochs=1", "--set", "cocoop.epochs=1"]
     usual, cropped = forecast(*arguments)[1], forecast(*arguments, "--set", "coop.smallest_crop=0.5")[1]
     assert cropped.portions[0].encoded == usual.portions[0].encoded + VIEWS
 
