@@ -58,12 +58,6 @@ def test_seeds_train_in_one_pass_with_lockstep_but_are_scored_and_encoded_each(f
     assert seconds(apart) - seconds(two) == pytest.approx(1000 + 10 * 4)
 
 
-def test_views_of_another_smallest_crop_are_encoded_too(forecast):
-    arguments = ["--methods", "coop", "cocoop", "--seeds", "1", "--set", "coop.epochs=1", "--set", "cocoop.epochs=1"]
-    usual, cropped = forecast(*arguments)[1], forecast(*arguments, "--set", "coop.smallest_crop=0.5")[1]
-    assert cropped.portions[0].encoded == usual.portions[0].encoded + VIEWS
-
-
 def test_runs_that_reuse_a_training_or_learn_nothing_are_only_scored(forecast, monkeypatch):
     arguments = ["--datasets", "synth_things", "synth_actions", "--methods", "cocoop", "--seeds", "1"]
     plan, found = forecast("--protocol", "all", *arguments, "--set", "cocoop.epochs=1")
