@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from benchmark.clip.checkpoint import check_complete, read_normalisation, weight_files
@@ -47,7 +48,11 @@ def locate_checkpoint(name_or_path: str | Path, *, fetch: bool) -> Path | None:
 
 
 def _other_name(name: str) -> str | None:
-    """What to give instead of a name or a file of OpenAI's code, or of a name that cannot be a hub id."""
+    """What to give instead of a web address, a name or a file of OpenAI's code, or a name that cannot be a hub id."""
+    if url := re.match(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([^/?#]+/[^/?#]+)", name, re.IGNORECASE):
+        return f"this is a web address; its hub id is {url[1]}. Give that."
+    if "://" in name:
+        return "this is a web address. Give a folder with config.json or a hub id, which is OWNER/NAME."
     theirs = (Path(name).stem if name.endswith(".pt") else name).lower().replace("/", "-").removesuffix("-quickgelu")
     if theirs in OPENAI:
         return f"OpenAI's code calls it so; its hub id is {OPENAI[theirs]}. Give that."

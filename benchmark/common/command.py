@@ -109,6 +109,8 @@ def answer(work: Callable[[], int], *, kept: str = "no file is partial") -> int:
             raise
         reason = " ".join([f"{type(error).__name__}:", *str(error).split()])[:300]
         advice = "Look for a wrong environment variable, which it reads at its start, or install it again."
+        if suspects := _suspects(str(error)):
+            advice = f"Correct or unset {', '.join(suspects)}."
         print(f"error: the package {package} cannot be imported ({reason}). {advice}", file=sys.stderr)
         return 2
 
@@ -123,6 +125,12 @@ def _prepare() -> None:
         expand("~")
     except ConfigError:
         os.environ.setdefault("MPLCONFIGDIR", os.devnull)  # matplotlib takes a temporary folder
+
+
+def _suspects(text: str) -> list[str]:
+    """The environment variables that an error names, else those whose value it quotes."""
+    named = [name for name in os.environ if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
+    return named or [name for name, value in os.environ.items() if value and repr(value) in text]
 
 
 def _not_imported(error: Exception) -> str | None:

@@ -17,7 +17,7 @@ from benchmark.costs.image_timing import ImageTimer
 from benchmark.costs.stopwatch import Stopwatch
 from benchmark.data.catalog import Dataset
 from benchmark.features.counting_store import CountingStore, StandInStore
-from benchmark.features.encoder import STORE_BYTES, View
+from benchmark.features.encoder import STORE_BYTES
 from benchmark.method import Method
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.run_settings import RunSettings
@@ -25,7 +25,7 @@ from benchmark.running.recording import peak_memory_bytes
 from benchmark.running.runner import Runner, seed_groups, shares_pass
 from benchmark.training.evaluate import SCORE_BATCH, evaluate
 from benchmark.training.loaded import load_into
-from benchmark.training.loop import Trainer, TrainingCopy, give_sample
+from benchmark.training.loop import Trainer, TrainingCopy, give_sample, view_of
 from benchmark.training.schedule import batches_per_epoch
 
 SHORTEST = 0.15  # seconds; a timing of steps or scoring lasts at least this long, if there is enough to time
@@ -115,7 +115,8 @@ class Bench:
         give_sample(copy, StandInStore(self.clip, limit_bytes=self.limit))
         for epoch in range(copy.method.sample_views):
             order = {"order": range(len(sample.train)), "batch": len(sample.train)}
-            _exhaust(store.train(sample, sample.train, View(copy.seed, epoch), copy.method.needs_patches, **order))
+            view = view_of(copy, run.spec.training, epoch)
+            _exhaust(store.train(sample, sample.train, view, copy.method.needs_patches, **order))
         return copy
 
     def _training(self, run: PlannedRun, copies: Sequence[TrainingCopy], store: CountingStore) -> list[Work]:
@@ -128,7 +129,8 @@ class Bench:
             for copy in copies:
                 items = copy.dataset.train
                 order = range(min(steps * size, len(items)))
-                _exhaust(store.train(copy.dataset, items, View(copy.seed, epoch), **needs, order=order, batch=size))
+                view = view_of(copy, training, epoch)
+                _exhaust(store.train(copy.dataset, items, view, **needs, order=order, batch=size))
         together = len(copies) if shares_pass(copies) else 1
         passes, timed = len(copies) // together, min(steps, STEPS)
         key = (spec.method, spec.options, spec.template, names, size, min(size, count), together, timed)

@@ -143,18 +143,31 @@ def same_files(listing: Listing, files: Mapping[str, File]) -> list[str]:
 
 
 def note_copies(images: Path, listing: Listing, files: Mapping[str, File]) -> None:
-    """Note test images that have the same bytes as an image of train or val; the checks must have passed before.
+    """Note images with the same bytes: those of test that are in train or val too, and those of a list with two labels.
+
+    The checks must have passed before.
 
     Raises:
         DataError: a file cannot be read.
     """
-    *others, test = ([path for path, _, _ in entries] for entries in listing.distinct_parts.values())
-    if copies := find_copies(images, files, [path for paths in others for path in paths], test):
-        path, original = copies[0]
+    labels = {part: {path: label for path, label, _ in of} for part, of in listing.distinct_parts.items()}
+    groups = find_copies(images, files, [path for of in labels.values() for path in of])  # those of test come last
+    test = labels["test"]
+    copies = {path: group[0] for group in groups if group[0] not in test for path in group if path in test}
+    if copies:
+        path = next(filter(copies.get, test))
         listing.notes.append(
             f"{len(copies)} of {len(test)} test images have the same bytes as an image of train or val, the first is "
-            f"{quoted(path)}, a copy of {quoted(original)}; accuracies on them are not those of unseen images"
+            f"{quoted(path)}, a copy of {quoted(copies[path])}; accuracies on them are not those of unseen images"
         )
+    for part, label in labels.items():
+        inside = [[path for path in group if path in label] for group in groups]
+        if unclear := [group for group in inside if len({label[path] for path in group}) > 1]:
+            one, other = unclear[0][0], next(path for path in unclear[0] if label[path] != label[unclear[0][0]])
+            listing.notes.append(
+                f"{sum(map(len, unclear))} images of {part} have the same bytes as one of it with another label, the "
+                f"first are {quoted(one)} (label {label[one]}) and {quoted(other)} (label {label[other]}); keep one"
+            )
 
 
 def paths_inside(images: Path, listing: Listing) -> tuple[list[str], list[str], Callable[[str], bool]]:

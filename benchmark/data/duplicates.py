@@ -35,29 +35,27 @@ def find_files(images: Path, paths: Sequence[str]) -> dict[str, File]:
     return {path: file for path, file in _mapped(find, paths).items() if file}
 
 
-def find_copies(
-    images: Path, files: Mapping[str, File], train: Sequence[str], test: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Return each test path whose file has the same bytes as a training file, with the first such training path.
+def find_copies(images: Path, files: Mapping[str, File], paths: Sequence[str]) -> list[list[str]]:
+    """Return the groups of paths whose files have the same bytes, in the order of the paths.
 
-    A file is only read if one of the other list has its size, and read whole only if their ends agree too.
+    A file is only read if another one has its size, and read whole only if their ends agree too.
 
     Raises:
         DataError: a file cannot be read.
     """
-    sides = [[path for path in paths if path in files] for paths in (train, test)]
+    groups = [[path for path in paths if path in files]]
     keys = (
         lambda path: files[path].size,
         lambda path: _tail(f"{images}/{path}", files[path].size),
         lambda path: sha256_file(f"{images}/{path}"),
     )
     for key in keys:
-        keyed = [_mapped(key, paths) for paths in sides]
-        common = {*keyed[0].values()} & {*keyed[1].values()}
-        keyed = [{path: value for path, value in of.items() if value in common} for of in keyed]
-        sides = [list(of) for of in keyed]
-    first = {value: path for path, value in reversed(keyed[0].items())}
-    return [(path, first[value]) for path, value in keyed[1].items()]
+        keyed, split = _mapped(key, [path for group in groups for path in group]), {}
+        for number, group in enumerate(groups):
+            for path in group:
+                split.setdefault((number, keyed[path]), []).append(path)
+        groups = [group for group in split.values() if len(group) > 1]
+    return groups
 
 
 def _tail(file: str, size: int) -> bytes:

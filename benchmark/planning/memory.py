@@ -86,7 +86,7 @@ class MemoryCheck:
     def refused(self) -> list[str]:
         """What does not fit, with the number of runs and what to do."""
         return [
-            f"{needs}: its {'run is' if count == 1 else f'{count} runs are'} left out, the rest goes on. {remedy}."
+            f"{needs}: its {'run is' if count == 1 else f'{count} runs are'} left out. {remedy}."
             for (needs, remedy), count in self._refused.items()
         ]
 

@@ -163,7 +163,7 @@ def _runs_of(task: Task, request: Request, backbone: Backbone, loader: Loader, f
         if any(recipe.template_lists_differ for recipe in resolved):
             found.refused.append(
                 f"{method}: its list of templates is another for each dataset, and a run of {task.protocol} has one "
-                "for all of them: its runs are left out, the rest goes on. Name the list, or leave templates alone."
+                "for all of them: its runs are left out. Name the list, or leave templates alone."
             )
         else:
             recipes += resolved
@@ -195,7 +195,7 @@ def _keep_capable(
     found.problems += prober.problems
     found.refused += [
         f"{method}, as configured, learns for the trained classes alone and cannot score others, which {protocol} "
-        f"asks for: its {'run is' if count == 1 else f'{count} runs are'} left out, the rest goes on."
+        f"asks for: its {'run is' if count == 1 else f'{count} runs are'} left out."
         for (method, protocol), count in refused.items()
     ]
     return [run for run in kept if run.spec.method not in found.broken], frozenset(patches)

@@ -100,6 +100,10 @@ def test_plan_takes_a_whole_cache_and_leaves_half_a_one_to_the_run(hub):
         ("~/.cache/clip/ViT-B-32.pt", "its hub id is openai/clip-vit-base-patch32"),
         ("RN50", "only vision transformers"),
         ("ViT-H-14", "a hub id is OWNER/NAME"),
+        ("https://huggingface.co/some/clip", "its hub id is some/clip. Give that."),
+        ("http://www.huggingface.co/some/clip/tree/main", "its hub id is some/clip. Give that."),
+        ("HF.co/some/clip?library=transformers", "its hub id is some/clip. Give that."),
+        ("https://huggingface.co/some", "a hub id, which is OWNER/NAME"),
     ],
 )
 def test_names_of_other_code_are_refused_with_what_to_give_instead(name, advice):

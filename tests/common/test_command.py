@@ -45,6 +45,18 @@ def test_package_that_cannot_be_imported_is_one_line_and_an_error_of_ours_is_not
         answer(lambda: 1 / 0)
 
 
+@pytest.mark.parametrize("error", ["float(os.environ['TOUCHY_SECONDS'])", "raise ValueError('TOUCHY_SECONDS!')"])
+def test_variable_that_an_import_refuses_is_named(tmp_path, monkeypatch, capsys, error):
+    package = tmp_path / "site-packages" / "touchy"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"import os\n{error}")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setenv("TOUCHY_SECONDS", "soon")
+    monkeypatch.setenv("TOUCHY", "1")  # a part of the name
+    assert answer(lambda: __import__("touchy")) == 2
+    assert capsys.readouterr().err.endswith("). Correct or unset TOUCHY_SECONDS.\n")
+
+
 def test_home_is_expanded_wherever_a_path_is_given(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.yaml").write_text("{backbone: embedded, datasets: [synth_pets], shots: 1, seeds: [1]}")

@@ -4,7 +4,9 @@ import os
 import shutil
 
 import pytest
+from tqdm import tqdm
 
+from benchmark.cli.doctor.datasets import SurveyOptions, survey_known
 from benchmark.common.provenance import sha256_file
 from benchmark.data import duplicates
 from benchmark.data.catalog import load_dataset
@@ -61,3 +63,23 @@ def test_copies_are_noted_and_only_probable_copies_are_read_whole(pets, monkeypa
         "2 of 2 test images have the same bytes as an image of train or val, the first is '0/test.jpg'"
     )
     assert "a copy of '0/train.jpg'" in note and len(read) == 4
+
+
+def test_same_bytes_with_two_labels_in_one_list_are_noted_by_plan_and_doctor(pets):
+    images = pets / "oxford_pets" / "images"
+    shutil.copy(images / "0/test.jpg", images / "0/again.jpg")
+    shutil.copy(images / "1/train.jpg", images / "1/again.jpg")
+    split = split_of()
+    split["test"].append(["0/again.jpg", 0, "class 0"])
+    split["train"].append(["1/again.jpg", 1, "class 1"])
+    write_split(pets, split)
+    assert load_dataset("oxford_pets", pets, check_files=True).notes == (), "copies of one label"
+    shutil.copy(images / "0/test.jpg", images / "1/test.jpg")
+    note = (
+        "3 images of test have the same bytes as one of it with another label, the first are '0/test.jpg' (label 0) "
+        "and '1/test.jpg' (label 1); keep one"
+    )
+    assert load_dataset("oxford_pets", pets, check_files=True).notes == (note,)
+    with tqdm(disable=True) as bar:
+        found = survey_known("oxford_pets", pets, SurveyOptions(deep=False, processes=1, bar=bar))
+    assert found.warnings == (note,)
