@@ -7,7 +7,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -82,6 +83,15 @@ def answer(work: Callable[[], int], *, kept: str = "no file is partial") -> int:
     Returns:
         The exit code: that of the work, 2 if nothing started, 130 after an interrupt.
     """
+    with _lasting_output() as outputs:
+        code = _answer(work, kept)
+    if lost := " and ".join(output.lost for output in outputs if output.lost):
+        print(f"error: output could not be written ({lost}); the work was not interrupted.", file=sys.stderr)
+        return code or 1
+    return code
+
+
+def _answer(work: Callable[[], int], kept: str) -> int:
     _prepare()
     try:
         check_python()
@@ -115,10 +125,56 @@ def answer(work: Callable[[], int], *, kept: str = "no file is partial") -> int:
         return 2
 
 
+class _LastingOutput:
+    """A stream that drops what it cannot write, on a full disk for example, so that the work goes on.
+
+    Attributes:
+        lost: why something was dropped; empty if nothing was.
+    """
+
+    def __init__(self, stream: io.TextIOBase):
+        self._stream, self.lost = stream, ""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.lost = error.strerror or type(error).__name__
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # takes what waits to be written, too
+
+
+@contextmanager
+def _lasting_output() -> Iterator[list[_LastingOutput]]:
+    """Let writing to stdout and stderr not fail, closed ones included; yields the two streams."""
+    before = sys.stdout, sys.stderr
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        outputs = [_LastingOutput(stream or nowhere) for stream in before]
+        sys.stdout, sys.stderr = outputs
+        try:
+            yield outputs
+            for output in outputs:
+                with suppress(BrokenPipeError):
+                    output.flush()
+        finally:
+            sys.stdout, sys.stderr = before
+
+
 def _prepare() -> None:
     """Let output show \\u2193 where it cannot show an arrow, and matplotlib draw to files wherever the command runs."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a notebook has another kind, which shows all characters
+        if hasattr(stream, "reconfigure"):  # a notebook's has none, and shows all characters
             stream.reconfigure(errors="backslashreplace")
     os.environ["MPLBACKEND"] = "agg"  # the one that a notebook names may not be installed here
     try:

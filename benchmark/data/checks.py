@@ -4,12 +4,13 @@ import itertools
 import os
 import posixpath
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmark.data.duplicates import File, find_copies, find_files
-from benchmark.data.folders import describe_unused, plural
+from benchmark.data.folders import FOLDER, describe_unused, plural
 from benchmark.data.layouts import Listing, leaves_folder, way_inside
 from benchmark.errors import DataError, listed
 
@@ -82,10 +83,15 @@ def _entry_problems(listing: Listing, names: dict[int, str]) -> Iterator[str]:
 
 def list_notes(listing: Listing) -> list[str]:
     """Return what a user should know about lists that are allowed: unused files, class names with several labels."""
-    notes = []
-    if count := listing.unused.total():
+    notes, files = [], Counter({suffix: n for suffix, n in listing.unused.items() if suffix != FOLDER})
+    if folders := listing.unused[FOLDER]:
         notes.append(
-            f"{plural(count, 'file')} of class folders left out: {describe_unused(listing.unused)}; convert those that "
+            f"{plural(folders, 'folder')} in class folders left out; move the images in them up, into the folder of "
+            "their class"
+        )
+    if count := files.total():
+        notes.append(
+            f"{plural(count, 'file')} of class folders left out: {describe_unused(files)}; convert those that "
             "are images to .jpg or .png"
         )
     labels: dict[str, set[int]] = {}

@@ -11,6 +11,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".w
                   ".tif", ".tiff", ".gif")  # fmt: skip
 AVIF = ".avif"  # an image where Pillow was built with it
 SHOWN_SUFFIXES = 8
+FOLDER = "folder"  # in the place of a suffix
 
 
 def folders_in(path: Path) -> set[str]:
@@ -34,7 +35,7 @@ def images_in(path: Path, unused: Counter[str] | None = None) -> list[str]:
         if not is_folder and not name.startswith(".") and name.lower().endswith(image_suffixes()):
             images.append(name)
         elif unused is not None:
-            suffix = "folder" if is_folder else PurePath(name).suffix.lower() or "without suffix"
+            suffix = FOLDER if is_folder else PurePath(name).suffix.lower() or "without suffix"
             unused["hidden" if name.startswith(".") else suffix] += 1
     return sorted(images)
 

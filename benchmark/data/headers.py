@@ -47,6 +47,9 @@ class Finding(NamedTuple):
     text: str = ""
 
 
+SAVE_AGAIN = "save it again as 8-bit RGB, as .png or .jpg"
+
+
 def open_header(source: str | BinaryIO) -> Image.Image:
     """Open an image and read its header only; refuse sizes above Pillow's limit, where Pillow itself only warns.
 
@@ -155,5 +158,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, DataError):
         return str(error).removesuffix(".")
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image"
+        return f"not an image; {SAVE_AGAIN}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
-from benchmark.data.headers import JPEG_END, check_pixels, open_header
+from benchmark.data.headers import JPEG_END, SAVE_AGAIN, check_pixels, open_header
 from benchmark.data.modes import REMEDY, to_rgb
 from benchmark.errors import DataError
 
@@ -47,6 +47,8 @@ def image_problem(path: str) -> str | None:
         return f"has too many pixels ({error})"
     except DataError as error:
         return str(error)
+    except UnidentifiedImageError:
+        return f"cannot be read as an image; {SAVE_AGAIN}"
     except Exception as error:  # Pillow raises many types for a damaged file
         return f"cannot be read as an image ({type(error).__name__})"
     return None

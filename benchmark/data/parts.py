@@ -1,15 +1,31 @@
 """Name the three lists of a dataset, and say how to rename a user's other names for them."""
 
+import re
 from collections.abc import Iterable
 
 PARTS = ("train", "val", "test")
 OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 
 
+AROUND = (
+    "set",
+    "data",
+    "dataset",
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "split",
+    "seg",
+    "folder",
+)  # words that add nothing
+
+
 def meant_part(name: str) -> str | None:
-    """Return the list that a name such as 'Train' or 'valid' stands for, or None."""
-    lowered = name.strip().lower()
-    return lowered if lowered in PARTS else OTHER_NAMES.get(lowered)
+    """Return the list that a name such as 'Train', 'valid', 'training_set' or 'testset' stands for, or None."""
+    words = [word for word in re.split(r"[\W_]+", name.lower()) if word and word not in AROUND]
+    word = words[0].removesuffix("set") if len(words) == 1 else ""
+    return word if word in PARTS else OTHER_NAMES.get(word)
 
 
 def renames(names: Iterable[str]) -> dict[str, str]:

@@ -144,7 +144,7 @@ def _by_class(folder: Path, below: str, listing: Listing) -> Paths:
         if inside := folders_in(where):
             listing.problems.append(
                 f"the class folder '{below}{name}' contains the folder '{min(inside)}'; put images directly in the "
-                "folder of their class"
+                "folder of their class; folders of lists are called train, val and test"
             )
         elif not found[name]:
             others = f" (only {describe_unused(unused)})" if unused else ""
