@@ -199,7 +199,8 @@ def _odd(tensor: Tensor) -> str:
         return "has no values"
     if tensor.layout != torch.strided:
         return "is sparse"
-    return "" if tensor.is_floating_point() else f"is of type {str(tensor.dtype).removeprefix('torch.')}"
+    kept = tensor.is_floating_point() or tensor.dtype == torch.bool  # Tip-Adapter's labels, one-hot
+    return "" if kept else f"is of type {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _refusal(path: Path, reason: str) -> str:

@@ -128,10 +128,10 @@ def test_run_out_of_memory_gives_the_same_scores_and_a_warning(tmp_path, monkeyp
     assert run(tmp_path / "plenty", *arguments) == 0
     chunk = TextEncoder._encode_chunk
 
-    def narrow(self, plan, which, context, product):
+    def narrow(self, plan, which, context, *others):
         if plan.visible[which].shape[:2].numel() * len(context) > 128:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return chunk(self, plan, which, context, product)
+        return chunk(self, plan, which, context, *others)
 
     monkeypatch.setattr(TextEncoder, "_encode_chunk", narrow)
     assert run(tmp_path / "short", *arguments) == 0
