@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.clip.text import unit
 from benchmark.common.constants import CONTEXT_STD
 from benchmark.errors import ConfigError
-from benchmark.method import Method, clean_class_names, fill_template
+from benchmark.method import Losses, Method, clean_class_names, fill_template
 
 MOST_VECTORS = 1000  # no text encoder takes as many, and more may not fit into memory before that shows
 
@@ -34,6 +35,17 @@ def cosine_logits(clip: Clip, pooled: Tensor, text: Tensor, factor: float | None
         # not einsum: it would lay out the gradient of `text` differently in memory, and its sum would then have
         # another order than when several seeds share a pass
         return torch.bmm(text, scaled[..., None])[..., 0]
+
+
+def knowledge_losses(logits: Tensor, labels: Tensor, text: Tensor, frozen: Tensor, weight: float) -> Losses:
+    """Return the terms `cross_entropy` and `knowledge`: the weighted mean `1 - cos` of learned and frozen features.
+
+    Args:
+        text, frozen: (C, D).
+    Source: KgCoOp trainers/kgcoop.py at c43ccc3; TCP trainers/tcp.py at bd97bec has the same.
+    """
+    distance = 1 - F.cosine_similarity(text, frozen, eps=1e-7).mean()
+    return Losses({"cross_entropy": F.cross_entropy(logits, labels), "knowledge": weight * distance})
 
 
 def initial_context(clip: Clip, words: str) -> tuple[Tensor, str]:

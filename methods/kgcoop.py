@@ -8,13 +8,12 @@ is twice the `1 - cos` of the code: a weight of 8 here, as in the scripts of the
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.errors import ConfigError
 from benchmark.method import Losses, fill_template
-from benchmark.prompts import PromptMethod, check_context_keys, cosine_logits
+from benchmark.prompts import PromptMethod, check_context_keys, cosine_logits, knowledge_losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +56,4 @@ class KgCoOp(PromptMethod):
         """Return the terms `cross_entropy` and `knowledge`, the latter already weighted."""
         text = self.text_features(images)  # (1, C, D)
         logits = cosine_logits(self.clip, images.pooled, text)
-        distance = 1 - F.cosine_similarity(text[0], self._hand_written, eps=1e-7).mean()
-        return Losses(
-            {
-                "cross_entropy": F.cross_entropy(logits, labels),
-                "knowledge": self.options.knowledge_weight * distance,
-            }
-        )
+        return knowledge_losses(logits, labels, text[0], self._hand_written, self.options.knowledge_weight)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures
 from benchmark.clip.layer import QUICK, Edits, replace_rows
 from benchmark.errors import ConfigError
 from benchmark.method import Losses, fill_template
-from benchmark.prompts import cosine_logits
+from benchmark.prompts import cosine_logits, knowledge_losses
 from benchmark.towers import TowerMethod, check_layers
 
 WORDS = ("a photo of ", "a ")  # of a template, whose place the context takes
@@ -89,13 +88,7 @@ class TCP(TowerMethod):
         """Return the terms `cross_entropy` and `knowledge`, the latter already weighted."""
         text = self.text_features(images)  # (1, C, D)
         logits = cosine_logits(self.clip, images.pooled, text)
-        distance = 1 - F.cosine_similarity(text[0], self._frozen, eps=1e-7).mean()
-        return Losses(
-            {
-                "cross_entropy": F.cross_entropy(logits, labels),
-                "knowledge": self.options.knowledge_weight * distance,
-            }
-        )
+        return knowledge_losses(logits, labels, text[0], self._frozen, self.options.knowledge_weight)
 
 
 class ClassNet(nn.Module):
