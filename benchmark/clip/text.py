@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from benchmark.clip.layer import NO_EDITS, Edits, Layer, Product, apart, at_least_float32, unit
-from benchmark.clip.trie import TextPlan, alike
+from benchmark.clip.trie import TextPlan
 from benchmark.common.shapes import check_shape
 from benchmark.errors import ShapeError
 
@@ -178,11 +178,13 @@ class TextEncoder:
         run = self._runner(plan.rows)
         slices = [slice(g, g + groups) for g in range(0, len(plan.visible), groups)]
         parts = [run(self._through_trie, plan, which, context, edits, F.linear, first)[0] for which in slices]
+        if parts[0].shape[1] != plan.visible.shape[-1]:
+            raise ShapeError(f"{edits.made_at}: rows are put in before layer {first}, where classes part.")
         rows, ends = plan.own_rows  # (C, L), (C,)
         x = edits.entering(first, torch.cat(parts).flatten(0, 1)[rows])  # (C, L, T)
         added = x.shape[1] - rows.shape[1]
-        lengths = [1 + plan.n_ctx + added + length for length in plan.suffix_lengths]
-        run, groups = self._runner(sum(lengths)), alike(lengths, self.chunk_rows, x.device)
+        run = self._runner(sum(plan.suffix_lengths) + len(x) * (1 + plan.n_ctx + added))
+        groups = plan.alike(added, self.chunk_rows)
         parts = [run(self._finish_apart, x[own, :longest], ends[own] + added, edits, first) for own, longest in groups]
         return torch.cat(parts)[torch.cat([own for own, _ in groups]).argsort()]
 

@@ -40,6 +40,7 @@ class TextPlan:
         self.n_ctx, self.classes = n_ctx, len(suffixes)
         distinct = sorted({tuple(suffix) for suffix in suffixes})
         self.suffix_lengths = [len(suffix) for suffix in suffixes]  # of each class, the end token included
+        self._alike: dict[tuple[int, int], list[tuple[Tensor, int]]] = {}
         self._count(distinct)
         groups, place = _grow_evenly(distinct, GROUP_NODES)
         size = max(len(group.tokens) for group in groups)
@@ -99,26 +100,35 @@ class TextPlan:
         own = torch.where(torch.arange(length, device=end.device) <= last[:, None], order, end[:, None])
         return own + group[:, None] * rows, last
 
+    def alike(self, added: int, most_rows: int) -> list[tuple[Tensor, int]]:
+        """Indices of classes in groups of increasing length, and the longest prompt of each: so little is padding.
+
+        A group holds at most `most_rows` rows, padding included, or one prompt; it ends before a longer prompt once it
+        has FEWEST_ALIKE. The groups are kept: a recorded step of a GPU cannot make them.
+
+        Args:
+            added: rows put into each prompt.
+        """
+        if (added, most_rows) not in self._alike:
+            self._alike[added, most_rows] = self._group(added, most_rows)
+        return self._alike[added, most_rows]
+
+    def _group(self, added: int, most_rows: int) -> list[tuple[Tensor, int]]:
+        lengths = [1 + self.n_ctx + added + length for length in self.suffix_lengths]
+        groups: list[list[int]] = [[]]
+        for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+            group = groups[-1]
+            longer = bool(group) and lengths[i] > lengths[group[-1]]
+            if (len(group) >= FEWEST_ALIKE and longer) or (group and (len(group) + 1) * lengths[i] > most_rows):
+                groups.append([])
+            groups[-1].append(i)
+        device = self.token_ids.device
+        return [(torch.tensor(group, device=device), lengths[group[-1]]) for group in groups]
+
     @property
     def rows(self) -> int:
         """Rows that pass through the layers for one context, padding included."""
         return self.visible.shape[0] * self.visible.shape[1]
-
-
-def alike(lengths: Sequence[int], most_rows: int, device: torch.device) -> list[tuple[Tensor, int]]:
-    """Indices of sequences in groups of increasing length, and the longest of each: so little padding is computed.
-
-    A group holds at most `most_rows` rows, padding included, or one sequence; it ends before a longer sequence once it
-    has FEWEST_ALIKE.
-    """
-    groups: list[list[int]] = [[]]
-    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        group = groups[-1]
-        longer = bool(group) and lengths[i] > lengths[group[-1]]
-        if (len(group) >= FEWEST_ALIKE and longer) or (group and (len(group) + 1) * lengths[i] > most_rows):
-            groups.append([])
-        groups[-1].append(i)
-    return [(torch.tensor(group, device=device), lengths[group[-1]]) for group in groups]
 
 
 class _Group:

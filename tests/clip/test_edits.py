@@ -143,6 +143,12 @@ def test_layers_that_are_not_there_are_refused(clip, plan):
         clip.vision.leave(random(2, 5, clip.vision_width), 2, edits=Edits(enter={1: partial(insert_rows, first=1)}))
 
 
+def test_rows_put_in_before_classes_part_are_refused(clip, plan):
+    edits = Edits(enter={0: partial(insert_rows, rows=random(2, clip.token_width), first=1)})
+    with pytest.raises(ShapeError, match=r"test_edits.py:\d+: rows are put in before layer 1"):
+        clip.text.encode(plan, random(1, M, clip.token_width), edits=edits, apart_from=1)
+
+
 @pytest.mark.parametrize("patches", [-1, 4, 99, True, "all", 1.0])
 def test_unknown_kinds_of_patches_are_refused(clip, patches):
     with pytest.raises(ConfigError, match="patches="):
