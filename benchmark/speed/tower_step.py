@@ -17,7 +17,7 @@ from benchmark.costs.passes import image_passes, text_pass
 from benchmark.plugins.factory import create_method
 from benchmark.speed.geometry import class_names, random_clip
 from benchmark.speed.measure import compare, gemm_peak, make_parser, report
-from benchmark.speed.plain_towers import make_plain_towers, plain_images
+from benchmark.speed.plain.towers import make_plain_towers, plain_images
 from benchmark.towers import TowerMethod
 
 TEMPLATE = "a photo of a {}."

@@ -9,7 +9,7 @@ from benchmark.common.constants import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
 from benchmark.costs.operations import Tower, text_operations
 from benchmark.method import Method
 from benchmark.plugins.factory import create_method
-from benchmark.speed.plain import make_plain
+from benchmark.speed.plain.text import make_plain
 
 TEMPLATE = "a photo of a {}."
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmark.plugins.factory import create_method
-from benchmark.speed.plain import make_plain
-from benchmark.speed.plain_towers import make_plain_towers, plain_images
+from benchmark.speed.plain.text import make_plain
+from benchmark.speed.plain.towers import make_plain_towers, plain_images
 from tests.methods.test_tower_goldens import CASES as TOWER_CASES
 from tests.methods.test_tower_goldens import PETS, named
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.clip.backbone import Clip, ImageFeatures, LayerFeatures
 from benchmark.clip.layer import unit
-from benchmark.speed.plain import LENGTH, attend
+from benchmark.speed.plain.text import LENGTH, attend
 from benchmark.towers import TowerMethod
 
 Adapter = Callable[[Tensor], Tensor]
