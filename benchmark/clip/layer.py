@@ -1,5 +1,6 @@
 """Compute one layer of a frozen transformer tower, and what a method does inside it."""
 
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from benchmark.errors import ConfigError, ShapeError
 
 QUICK = 1.702  # QuickGELU's factor
+FEW_ROWS = 512  # more fill a core's product already
 
 Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # rows, weight, bias: as F.linear
 
@@ -67,15 +69,36 @@ class Layer:
 
 
 def apart(copies: int) -> Product:
-    """A matrix product that multiplies each of `copies` equal parts of x separately.
+    """A matrix product of which each of `copies` equal parts of x gets, byte by byte, the values that it has alone.
 
-    On a CPU, rounding may depend on the number of rows; so each copy gets the values that it would have alone.
+    On a CPU, rounding may depend on the number of rows: then the parts are multiplied one after the other.
     """
 
     def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        rows = x.shape[:-1].numel() // copies
+        few = rows <= FEW_ROWS and not torch.is_autocast_enabled("cpu")
+        if few and _same_together(copies, rows, tuple(weight.shape), weight.dtype, torch.get_num_threads()):
+            return F.linear(x, weight, bias)
         return torch.cat([F.linear(part, weight, bias) for part in x.chunk(copies)])
 
     return product
+
+
+@functools.cache
+def _same_together(copies: int, rows: int, shape: tuple[int, int], dtype: torch.dtype, threads: int) -> bool:
+    """Whether products of this shape have the same bytes in one call as in one for each copy, backward too.
+
+    It is tried, with random values: which rows a CPU sums alike depends on its kernels, which the shape alone selects.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias, gradient = (
+        torch.randn(size, generator=generator, dtype=dtype)
+        for size in ((copies * rows, shape[1]), shape, shape[:1], (copies * rows, shape[0]))
+    )
+    with torch.no_grad():
+        forward = torch.cat([F.linear(part, weight, bias) for part in x.chunk(copies)])
+        backward = torch.cat([part @ weight for part in gradient.chunk(copies)])
+        return torch.equal(F.linear(x, weight, bias), forward) and torch.equal(gradient @ weight, backward)
 
 
 def _folded_mlp(mlp: nn.Module) -> Callable[[Tensor, Product], Tensor]:

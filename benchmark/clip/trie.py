@@ -9,6 +9,9 @@ from torch import Tensor
 from benchmark.errors import ShapeError
 
 GROUP_NODES = 128  # trie nodes that share one attention mask: more share more, but attention grows with its square
+ROW_BLOCK = (
+    4  # a group's rows are a multiple of it: CPUs multiply so many rows in one go, and rounding is the same in each
+)
 
 FEWEST_ALIKE = 16  # prompts that pass through a layer together though their lengths differ: fewer fill no product
 
@@ -43,9 +46,10 @@ class TextPlan:
         self._alike: dict[tuple[int, int], list[tuple[Tensor, int]]] = {}
         self._count(distinct)
         groups, place = _grow_evenly(distinct, GROUP_NODES)
-        size = max(len(group.tokens) for group in groups)
         ends = max(len(group.ends) for group in groups)
-        front, rows = 1 + n_ctx, 1 + n_ctx + size
+        front = 1 + n_ctx
+        rows = -(-(front + max(len(group.tokens) for group in groups)) // ROW_BLOCK) * ROW_BLOCK
+        size = rows - front
         token_ids = torch.zeros(len(groups), size, dtype=torch.long)
         positions = torch.zeros(len(groups), size, dtype=torch.long)
         visible = torch.zeros(len(groups), rows, rows, dtype=torch.bool)

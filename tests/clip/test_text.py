@@ -5,7 +5,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchmark.clip.layer import Edits, replace_rows
+from benchmark.clip.layer import Edits, apart, replace_rows
 from benchmark.clip.trie import GROUP_NODES
 from benchmark.errors import ShapeError
 
@@ -56,7 +56,8 @@ def test_trie_equals_dense_in_double_precision_for_any_class_set(clip64, suffixe
 
 def test_plan_shares_nodes_of_common_beginnings(clip):
     plan = clip.plan([[5, 6, 7, 1], [5, 6, 8, 1], [5, 6, 7, 1]], 2)
-    assert plan.rows == 1 + 2 + 6  # start, context, and 5 6 (7 1 | 8 1)
+    assert plan.nodes == 6  # 5 6 (7 1 | 8 1)
+    assert plan.rows == 12  # start, context, nodes, and padding to a multiple of ROW_BLOCK
     assert plan.class_rows[0] == plan.class_rows[2] != plan.class_rows[1]
 
 
@@ -104,3 +105,19 @@ def test_prompts_apart_by_class_are_those_of_each_class_alone(clip64, suffixes, 
     for i, gradient in enumerate(gradients):
         wanted = torch.stack([own[i] for _, own in alone]).sum(dim=0)
         assert (gradient - wanted).abs().max() < 1e-12 * max(1.0, wanted.abs().max())
+
+
+@given(rows=st.integers(1, 60), width=st.sampled_from([16, 32, 128]), double=st.booleans())
+def test_product_of_copies_is_bit_by_bit_that_of_each(rows, width, double):
+    dtype = torch.float64 if double else torch.float32
+    x, weight = (
+        torch.randn(3 * rows, width, dtype=dtype, requires_grad=True),
+        torch.randn(2 * width, width, dtype=dtype),
+    )
+    bias, gradient = torch.randn(2 * width, dtype=dtype), torch.randn(3 * rows, 2 * width, dtype=dtype)
+    together = apart(3)(x, weight, bias)
+    alone = [torch.nn.functional.linear(part, weight, bias) for part in x.chunk(3)]
+    assert torch.equal(together, torch.cat(alone))
+    pairs = zip(alone, gradient.chunk(3), strict=True)
+    wanted = [torch.autograd.grad(one, x, own, retain_graph=True)[0] for one, own in pairs]
+    assert torch.equal(torch.autograd.grad(together, x, gradient)[0], sum(wanted))

@@ -19,6 +19,12 @@ from benchmark.plugins.factory import create_method
 NAMES = ("red circle", "red square", "blue square", "star")
 
 
+@pytest.fixture(autouse=True)
+def no_padding(monkeypatch):
+    """Operations are those without padding."""
+    monkeypatch.setattr("benchmark.clip.trie.ROW_BLOCK", 1)
+
+
 def counted(work):
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         work()
