@@ -16,6 +16,7 @@ from benchmark.common.command import path_option
 Computation = Callable[[], object]
 
 SHORTEST = 0.2  # minimum seconds of a timing; faster computations are repeated
+FEWEST_ROUNDS, SPREAD = 3, 0.1  # paired rounds end early if the largest ratio is so little above the smallest
 
 
 def synchronise() -> None:
@@ -73,20 +74,29 @@ def peak_bytes(work: Computation, device: torch.device | str) -> int:
     return most
 
 
-def compare(plain: Computation, ours: Computation, device: torch.device, rounds: int) -> dict[str, float]:
+def compare(
+    plain: Computation, ours: Computation, device: torch.device, rounds: int, *, part: float = 1
+) -> dict[str, float]:
     """Measure the memory of the two, which warms up, and then time them in alternation.
 
+    Args:
+        rounds: at most so many; fewer, but at least FEWEST_ROUNDS, if the ratios are within SPREAD.
+        part: of our work, that which `plain` does; its seconds are scaled up.
     Returns:
         The median ratio of plain to our seconds, its range, the median seconds of both, and the memory.
     """
     plain_bytes, our_bytes = peak_bytes(plain, device), peak_bytes(ours, device)
     repeats = max(1, round(SHORTEST / max(1e-6, min(seconds(ours), seconds(ours)))))
-    times = [(seconds(plain), seconds(ours, repeats)) for _ in range(rounds)]
-    ratios = [slow / fast for slow, fast in times]
+    times: list[tuple[float, float]] = []
+    ratios: list[float] = []
+    while len(times) < rounds and not (len(times) >= FEWEST_ROUNDS and max(ratios) < (1 + SPREAD) * min(ratios)):
+        times.append((seconds(plain) / part, seconds(ours, repeats)))
+        ratios.append(times[-1][0] / times[-1][1])
     return {
         "ratio": statistics.median(ratios),
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),
+        "rounds": len(ratios),
         "plain_seconds": statistics.median(slow for slow, _ in times),
         "our_seconds": statistics.median(fast for _, fast in times),
         "memory_ratio": plain_bytes / our_bytes,

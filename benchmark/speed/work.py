@@ -20,6 +20,7 @@ class Work:
     Args:
         what: "gradients" (loss and backward), "step" (and the optimizer), or "scoring" (logits only).
         encode: the plain side encodes the images each time, as the authors do; ours always uses stored features.
+        plain_images: the plain side computes only the first so many of the images; default: all.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class Work:
         *,
         what: Literal["gradients", "step", "scoring"],
         encode: bool,
+        plain_images: int | None = None,
     ):
         self.clip, self.batch, self.what, self.encode = clip, batch, what, encode
+        self.plain_images = plain_images or batch
         generator = torch.Generator().manual_seed(0)
         size = (batch, 3, clip.image_size, clip.image_size)
         self.pixels = torch.randn(size, generator=generator).to(clip.device)
@@ -53,9 +56,9 @@ class Work:
 
     def plain(self) -> torch.Tensor:
         """Compute as the authors do."""
-        images = self.images
+        images = self.images[: self.plain_images]
         if self.encode:
-            images = self.clip.encode_images(self.pixels, self.method.needs_patches)
+            images = self.clip.encode_images(self.pixels[: self.plain_images], self.method.needs_patches)
         return self._compute(self.plain_method, images)
 
     def _compute(self, method: Method, images: ImageFeatures) -> torch.Tensor:
@@ -64,7 +67,7 @@ class Work:
                 return method(images)
         optimizer = self._optimizers[method]
         optimizer.zero_grad()
-        losses = method.loss(images, self.labels)
+        losses = method.loss(images, self.labels[: len(images)])
         method.backward(losses)
         if self.what == "step":
             optimizer.step()
