@@ -11,7 +11,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WrapValidator
 
 from benchmark.common.constants import (
     ADAM_EPSILON,
@@ -124,6 +124,9 @@ class Options(Mapping):
         return f"Options({self._values})"
 
 
+AsOptions = WrapValidator(lambda value, check: value if isinstance(value, Options) else Options(check(value)))
+
+
 @validated
 class RunSpec:
     """Everything that decides the result of one run; its hash ends the record's file name."""
@@ -140,9 +143,9 @@ class RunSpec:
     template: str  # of the prompts, with one {}
     precision: Precision  # fp64: of everything; the others: of the frozen towers
     plugin: str = ""  # short sha256 of the method's file if it is not in this repository
-    options: Annotated[Mapping[str, object], AfterValidator(Options)]  # of the method, complete
+    options: Annotated[Mapping[str, object], AsOptions]  # of the method, complete
     training: Training | None  # None: nothing is trained
-    targets: Annotated[Mapping[str, str], AfterValidator(Options)] = Options({})  # other datasets scored -> template
+    targets: Annotated[Mapping[str, str], AsOptions] = Options({})  # other datasets scored -> template
     loaded: str = ""  # short sha256 of the learned values if they were loaded instead of trained
     images: str = (
         ""  # short sha256 of the training images + that of all scored images; "": recorded before there was one
@@ -168,14 +171,14 @@ class RunSpec:
         text = canonical_json({"schema": SCHEMA, "spec": self.to_json()})
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    @property
+    @functools.cached_property
     def but_seed(self) -> "RunSpec":
         """What runs have in common that differ in their seed, and so in their sample of the training images."""
         return dataclasses.replace(self, seed=0, images="")
 
     def record_path(self, results: Path) -> Path:
         name = f"shots{self.shots}-seed{self.seed}-{self.hash}.json"
-        return Path(results) / self.suite / self.protocol / self.method / self.dataset / name
+        return Path(results, self.suite, self.protocol, self.method, self.dataset, name)
 
     def label(self) -> str:
         shots = f"{self.shots} shot{'s' * (self.shots != 1)}"

@@ -4,6 +4,8 @@ PyYAML follows YAML 1.1, where `lr: 1e-5` is text, `no` is false, `010` is 8, `1
 keys wins silently. Here scalars follow the core schema of YAML 1.2; tags and merge keys are not supported.
 """
 
+import copy
+import functools
 import math
 import re
 from pathlib import Path
@@ -102,6 +104,11 @@ class StrictLoader(yaml.SafeLoader):
 
 
 def _load(text: str) -> object:
+    return copy.deepcopy(_parsed(text))
+
+
+@functools.lru_cache(maxsize=64)  # a plan reads the recipe of a method for each dataset
+def _parsed(text: str) -> object:
     return StrictLoader(text).get_single_data()
 
 

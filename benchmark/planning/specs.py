@@ -121,7 +121,8 @@ def add_images(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
 def seen_targets(runs: Sequence[PlannedRun]) -> list[str]:
     """Note targets whose test images have the bytes of training images; add_images has read them."""
     notes = []
-    for task, seed in {(id(run.task), run.spec.seed): (run.task, run.spec.seed) for run in runs}.values():
+    shared = {(id(run.task), run.spec.seed): (run.task, run.spec.seed) for run in runs if run.task.targets}
+    for task, seed in shared.values():
         known = task.dataset.digests
         trained = {known[item.path] for item in task.training_set(seed).train if item.path in known}
         for target in task.targets if trained else ():
