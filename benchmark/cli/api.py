@@ -39,6 +39,7 @@ def run(
     *,
     seeds: Numbers | None = None,
     shots: Numbers | None = None,
+    views: int | None = None,
     source: str | None = None,
     suite: AnyPath | None = None,
     data: AnyPath | None = None,

@@ -91,6 +91,12 @@ class Training:
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # momentum is SGD's alone, epsilon that of the other two
     epsilon: Annotated[float, Positive] = ADAM_EPSILON
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = CROP_SCALE[0]  # share of an image's area in a training view
+    views: Annotated[int, Field(ge=1)] | None = None  # of an image, taken in turn by the epochs; None: one an epoch
+
+    @property
+    def repeats_views(self) -> bool:
+        """Whether there are fewer views of an image than epochs."""
+        return self.views is not None and self.views < self.epochs
 
     def __post_init__(self) -> None:
         if self.warmup_epochs > self.epochs:
@@ -160,6 +166,8 @@ class RunSpec:
             del values["images"]
         if training and training["smallest_crop"] == CROP_SCALE[0]:  # for the same reason
             del training["smallest_crop"]
+        if training and training["views"] is None:
+            del training["views"]
         return values | {"options": dict(self.options), "training": training, "targets": dict(self.targets)}
 
     @functools.cached_property
