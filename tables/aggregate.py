@@ -126,12 +126,12 @@ def views_of(records: Iterable[RunRecord]) -> set[int]:
 
 
 def _views(records: Iterable[RunRecord]) -> str:
-    """The sentence that states the number of views of a training image; "" if every epoch has new ones."""
+    """The sentence that states the number of views of a training image; "" if --views was not given."""
     views = views_of(records)
     if not views:
         return ""
     count = f"{distinct(views)} random view{'s' * (views != {1})}"
-    return f"Trained on at most {count} of each image, taken in turn by the epochs, not on a new one each epoch."
+    return f"Trained on at most {count} of each image, which the epochs take in turn (--views)."
 
 
 def _loaded(records: Iterable[RunRecord]) -> str:

@@ -80,6 +80,6 @@ def test_differences_of_methods_that_repeat_views_to_published_values_are_marked
     first, second = grids(9)
     assert texts(second)["DTD & more"][:4] == ["53.24 (+0.00)", "59.90 (+0.00)", "56.37 (+0.00)", "79.44 (+0.56¶)"]
     assert "¶: ours repeats a few views of each training image" in second.explained
-    assert "Trained on at most 9 random views of each image, taken in turn by the epochs" in first.caption
+    assert "Trained on at most 9 random views of each image, which the epochs take in turn" in first.caption
     first, second = grids(10)
     assert "at most 10 random views" in first.caption and "¶" not in second.explained, "as many as epochs"
