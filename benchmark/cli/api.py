@@ -65,8 +65,8 @@ def run(
     error, and `python -m tables` makes tables of the records.
 
     Args:
-        views: random views of each training image, taken in turn by the epochs; None: a new one each epoch.
         methods: one name or several; `datasets`, `seeds`, `shots`, `plugins` and `track` alike.
+        views: random views of each training image, taken in turn by the epochs; None: a new one each epoch.
         dataset: custom datasets, name to path.
         settings: changes of recipes, such as {"coop.epochs": 5}.
         load: method to the file of its learned values.

@@ -93,14 +93,14 @@ class Training:
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = CROP_SCALE[0]  # share of an image's area in a training view
     views: Annotated[int, Field(ge=1)] | None = None  # of an image, taken in turn by the epochs; None: one an epoch
 
+    def __post_init__(self) -> None:
+        if self.warmup_epochs > self.epochs:
+            raise ConfigError(f"'warmup_epochs' must be from 0 to epochs ({self.epochs}), got {self.warmup_epochs}")
+
     @property
     def repeats_views(self) -> bool:
         """Whether there are fewer views of an image than epochs."""
         return self.views is not None and self.views < self.epochs
-
-    def __post_init__(self) -> None:
-        if self.warmup_epochs > self.epochs:
-            raise ConfigError(f"'warmup_epochs' must be from 0 to epochs ({self.epochs}), got {self.warmup_epochs}")
 
 
 class Options(Mapping):
