@@ -116,7 +116,22 @@ def caveats(records: Sequence[RunRecord]) -> str:
             f"{unknown} of {run_count(records)} recorded without a fingerprint of the images, by an earlier version: "
             "whether these are today's images is not known; the command that made them makes them again."
         )
-    return " ".join(filter(None, (_loaded(records), no_images)))
+    return " ".join(filter(None, (_loaded(records), _views(records), no_images)))
+
+
+def views_of(records: Iterable[RunRecord]) -> set[int]:
+    """The values of --views that the records were trained with; empty if none was given."""
+    trainings = (record.spec.training for record in records)
+    return {training.views for training in trainings if training is not None and training.views is not None}
+
+
+def _views(records: Iterable[RunRecord]) -> str:
+    """The sentence that states the number of views of a training image; "" if --views was not given."""
+    views = views_of(records)
+    if not views:
+        return ""
+    count = f"{distinct(views)} random view{'s' * (views != {1})}"
+    return f"Trained on at most {count} of each image, which the epochs take in turn (--views)."
 
 
 def _loaded(records: Iterable[RunRecord]) -> str:

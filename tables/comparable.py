@@ -12,13 +12,18 @@ SAME_FOR_A_CELL = ("template", "options", "training", "targets")  # a recipe may
 
 
 def check_same_setup(records: Sequence[RunRecord]) -> None:
-    """Refuse records, of any protocols, that differ in SAME_FOR_ALL.
+    """Refuse records, of any protocols, that differ in SAME_FOR_ALL, or in the views that they were trained on.
 
     Raises:
         RecordError: two records differ; names both and what differs.
     """
     for record in records:
         _compare(records[0], record, SAME_FOR_ALL)
+    trained = [record for record in records if record.spec.training is not None]
+    for record in trained:
+        views = [each.spec.training.views or "a new one each epoch" for each in (trained[0], record)]
+        if views[0] != views[1]:
+            _refuse(trained[0], record, "the views of a training image", *views)
 
 
 def check_comparable(records: Sequence[RunRecord]) -> None:

@@ -39,6 +39,7 @@ def run(
     *,
     seeds: Numbers | None = None,
     shots: Numbers | None = None,
+    views: int | None = None,
     source: str | None = None,
     suite: AnyPath | None = None,
     data: AnyPath | None = None,
@@ -65,6 +66,7 @@ def run(
 
     Args:
         methods: one name or several; `datasets`, `seeds`, `shots`, `plugins` and `track` alike.
+        views: random views of each training image, taken in turn by the epochs; None: a new one each epoch.
         dataset: custom datasets, name to path.
         settings: changes of recipes, such as {"coop.epochs": 5}.
         load: method to the file of its learned values.

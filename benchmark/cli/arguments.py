@@ -53,6 +53,7 @@ def read_request(options: argparse.Namespace) -> Request:
         datasets=split_names(options.datasets) or None,
         seeds=split_numbers("seeds", options.seeds) or suite.seeds,
         shots=split_numbers("shots", options.shots),
+        views=None if options.views is None else int(options.views),
         backbone=options.backbone or suite.backbone,
         precision=options.precision or suite.precision,
         threads=options.threads or default_threads(),
@@ -75,7 +76,7 @@ def check_out(out: Path) -> None:
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
-    for name in ("processes", "threads"):
+    for name in ("views", "processes", "threads"):
         value = getattr(options, name)
         if value is not None and not (isinstance(value, Integral) and value >= 1):
             raise ConfigError(f"--{name} {value!r}: must be a whole number, 1 or more.")

@@ -92,6 +92,7 @@ def _add_what(group: Group) -> None:
     add("--suite", metavar="NAME", help="synthetic, paper (default with --data or --dataset) or a YAML file")
     add("--seeds", nargs="+", metavar="N", help="these seeds (default: those of the suite)")
     add("--shots", nargs="+", metavar="K", help="training images per class; several for few_shot only")
+    add("--views", type=int, metavar="N", help="views of each training image, in turn (default: a new one each epoch)")
     add("--source", metavar="NAME", help="training dataset of cross_dataset (default: that of the suite)")
 
 

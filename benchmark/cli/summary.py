@@ -52,6 +52,7 @@ def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
     head = (
         f"{protocol} on suite '{request.suite.name}': {where}, {shots} shot{'s' * (shots != '1')}, "
         f"seeds {', '.join(map(str, request.seeds))}, backbone {request.backbone}, {request.precision}"
+        + (f", {request.views} view{'s' * (request.views != 1)} of each training image" if request.views else "")
     )
     headers = ["method", "runs", "done", "to run", "trainings", "steps"]
     return f"{head}\n\n{tabulate([*rows, ['total', *total]], headers=headers, tablefmt='simple')}", total
@@ -59,7 +60,8 @@ def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
 
 def describe_cost(plan: Plan) -> str:
     """What the missing runs will compute: a row for each (protocol, method, dataset, shots), then the sum."""
-    estimator, rows, groups = Estimator(plan.settings.backbone.folder), [], {}
+    settings = plan.settings
+    estimator, rows, groups = Estimator(settings.backbone.folder, precision=settings.precision), [], {}
     for run in plan.missing:
         key = (run.spec.protocol, run.spec.method, run.spec.dataset, run.spec.shots, run.reuses_training)
         groups.setdefault(key, []).append(run)

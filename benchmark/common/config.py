@@ -91,10 +91,16 @@ class Training:
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # momentum is SGD's alone, epsilon that of the other two
     epsilon: Annotated[float, Positive] = ADAM_EPSILON
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = CROP_SCALE[0]  # share of an image's area in a training view
+    views: Annotated[int, Field(ge=1)] | None = None  # of an image, taken in turn by the epochs; None: one an epoch
 
     def __post_init__(self) -> None:
         if self.warmup_epochs > self.epochs:
             raise ConfigError(f"'warmup_epochs' must be from 0 to epochs ({self.epochs}), got {self.warmup_epochs}")
+
+    @property
+    def repeats_views(self) -> bool:
+        """Whether there are fewer views of an image than epochs."""
+        return self.views is not None and self.views < self.epochs
 
 
 class Options(Mapping):
@@ -163,6 +169,8 @@ class RunSpec:
             del values["images"]
         if training and training["smallest_crop"] == CROP_SCALE[0]:  # for the same reason
             del training["smallest_crop"]
+        if training and training["views"] is None:
+            del training["views"]
         return values | {"options": dict(self.options), "training": training, "targets": dict(self.targets)}
 
     @functools.cached_property

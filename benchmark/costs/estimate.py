@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmark.clip.backbone import Clip, Patches, outline
+from benchmark.clip.backbone import Clip, Patches, dtype_of, outline
 from benchmark.clip.trie import TextPlan
 from benchmark.costs.operations import Tower, image_layers, image_operations, rows_operations, text_layers
 from benchmark.costs.passes import image_passes, text_pass
+from benchmark.features.encoder import STORE_BYTES
 from benchmark.method import Method
 from benchmark.planning.planned_run import PlannedRun
 from benchmark.prompts import PromptMethod
@@ -23,7 +24,8 @@ class Cost:
 
     Attributes:
         steps: optimizer steps.
-        views: train views encoded, shared by the methods of a seed; not if a method reads the rows of a layer.
+        views: train views encoded, shared by the methods of a seed; not if a method reads the rows of a layer. Repeated
+            views count once, but patch features that do not fit into memory count in every epoch.
         tests: test images encoded, shared by all methods and seeds; with the same exception.
         tokens: rows of prompts in forward passes of the text tower, without padding, counted at the last layer if
             their number changes on the way; None without a tokenizer.
@@ -45,7 +47,8 @@ class Cost:
 class Estimator:
     """Computes the costs of runs, once for all seeds of a method; `backbone` is the folder of a CLIP, or None."""
 
-    def __init__(self, backbone: Path | None):
+    def __init__(self, backbone: Path | None, *, precision: str = "fp32"):
+        self._bytes = dtype_of(precision).itemsize
         self._clip: Clip | None = None
         if backbone is not None:
             self._clip, config = outline(backbone)
@@ -92,13 +95,15 @@ class Estimator:
         epochs = 0 if run.reuses_training else run.sample_views
         if run.trains:
             epochs = max(epochs, spec.training.epochs)  # a sample read before is made of views of the first epochs
-        views, tests = epochs * images, sum(len(scored.dataset.test) for scored, _ in sets)
+        once = min(epochs, spec.training.views) if spec.training and spec.training.repeats_views else epochs
+        views, tests = once * images, sum(len(scored.dataset.test) for scored, _ in sets)
         if self._clip is None:
             return Cost(steps=steps, tokens=None, text_gflop=None) + self._encoded(views, tests), True
         self._read.clear()
         method = run.make_method(self._clip, training_set)
         conditional = getattr(method, "conditional", False)
-        cost = Cost(steps=steps) + self._encoded(views, tests, method.needs_patches)
+        kept = self._keeps(once, images, method.needs_patches)
+        cost = Cost(steps=steps) + self._encoded(views if kept else epochs * images, tests, method.needs_patches)
         if method.needs_pooled and isinstance(method.needs_patches, int):
             cost += replace(self._encoded(views, 0), views=0)  # the pooled features of the same views
         if run.trains:
@@ -114,6 +119,14 @@ class Estimator:
             counts, rows = text_layers(self._text, plan)
             cost += Cost(tokens=rows, text_gflop=1e-9 * sum(counts))
         return cost, not isinstance(method.needs_patches, int)
+
+    def _keeps(self, views: int, images: int, patches: Patches | None) -> bool:
+        """Whether a process alone keeps the features of so many views of its images; pooled ones are also on disk."""
+        if patches is None:
+            return True
+        width = self._vision.joint if patches == "projected" else self._vision.width
+        rows = max(views, 2) * images * (self._clip.patch_count + 1)  # of one epoch: at most half of the memory
+        return self._bytes * width * rows <= STORE_BYTES
 
     def _prompts(self, method: Method, contexts: int, backward: int = 0) -> Cost:
         """The class prompts with `contexts` contexts, and so many backward passes of each; none without a context."""

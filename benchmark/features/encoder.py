@@ -31,11 +31,13 @@ class View:
 
     Attributes:
         smallest_crop: smallest share of the image's area that a train view shows.
+        views: number of views that the epochs of a training take in turn, above `epoch`; None if each has its own.
     """
 
     seed: int | None = None
     epoch: int | None = None
     smallest_crop: float = field(default=CROP_SCALE[0], repr=False)  # the repr is in the keys of cached features
+    views: int | None = field(default=None, repr=False, compare=False)  # it does not change what is seen
 
 
 TEST_VIEW = View()

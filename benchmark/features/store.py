@@ -2,7 +2,8 @@
 
 The image tower never trains, so the features of a view never change. An image has one test view, and a train view for
 every (seed, epoch): the generator of its random crop and flip is seeded by (seed, image, epoch). So the train views
-of a run can be encoded ahead of the run, in large batches, and are the same for every method.
+of a run can be encoded ahead of the run, in large batches, and are the same for every method. A training with fewer
+views than epochs repeats those of the first epochs.
 """
 
 import math
@@ -184,6 +185,8 @@ class FeatureStore:
         if selection.patches is None:
             count = max(n for n in (1, 2, AHEAD_EPOCHS) if n == 1 or n * size <= AHEAD_IMAGES)
         first = selection.view.epoch // count * count
+        if selection.view.views is not None:
+            count = min(count, selection.view.views - first)  # views that no epoch takes are not encoded
         group = replace(selection, view=replace(selection.view, epoch=first), epochs=count)
         features = self._get(group, lambda: self._encode(group, [group.patches])[0])
         start = (selection.view.epoch - first) * size

@@ -169,7 +169,7 @@ def _runs_of(task: Task, request: Request, backbone: Backbone, loader: Loader, f
             recipes += resolved
 
     def planned(recipe: SeedRecipe) -> PlannedRun:
-        spec = make_spec(recipe, task, suite=suite.name, backbone=backbone, precision=request.precision)
+        spec = make_spec(recipe, task, request, backbone)
         overrides = request.overrides.get(recipe.method, {})
         return PlannedRun(spec=spec, task=task, overrides=overrides, file=recipe.file and recipe.file.path)
 

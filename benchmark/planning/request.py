@@ -63,6 +63,7 @@ class Request(ComputeSettings):
         left_out: plugins that cannot be used under their names, with the reason.
         loads: methods whose learned values are loaded, each with the path of its file.
         track: experiment trackers that log finished runs.
+        views: random views of each training image; None: a new one each epoch.
     """
 
     protocol: str
@@ -79,6 +80,7 @@ class Request(ComputeSettings):
     loads: Mapping[str, str] = field(default_factory=dict)
     custom: Mapping[str, Path] = field(default_factory=dict)
     track: tuple[str, ...] = ()
+    views: int | None = None
 
     @property
     def protocols(self) -> list[Protocol]:

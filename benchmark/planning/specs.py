@@ -9,6 +9,7 @@ from benchmark.data.catalog import Dataset
 from benchmark.errors import ConfigError, MethodError
 from benchmark.features.fingerprint import fingerprint
 from benchmark.planning.planned_run import PlannedRun, Task
+from benchmark.planning.request import Request
 from benchmark.planning.run_settings import Backbone
 from benchmark.plugins.importer import code_of
 from benchmark.plugins.recipes import Recipe, resolve_recipe
@@ -73,11 +74,12 @@ def resolve_seeds(
     return found, problems
 
 
-def make_spec(recipe: SeedRecipe, task: Task, *, suite: str, backbone: Backbone, precision: str) -> RunSpec:
+def make_spec(recipe: SeedRecipe, task: Task, request: Request, backbone: Backbone) -> RunSpec:
     """The spec of a run."""
     own, *others = recipe.recipes
+    trains = own.training is not None and recipe.file is None
     return RunSpec(
-        suite=suite,
+        suite=request.suite.name,
         protocol=task.protocol,
         method=recipe.method,
         dataset=task.dataset.name,
@@ -87,10 +89,10 @@ def make_spec(recipe: SeedRecipe, task: Task, *, suite: str, backbone: Backbone,
         checkpoint=backbone.hash,
         split=_split_hash(task),
         template=own.template,
-        precision=precision,
+        precision=request.precision,
         plugin=recipe.plugin,
         options=own.options,
-        training=own.training if recipe.file is None else None,
+        training=replace(own.training, views=request.views) if trains else None,
         targets={dataset.name: other.template for dataset, other in zip(task.targets, others, strict=True)},
         loaded="" if recipe.file is None else recipe.file.digest,
     )

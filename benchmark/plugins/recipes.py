@@ -12,7 +12,7 @@ from benchmark.common.yaml import read_yaml
 from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.plugins.discovery import repository_names, source_of
 
-TRAINING_KEYS = frozenset(f.name for f in fields(Training))
+TRAINING_KEYS = frozenset(f.name for f in fields(Training)) - {"views"}  # --views is for all methods alike
 # null in quotes, or as another language or program spells it
 NOTHING = ("", "none", "null", "nil", "~", "n/a", "na", "nan", "undefined", "-")
 DEFAULT_PROTOCOL = "base2new"  # whose recipe a method gets if no run names a protocol

@@ -64,8 +64,12 @@ class TrainingCopy:
 
 
 def view_of(copy: TrainingCopy, training: Training | None, epoch: int) -> View:
-    """The view of the training images in an epoch."""
-    return View(copy.seed, epoch) if training is None else View(copy.seed, epoch, training.smallest_crop)
+    """The view of the training images in an epoch: that of an earlier epoch if the training repeats views."""
+    if training is None:
+        return View(copy.seed, epoch)
+    if training.repeats_views:
+        return View(copy.seed, epoch % training.views, training.smallest_crop, training.views)
+    return View(copy.seed, epoch, training.smallest_crop)
 
 
 @torch.no_grad()
@@ -258,7 +262,7 @@ def _batches(
     """Yield the batches of an epoch from the step `start` on."""
     items, size = copy.dataset.train, training.batch_size
     view = view_of(copy, training, epoch)
-    order = shuffled(len(items), view.seed, view.epoch)
+    order = shuffled(len(items), copy.seed, epoch)
     order = order[: batches_per_epoch(len(items), size) * size]
     labels = torch.tensor([items[i].label for i in order], device=store.clip.device).split(size)
     needs = {"patches": copy.method.needs_patches, "pooled": copy.method.needs_pooled}

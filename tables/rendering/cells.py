@@ -11,6 +11,7 @@ from tables.statistics import student_interval
 ABSENT = "—"
 BELOW, ABOVE = "↓", "↑"
 ONE_CLASS = "§"
+FEWER_VIEWS = "¶"
 ZERO_SHOT = "zero_shot"
 
 PARTIAL = "(2/3): measured on two of three."
@@ -42,11 +43,14 @@ def measured(sheet: Sheet, *, std: bool) -> CellOf:
     return cell
 
 
-def published(sheet: Sheet, values: Mapping[Key, float], *, same_datasets: bool) -> CellOf:
+def published(
+    sheet: Sheet, values: Mapping[Key, float], *, same_datasets: bool, fewer_views: Set[str] = frozenset()
+) -> CellOf:
     """The published value, and the measured one minus it.
 
     Args:
         same_datasets: whether measured and published averages are over the same datasets; others are not compared.
+        fewer_views: methods that were trained on fewer views here; their differences are marked.
     """
 
     def cell(key: Key) -> Cell:
@@ -54,7 +58,8 @@ def published(sheet: Sheet, values: Mapping[Key, float], *, same_datasets: bool)
         if figure is None:
             return Cell(ABSENT)
         comparable = value is not None and (key[1] != AVERAGE or same_datasets)
-        return Cell(f"{figure:.2f}" + (f" ({value.mean - figure:+.2f})" if comparable else ""), value=figure)
+        mark = FEWER_VIEWS if key[0] in fewer_views else ""
+        return Cell(f"{figure:.2f}" + (f" ({value.mean - figure:+.2f}{mark})" if comparable else ""), value=figure)
 
     return cell
 

@@ -10,7 +10,7 @@ _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
           "|": r"\textbar{}", "*": "{*}", "[": "{[}", "]": "{]}",  # * and [ would belong to \\ before them
           "\N{NO-BREAK SPACE}": "~", "–": "--", "—": "---", "‘": "`", "’": "'", "“": "``", "”": "''",
-          "…": r"\ldots{}", "§": r"\S{}", "©": r"\copyright{}", "•": r"$\bullet$", "°": r"$^{\circ}$",
+          "…": r"\ldots{}", "§": r"\S{}", "¶": r"\P{}", "©": r"\copyright{}", "•": r"$\bullet$", "°": r"$^{\circ}$",
           "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ø": r"\o{}", "Ø": r"\O{}",
           "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}",
           "±": r"$\pm$", "−": "$-$", "×": r"$\times$", "÷": r"$\div$", "·": r"$\cdot$", "≥": r"$\geq$", "≤": r"$\leq$",

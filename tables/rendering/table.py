@@ -30,6 +30,7 @@ DIFFERENCES = (
     "Student's t; of an average or H, over each seed's own. Bold: the interval leaves out 0. "
     "(2/3): two of three seeds are paired."
 )
+FEWER = f" {cells.FEWER_VIEWS}: ours repeats a few views of each training image, theirs has a new one each epoch."
 EACH_SEED = "{} of each seed; an average only of seeds that all datasets have."
 OUTLIERS = (
     f" {FAR}: more than 3 standard "
@@ -88,7 +89,7 @@ class Table:
         below = []
         if options.published and metric == ACCURACY:
             values = self.published(records[0].spec, sheet)
-            below = self._published(sheet, values, heading)
+            below = self._published(sheet, values, heading, records)
             if not below:
                 heading = dataclasses.replace(heading, explained=f"{explained} {values.absent}")
         alone = self.one_class(sheet, records)
@@ -110,16 +111,22 @@ class Table:
         alone |= {(dataset, column) for dataset, _ in alone for column in computed}
         return alone | {(AVERAGE, column) for dataset, column in alone if dataset in sheet.averaged}
 
-    def _published(self, sheet: Sheet, published: PublishedValues, heading: Heading) -> list[Grid]:
+    def _published(
+        self, sheet: Sheet, published: PublishedValues, heading: Heading, records: Sequence[RunRecord]
+    ) -> list[Grid]:
         if not published.values:
             return []
+        trained = [record.spec for record in records if record.spec.training is not None]
+        fewer = {spec.method for spec in trained if spec.training.repeats_views}
         title = f"Published values, and ours less theirs in brackets: {self.title}"
         same = set(sheet.averaged) == published.datasets
         explained = f"Sources: {published.file}." + (
             "" if same else " A published average is over other datasets than ours, and is not compared."
         )
+        explained += FEWER if fewer else ""
         below = _below(heading, "published", title, explained)
-        return self.arrange(sheet, cells.published(sheet, published.values, same_datasets=same), below)
+        cell = cells.published(sheet, published.values, same_datasets=same, fewer_views=fewer)
+        return self.arrange(sheet, cell, below)
 
     def _differences(self, sheet: Sheet, baseline: str, heading: Heading) -> list[Grid]:
         if baseline not in sheet.methods:

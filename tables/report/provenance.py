@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from benchmark.common.config import RunSpec
 from benchmark.records.record import RunRecord
-from tables.aggregate import commits, dataset_titles, distinct, in_order, method_title
+from tables.aggregate import commits, dataset_titles, distinct, in_order, method_title, views_of
 from tables.claims.rules import real_datasets
 from tables.rendering.grid import Cell, Grid
 from tables.selection import suite_of
@@ -59,6 +59,7 @@ def commands(records: Sequence[RunRecord]) -> list[str]:
         words += ["--seeds", *map(str, sorted({record.spec.seed for record in own}))]
         words += ["--shots", *map(str, sorted({record.spec.shots for record in own}))]
         words += ["--backbone", own[0].spec.backbone, "--precision", own[0].spec.precision]
+        words += [word for views in sorted(views_of(own)) for word in ("--views", str(views))]
         given = {(r.spec.method, key): value for r in own for key, value in r.overrides.items()}
         for (method, key), value in sorted(given.items()):
             words += ["--set", f"{method}.{key}={value if isinstance(value, str) else json.dumps(value)}"]
@@ -147,7 +148,9 @@ def _settings(values: dict[str, object]) -> str:
 def _schedule(spec: RunSpec) -> str:
     if spec.loaded:
         return "loaded from a file"
-    return ABSENT if spec.training is None else _settings(asdict(spec.training))
+    if spec.training is None:
+        return ABSENT
+    return _settings({key: value for key, value in asdict(spec.training).items() if value is not None})
 
 
 def _named(spec: RunSpec) -> list[str]:

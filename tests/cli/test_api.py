@@ -57,7 +57,8 @@ def test_arguments_are_equal_to_options(request_of, tmp_path, plugin):
     file, methods = plugin("my_idea"), pd.Series(["coop", "my_idea"])
     asked = request_of(
         protocol="few_shot", methods=methods, datasets=("synth_pets", "mine"), seeds=np.arange(2),
-        shots=[1, np.int64(4)], suite="synthetic", data=tmp_path, dataset={"mine": tmp_path}, plugins=file,
+        shots=[1, np.int64(4)], views=np.int64(5), suite="synthetic", data=tmp_path, dataset={"mine": tmp_path},
+        plugins=file,
         settings={"coop.epochs": np.int64(2), "coop.ctx_init": None, "coop.learning_rate": 1e-5,
                   "coop.class_position": "end"},
         load={"copl": "a/{seed}.pth"}, backbone=Path("some/clip"), device=torch.device("cpu"), precision="bf16",
@@ -66,7 +67,8 @@ def test_arguments_are_equal_to_options(request_of, tmp_path, plugin):
     )  # fmt: skip
     told = by_command(
         "--protocol", "few_shot", "--methods", "coop", "my_idea", "--datasets", "synth_pets", "mine", "--seeds", "0",
-        "1", "--shots", "1", "4", "--suite", "synthetic", "--data", str(tmp_path), "--dataset", f"mine={tmp_path}",
+        "1", "--shots", "1", "4", "--views", "5", "--suite", "synthetic", "--data", str(tmp_path),
+        "--dataset", f"mine={tmp_path}",
         "--plugin", str(file), "--set", "coop.epochs=2", "--set", "coop.ctx_init=null", "--set",
         "coop.learning_rate=0.00001", "--set", "coop.class_position=end", "--load", "copl=a/{seed}.pth", "--backbone",
         "some/clip", "--device", "cpu", "--precision", "bf16", "--processes", "2", "--threads", "1",
@@ -97,6 +99,7 @@ def test_home_is_expanded_and_errors_keep_their_frame_between_processes(request_
         ({"out": None}, "out=None: a path is needed"),
         ({"cache": "no"}, "cache='no': True or False is needed"),
         ({"processes": "2"}, "--processes '2': must be a whole number"),
+        ({"views": "5"}, "--views '5': must be a whole number"),
         ({"threads": 1.5}, "--threads 1.5: must be a whole number"),
         ({"checkpoint_minutes": None}, "--checkpoint-minutes None: must be a number"),
     ],

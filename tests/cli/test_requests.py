@@ -29,6 +29,9 @@ SMALL = ["--datasets", "synth_actions", "--seeds", "1", "--shots", "2"]
         (["--datasets", "dtd"], "give --data FOLDER"),
         (["--seeds", "-1"], "a seed is 0 or more"),
         (["--seeds", "1", "1"], "names one twice"),
+        (["--views", "0"], "--views 0: must be a whole number, 1 or more"),
+        (["--views", "-1"], "--views -1: must be a whole number, 1 or more"),
+        (["--set", "coop.views=2"], "coop: 'views' is not an option"),
         (["--shots", "one"], "--shots one: whole numbers are needed"),
         (["--suite", "synthetc"], "suite 'synthetc' is unknown. Did you mean 'synthetic'?"),
         (["--backbone", "./nowhere"], "there is no such folder"),
@@ -121,6 +124,12 @@ def test_package_without_a_verb_prints_its_help(capsys):
     assert benchmark.__main__.main([]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in VERBS)
+
+
+def test_views_that_are_not_a_number_are_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_all.main(["--views", "ten"])
+    assert "argument --views: invalid int value: 'ten'" in capsys.readouterr().err
 
 
 def test_unknown_option_is_answered_with_the_nearest(capsys):

@@ -53,7 +53,7 @@ def suites(tmp_path, monkeypatch) -> Path:
     [{"epochs": 0}, {"batch_size": 1.5}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"momentum": 1.0},
      {"momentum": -0.1}, {"weight_decay": -1e-9}, {"warmup_epochs": -1}, {"warmup_epochs": 3},
      {"warmup_learning_rate": 0.0}, {"epsilon": 0.0}, {"optimizer": "SGD"}, {"smallest_crop": 0.0},
-     {"smallest_crop": 1.1}],
+     {"smallest_crop": 1.1}, {"views": 0}, {"views": 1.5}],
 )  # fmt: skip
 def test_training_refuses_value_out_of_range(change):
     with pytest.raises(ConfigError, match=f"'{next(iter(change))}' must be"):
@@ -75,9 +75,10 @@ def test_spec_hash_is_pinned_because_stored_results_depend_on_it(monkeypatch):
         training=Training(epochs=10, batch_size=1),
     )  # fmt: skip
     assert stored.hash == "3d700feb", "of a record that the version before pydantic wrote"
-    cropped = dataclasses.replace(stored, training=dataclasses.replace(stored.training, smallest_crop=0.5))
-    assert cropped.hash != stored.hash
-    assert build(RunSpec, cropped.to_json(), "a record") == cropped
+    for change in ({"smallest_crop": 0.5}, {"views": 10}, {"views": 11}):
+        changed = dataclasses.replace(stored, training=dataclasses.replace(stored.training, **change))
+        assert changed.hash != stored.hash
+        assert build(RunSpec, changed.to_json(), "a record") == changed
     assert build(RunSpec, stored.to_json(), "a record") == stored
     monkeypatch.setattr(config, "SCHEMA", config.SCHEMA + 1)
     assert dataclasses.replace(stored).hash != "3d700feb"

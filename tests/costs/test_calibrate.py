@@ -48,6 +48,12 @@ def test_time_is_steps_class_sets_and_images_times_their_seconds(forecast, epoch
     assert found.portions[0].encoded == 400 + VIEWS
 
 
+def test_repeated_views_are_encoded_once(forecast):
+    arguments = ["--methods", "cocoop", "--seeds", "1", "--set", "cocoop.epochs=10"]
+    counts = [forecast(*arguments, *more)[1].portions[0].encoded for more in ([], ["--views", "3"], ["--views", "10"])]
+    assert counts == [400 + 2 * VIEWS, 400 + 3 * 4, 400 + 2 * VIEWS]
+
+
 def test_seeds_train_in_one_pass_with_lockstep_but_are_scored_and_encoded_each(forecast):
     arguments = ["--methods", "cocoop", "--set", "cocoop.epochs=10"]
     one, two, apart = (

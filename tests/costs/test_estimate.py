@@ -63,3 +63,16 @@ def test_runs_that_read_the_rows_of_a_layer_encode_and_compute_on_their_own(tmp_
     assert maple[2:4] == mma[2:4] == coop[2:4], "views and test images of one run"
     assert total[2:4] == [6 * coop[2], 5 * coop[3]], "test images of CoOp are shared"
     assert maple[6] > mma[6] > 0
+
+
+def test_repeated_views_count_once_but_what_does_not_stay_in_memory_in_every_epoch(tmp_path, capsys, monkeypatch):
+    arguments = ["--datasets", "synth_actions", "--shots", "1", "--seeds", "1", "--methods", "coop", "copl", "--set",
+                 "coop.epochs=9", "--set", "copl.epochs=9", "--plan", "--out", str(tmp_path)]  # fmt: skip
+    views = []
+    for more, limit in (([], 1 << 30), (["--views", "3"], 1 << 30), (["--views", "3"], 1)):
+        monkeypatch.setattr("benchmark.costs.estimate.STORE_BYTES", limit)
+        assert main([*arguments, *more]) == 0
+        text = capsys.readouterr().out
+        views.append([rows_of(text)[name][2] for name in ("coop", "copl")])
+        assert ("3 views of each training image" in text) == bool(more)
+    assert views == [[36, 36], [12, 12], [12, 36]]

@@ -167,6 +167,18 @@ def test_views_of_another_smallest_crop_are_others_and_the_usual_ones_keep_their
     assert repr(View(1, 3)) == "View(seed=1, epoch=3)", "as in the keys of features that are on disk already"
 
 
+@pytest.mark.parametrize("views, encoded, more", [(1, 1, 10), (3, 3, 10), (7, 7, 10), (10, 10, 5)])
+def test_repeated_views_are_encoded_once_as_in_the_first_epochs(clip, dataset, tmp_path, views, encoded, more):
+    few = FeatureStore(clip, disk=DiskCache(tmp_path))
+    repeated = [train_features(few, dataset, View(1, epoch % views, views=views)) for epoch in range(12)]
+    assert few.encoder.images_encoded == encoded * len(dataset.train)
+    fresh = FeatureStore(clip, disk=DiskCache(tmp_path))
+    for epoch in range(12):
+        assert_close(train_features(fresh, dataset, View(1, epoch % views)), repeated[epoch])
+    train_features(fresh, dataset, View(1, 11))
+    assert fresh.encoder.images_encoded == more * len(dataset.train), "whole groups of five epochs are shared"
+
+
 @pytest.mark.parametrize("limit", [1 << 30, 1])
 def test_rows_of_a_layer_are_encoded_a_few_at_a_time_and_never_written(clip, dataset, monkeypatch, tmp_path, limit):
     """With a large memory they are kept in it, else nowhere."""

@@ -107,3 +107,14 @@ def test_sets_of_one_class_are_named_by_the_plan(dataset):
     ):
         assert words in Task(protocol, trained, targets, 1).one_class_sets()[0]
     assert Task("base2new", dataset, (), 1).one_class_sets() == []
+
+
+def test_views_change_the_specs_of_methods_that_train_and_no_others(tmp_path):
+    def plan(views):
+        names = {"methods": ("zero_shot", "tip_adapter", "coop", "tip_adapter_f"), "datasets": ("synth_actions",)}
+        return make_plan(asked(tmp_path, "few_shot", shots=(1,), views=views, **names), fetch=False)
+
+    before, after = ({run.spec.method: run.spec for run in plan(views).runs} for views in (None, 3))
+    assert [name for name in before if before[name].hash != after[name].hash] == ["coop", "tip_adapter_f"]
+    assert after["coop"].training.views == 3
+    assert "views" not in before["coop"].to_json()["training"]

@@ -28,6 +28,10 @@ def message_of(*pair):
         ({"options": {"n_ctx": 16}, "seed": 2}, "options"),
         ({"template": "{}.", "seed": 2}, "template"),
         ({"training": Training(epochs=2, batch_size=1), "seed": 2}, "differ in training (epochs=10 and epochs=2)."),
+        (
+            {"training": Training(epochs=2, batch_size=1, views=5), "method": "copl"},
+            "the views of a training image (a new one each epoch and 5)",
+        ),
         ({"plugin": "a" * 16, "dataset": "eurosat"}, "the plugin file of 'coop'"),
         ({"split": "t" * 16, "method": "copl"}, "split"),
         ({"images": "1+3", "method": "copl"}, "the content of their test images (2 and 3)"),

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmark.common.config import load_suite, read_yaml
+from benchmark.common.config import Training, load_suite, read_yaml
 from benchmark.errors import ConfigError, RecordError
 from tables.claims import judge as claims
 from tables.claims.rules import SHEET, Claim, load_claims, mirrors
@@ -151,7 +151,10 @@ def test_embedded_datasets_count_as_those_that_they_mirror(new):
     assert claims.MIRRORED in caption
     assert caption.endswith("A note.")
     real = new({"copl": {"dtd": [60]}, "coop": {"dtd": [50]}})
-    assert claims.MIRRORED not in claims.grid(claims.judge(real), real).caption
+    caption = claims.grid(claims.judge(real), real).caption
+    assert claims.MIRRORED not in caption and "random view" not in caption
+    repeated = new({"copl": {"dtd": [60]}}, training=Training(epochs=10, batch_size=1, views=1))
+    assert "Trained on at most 1 random view of each" in claims.grid(claims.judge(repeated), repeated).caption
 
 
 def test_file_has_claim_verdict_numbers_seeds_and_source(new, tmp_path):

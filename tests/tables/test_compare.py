@@ -91,14 +91,15 @@ def test_runs_of_one_side_are_listed_with_their_seeds_and_do_not_fail(sides, tmp
 def test_settings_versions_and_machine_that_differ_are_named_with_their_runs(record):
     a = record("coop", "dtd", 70, 60)
     spec = dataclasses.replace(a.spec, options={"n_ctx": 16}, images="1+3",
-                               training=dataclasses.replace(a.spec.training, epochs=5))  # fmt: skip
+                               training=dataclasses.replace(a.spec.training, epochs=5, views=2))  # fmt: skip
     known = {"versions": {"torch": "2.13"}, "device": "cpu", "threads": 1}
     others = {"versions": {"torch": "2.14"}, "device": "cuda", "threads": 2, "machine": {"processor": "X"}}
     a = dataclasses.replace(a, provenance=a.provenance | known)
     b = dataclasses.replace(a, spec=spec, provenance=a.provenance | others)
     found = setting_differences(by_run([a], ""), by_run([b], ""))
     assert set(found) == {
-        ("options.n_ctx", "4", "16"), ("training.epochs", "10", "5"), ("images", "1+2", "1+3"),
+        ("options.n_ctx", "4", "16"), ("training.epochs", "10", "5"), ("training.views", "—", "2"),
+        ("images", "1+2", "1+3"),
         ("version of torch", "2.13", "2.14"), ("device", "cpu", "cuda"), ("threads", "1", "2"),
     }, "not the processor, which one side alone knows"  # fmt: skip
 

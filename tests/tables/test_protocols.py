@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.common.config import Training
 from tables.aggregate import AVERAGE
 from tables.protocols import base2new
 from tables.protocols.writers import FORMATS, GRIDS
@@ -68,3 +69,17 @@ def test_published_values_are_compared_for_the_same_backbone_shots_source_and_da
     assert texts(second)["ProGrad"] == ["72.24 (+0.00)", "—", "—", "—", "—", "59.07 (-0.07)"]
     grids = GRIDS["few_shot"]([few("coop", "imagenet", 67.33, shots=shots) for shots in (1, 2)], SHOWN)
     assert texts(grids[3])["CoOp"] == ["66.33 (+1.00)", "67.07 (+0.26)"]
+
+
+def test_differences_of_methods_that_repeat_views_to_published_values_are_marked(record, texts):
+    def grids(views):
+        training = Training(epochs=10, batch_size=1, views=views)
+        runs = [record("zero_shot", "dtd", 53.24, 59.90), record("coop", "dtd", 80, 41.18, training=training)]
+        return base2new.grids(runs, SHOWN)
+
+    first, second = grids(9)
+    assert texts(second)["DTD & more"][:4] == ["53.24 (+0.00)", "59.90 (+0.00)", "56.37 (+0.00)", "79.44 (+0.56¶)"]
+    assert "¶: ours repeats a few views of each training image" in second.explained
+    assert "Trained on at most 9 random views of each image, which the epochs take in turn" in first.caption
+    first, second = grids(10)
+    assert "at most 10 random views" in first.caption and "¶" not in second.explained, "as many as epochs"

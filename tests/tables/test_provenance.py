@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from benchmark.common.config import load_suite
+from benchmark.common.config import Training, load_suite
 from tables.report import provenance
 
 
@@ -58,6 +58,8 @@ def test_command_names_only_what_differs_from_the_suite(record):
     )
     assert "--datasets imagenet --seeds" in provenance.commands(whole[:1])[0]
     assert "--data FOLDER --dataset mine=PATH" in provenance.commands([*whole, record("coop", "mine", 1, 1)])[0]
+    repeated = record("coop", "dtd", 1, 1, training=Training(epochs=10, batch_size=1, views=5))
+    assert "--precision fp32 --views 5" in provenance.commands([repeated, record("zero_shot", "dtd", 1, 1)])[0]
     embedded = record("coop", "synth_pets", 1, 1, suite="synthetic", backbone="embedded")
     assert "--data" not in provenance.commands([embedded])[0].replace("--datasets", "")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.common.config import Training
 from benchmark.records.store import collect, save
 from tables.__main__ import main
 from tables.metrics import METRICS
@@ -65,7 +66,9 @@ def test_published_file_read_and_written_again_is_the_same(stored, published):
 def small(tmp_path, record, detailed):
     """The CSV of two runs, each of two class sets."""
     file = tmp_path / "small.csv"
-    file.write_text(to_csv(detailed(record("coop", "dtd", 60, 50, total=100, seed=seed)) for seed in (1, 2)))
+    training = Training(epochs=10, batch_size=1, views=5)
+    runs = [record("coop", "dtd", 60, 50, total=100, seed=seed, training=training) for seed in (1, 2)]
+    file.write_text(to_csv(map(detailed, runs)))
     return file
 
 
@@ -76,7 +79,7 @@ def test_spreadsheet_may_drop_zeros_and_add_columns(small):
         row["note"] = "ours"
     assert any(row["accuracy"] == "60" for row in rows)
     write_rows(small, rows)
-    assert len(read(small)) == 2
+    assert [record.spec.training.views for record in read(small)] == [5, 5]
 
 
 def rows_of(file):

@@ -80,3 +80,43 @@ def test_diverged_run_leaves_its_recipe_images_and_last_good_values_and_the_othe
     assert torch.isfinite(safetensors.torch.load_file(path.with_suffix(".safetensors"))["ctx"]).all()
     assert "FAILED, DivergedError" in capsys.readouterr().err
     assert len(list((tmp_path / "synthetic").rglob("shots*.json"))) == 1
+
+
+@pytest.fixture
+def fit(clip, dataset, make_copies):
+    """fit("coop", views=2, limit=...): five epochs on six images, one step each; what the loss saw and was learned."""
+    items = dataclasses.replace(dataset, train=dataset.train[:6])
+
+    def run(name, views, limit=1 << 30):
+        [copy] = make_copies(name, seeds=[4], items=items, **({"depth": 3} if name == "maple" else {}))
+        plain, seen = copy.method.loss, []
+        copy.method.loss = lambda images, labels: seen.append(images) or plain(images, labels)
+        store = FeatureStore(clip, limit_bytes=limit)
+        training = Training(epochs=5, batch_size=6, learning_rate=0.01, views=views)
+        Trainer([copy], training, store=store, accelerator=Accelerator(cpu=True)).fit()
+        orders = [shuffled(6, 4, epoch) for epoch in range(5)]
+        in_place = [images[torch.tensor(order).argsort()] for images, order in zip(seen, orders, strict=True)]
+        return copy.method.learned_state(), in_place, orders, store.encoder.images_encoded
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "name, limit, encoded", [("coop", 1 << 30, 2), ("copl", 1 << 30, 2), ("copl", 1, 5), ("maple", 1 << 30, 2)]
+)
+def test_epochs_take_the_views_in_turn_in_an_order_of_their_own(fit, name, limit, encoded):
+    _, seen, orders, count = fit(name, 2, limit)
+    assert count == encoded * 6, "what does not stay in memory is encoded in each epoch"
+    for epoch in range(3):
+        for part, again in zip(seen[epoch].tensors().values(), seen[epoch + 2].tensors().values(), strict=True):
+            assert (part - again).abs().max() < 2e-5
+        assert (seen[epoch].pooled - seen[epoch + 1].pooled).abs().max() > 1e-3
+    assert len(set(map(tuple, orders))) > 3
+
+
+@pytest.mark.parametrize("name", ["coop", "copl", "maple"])
+@pytest.mark.parametrize("views", [5, 7])
+def test_as_many_views_as_epochs_are_the_views_without_the_option(fit, name, views):
+    (given, _, _, count), (fresh, _, _, all_views) = fit(name, views), fit(name, None)
+    assert count == all_views
+    assert given.keys() == fresh.keys() and all(torch.equal(given[key], fresh[key]) for key in fresh)
