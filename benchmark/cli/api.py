@@ -84,7 +84,7 @@ def _options(given: Mapping[str, object]) -> argparse.Namespace:
     """The arguments of `run` as the command line would have them."""
     data = None if given["data"] is None else _path("data", given["data"])
     paths = {"data": data, "out": _path("out", given["out"])}
-    words = {name: _word(name, given[name]) for name in ("suite", "source", "backbone", "device")}
+    words = {name: _word(name, given[name]) for name in ("suite", "source", "backbone", "device", "precision")}
     for name in ("cache", "lockstep", "graphs"):
         if not isinstance(given[name], bool):
             raise ConfigError(f"{name}={given[name]!r}: True or False is needed.")
@@ -94,8 +94,8 @@ def _options(given: Mapping[str, object]) -> argparse.Namespace:
         "load": [f"{method}={path}" for method, path in _pairs("load", given["load"])],
         "settings": [f"{k}={json.dumps(value, default=_plain)}" for k, value in _pairs("settings", given["settings"])],
     }
-    several = {"plugins": [_path("plugins", path) for path in _words(given["plugins"])]}
-    several["track"] = _words(given["track"])
+    several = {"plugins": [_path("plugins", path) for path in _words("plugins", given["plugins"])]}
+    several["track"] = _words("track", given["track"])
     return argparse.Namespace(**given | paths | words | lists | pairs | several)
 
 
@@ -130,16 +130,16 @@ def _run_request(request: Request, processes: int | None) -> pd.DataFrame:
     return frame
 
 
-def _words(given: object) -> list[str]:
+def _words(argument: str, given: object) -> list[str]:
     """One value, several or none, as words of the command line."""
     if given is None:
         return []
-    return [str(each) for each in (given if pd.api.types.is_list_like(given) else [given])]
+    return [str(_word(argument, each)) for each in (given if pd.api.types.is_list_like(given) else [given])]
 
 
 def _some(argument: str, given: object) -> list[str]:
     """As _words, but refuse an empty list or word, which would mean all."""
-    words = _words(given)
+    words = _words(argument, given)
     if given is not None and not (words and all(word.strip(" ,") for word in words)):
         raise ConfigError(f"{argument}: is empty; name at least one, or leave it out for the suite's.")
     return words
@@ -165,4 +165,10 @@ def _pairs(argument: str, given: object) -> Iterable[tuple[str, object]]:
 
 def _plain(value: object) -> object:
     """Convert a value for JSON; the recipe says whether it fits."""
-    return value.item() if isinstance(value, np.generic) else str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, AnyPath):
+        return str(value)
+    raise ConfigError(
+        f"settings: {value!r} is a {type(value).__name__}; give text, a number, a list, True, False or None."
+    )

@@ -172,7 +172,12 @@ def _lasting_output() -> Iterator[list[_LastingOutput]]:
 
 
 def _prepare() -> None:
-    """Let output show \\u2193 where it cannot show an arrow, and matplotlib draw to files wherever the command runs."""
+    """Let output show \\u2193 where it cannot show an arrow, and matplotlib draw to files wherever the command runs.
+
+    Libraries of torch that report each call on standard output, which is the command's, are silenced.
+    """
+    for name in ("DNNL_VERBOSE", "MKL_VERBOSE", "ONEDNN_VERBOSE"):
+        os.environ.pop(name, None)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's has none, and shows all characters
             stream.reconfigure(errors="backslashreplace")

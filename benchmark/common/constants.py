@@ -16,6 +16,7 @@ WARMUP_EPOCHS = 1  # CoOp configs/trainers at ff61507
 WARMUP_LEARNING_RATE = 1e-5  # constant over the warm-up; CoOp configs/trainers at ff61507
 ADAM_EPSILON = 1e-8  # of Adam and AdamW; torch.optim.Adam
 
+MISSING = ("none", "null", "nil", "nan", "na", "n/a", "#n/a", "undefined")  # what programs write for a missing value
 PRECISIONS = ("fp32", "fp64", "tf32", "bf16", "fp16")  # values of --precision
 
 CROP_SCALE = (0.08, 1.0)  # share of the area of a random resized crop; Dassl defaults.py at c61a1b5

@@ -3,17 +3,21 @@
 import itertools
 import os
 import posixpath
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmark.common.constants import MISSING
 from benchmark.data.duplicates import File, find_copies, find_files
 from benchmark.data.folders import FOLDER, describe_unused, plural
 from benchmark.data.layouts import Listing, leaves_folder, way_inside
 from benchmark.errors import DataError, listed
 
+# Where CLIP's tokenizer ends a word; each digit is one. Blanks between the words leave no trace in the tokens.
+WORDS = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|[^\w\s]+")
 SHOWN_GAPS = 10  # missing labels that a message names
 SHOWN_PROBLEMS = 50  # problems written out in full; the rest are counted
 SHOWN_NAMES = 5  # class names with several labels that a note names
@@ -98,19 +102,20 @@ def list_notes(listing: Listing) -> list[str]:
     for entries in listing.parts.values():
         for _, label, name in entries:
             labels.setdefault(name, set()).add(label)
-    by_prompt: dict[str, set[int]] = {}
-    for name, of_name in labels.items():
-        by_prompt.setdefault(as_in_prompt(name), set()).update(of_name)
-    shared = [f"{quoted(name)} ({', '.join(map(str, sorted(of)))})" for name, of in by_prompt.items() if len(of) > 1]
-    if shared:
-        more = ["..."] * (len(shared) > SHOWN_NAMES)
-        notes.append(f"labels with one name, which prompts cannot tell apart: {', '.join(shared[:SHOWN_NAMES] + more)}")
-    if unseen := [f"{name!a} ({min(of)})" for name, of in labels.items() if any(map(_is_invisible, name))]:
-        more = ["..."] * (len(unseen) > SHOWN_NAMES)
-        notes.append(
-            "class names with invisible characters, which change their prompts: "
-            f"{', '.join(unseen[:SHOWN_NAMES] + more)}"
-        )
+    by_prompt: dict[tuple[str, ...], list[str]] = {}
+    for name in labels:
+        by_prompt.setdefault(tuple(WORDS.findall(as_in_prompt(name))), []).append(name)
+    several = [(as_in_prompt(alike[0]), set().union(*(labels[name] for name in alike))) for alike in by_prompt.values()]
+    shared = [f"{quoted(name)} ({', '.join(map(str, sorted(of)))})" for name, of in several if len(of) > 1]
+    unseen = [f"{name!a} ({min(of)})" for name, of in labels.items() if any(map(_is_invisible, name))]
+    absent = [f"{name!a} ({min(of)})" for name, of in labels.items() if name.lower().strip(" <>()[]") in MISSING]
+    for found, what in (
+        (shared, "labels with one name, which prompts cannot tell apart"),
+        (unseen, "class names with invisible characters, which change their prompts"),
+        (absent, "class names that programs write for a missing value"),
+    ):
+        if found:
+            notes.append(f"{what}: {', '.join(found[:SHOWN_NAMES] + ['...'] * (len(found) > SHOWN_NAMES))}")
     return notes
 
 

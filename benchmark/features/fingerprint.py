@@ -67,7 +67,7 @@ def digests_of(paths: Iterable[str]) -> dict[str, str]:
     with ThreadPoolExecutor(READERS) as pool:
         made = dict(zip(unknown, pool.map(_digest, unknown), strict=True))
     if made:
-        _keep([(path, states[path], digest) for path, digest in made.items()])
+        _keep([(_key(path), states[path], digest) for path, digest in made.items()])
     return found | made
 
 
@@ -78,6 +78,11 @@ def _state(path: str) -> str:
     except OSError as error:
         raise DataError(unreadable(path, error)) from error
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _key(path: str) -> str:
+    """The path as a database takes it, also where a folder's name is not UTF-8."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def _digest(path: str) -> str:
@@ -92,9 +97,9 @@ def _read_kept(states: dict[str, str]) -> dict[str, str]:
     try:
         with closing(sqlite3.connect(path, timeout=60)) as kept:
             query = "SELECT digest FROM images WHERE path = ? AND state = ?"
-            for key in states.items():
-                if row := kept.execute(query, key).fetchone():
-                    found[key[0]] = row[0]
+            for image, state in states.items():
+                if row := kept.execute(query, (_key(image), state)).fetchone():
+                    found[image] = row[0]
     except sqlite3.Error as error:
         _warn(path, error)
     return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from benchmark.common.config import Training
-from benchmark.common.constants import IMAGENET_TEMPLATES
+from benchmark.common.constants import IMAGENET_TEMPLATES, MISSING
 from benchmark.common.files import shown
 from benchmark.common.validation import build, validated
 from benchmark.common.yaml import read_yaml
@@ -13,8 +13,7 @@ from benchmark.errors import ConfigError, MethodError, did_you_mean
 from benchmark.plugins.discovery import repository_names, source_of
 
 TRAINING_KEYS = frozenset(f.name for f in fields(Training)) - {"views"}  # --views is for all methods alike
-# null in quotes, or as another language or program spells it
-NOTHING = ("", "none", "null", "nil", "~", "n/a", "na", "nan", "undefined", "-")
+NOTHING = (*MISSING, "", "~", "-", "no", "off", "disabled", "random")  # null in quotes, and words meant as null
 DEFAULT_PROTOCOL = "base2new"  # whose recipe a method gets if no run names a protocol
 
 
@@ -170,7 +169,7 @@ def _check_nulls(cls: type, options: Mapping[str, Any], where: str) -> None:
     """Refuse text that stands for nothing where an option may be null: it would be taken as a word of a prompt."""
     for key, hint in get_type_hints(cls).items():
         text = options.get(key)
-        if type(None) in get_args(hint) and isinstance(text, str) and text.strip().lower() in NOTHING:
+        if type(None) in get_args(hint) and isinstance(text, str) and text.lower().strip(" <>()[]") in NOTHING:
             raise ConfigError(f"{where}: '{key}' is the text {text!r}; for nothing, write null (in Python None).")
 
 

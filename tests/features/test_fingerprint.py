@@ -58,6 +58,12 @@ def test_second_plan_reads_no_image_and_a_cache_that_fails_is_not_needed(copy, m
         assert of(copy("a")) == wanted
 
 
+def test_folder_whose_name_is_not_utf8_is_hashed_and_kept(copy, monkeypatch):
+    first = of(copy("gr\udcfcn"))
+    monkeypatch.setattr(module, "_digest", None)
+    assert first == of(copy("gr\udcfcn"))
+
+
 @pytest.mark.parametrize("damage", [os.unlink, lambda path: shutil.copy(path.replace("_00", "_10"), path)])
 def test_image_that_changed_since_the_plan_is_refused_by_name(copy, clip, damage):
     planned = copy("a")

@@ -61,7 +61,7 @@ def test_names_of_options_are_checked_without_importing_the_method(monkeypatch):
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_words_of_the_context_are_read_as_in_the_authors_files(clip, name):
-    for word in ("", " None", "NULL", "nil", "N/A", "-"):
+    for word in ("", " None", "NULL", "nil", "N/A", "-", "<NA>", "<none>", "random"):
         with pytest.raises(ConfigError, match=rf"'ctx_init' is the text '{word}'; for nothing, write null"):
             make(clip, name, ctx_init=word)
     with pytest.raises(ConfigError, match=r"has {}; give the words before the class name alone"):

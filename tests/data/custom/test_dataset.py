@@ -132,11 +132,18 @@ def test_labels_with_one_name_in_prompts_are_noted(tree):
     assert notes == ("labels with one name, which prompts cannot tell apart: 'hot dog' (0, 2, 3)",)
 
 
+def test_names_that_programs_write_for_a_missing_value_are_noted(tree):
+    notes = load_custom("pets", tree(*split_tree(("cat", "NaN", "banana", "<NA>")))).notes
+    assert notes == ("class names that programs write for a missing value: '<NA>' (0), 'NaN' (1)",)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
         ("big cat", "big\u00a0cat"), ("STRASSE", "strasse"), ("Stra\u00dfe", "strasse"), ("t-shirt", "t_shirt"),
         ("cat", "cat."), ("\u2167", "viii"), ("cat", "c\u00adat"), ("\u00c9tag\u00e8re", "\u00e9tag\u00e8re"),
+        ("level1", "level_1"), ("boeing 737", "boeing737"), ("t-shirt", "t - shirt"), ("cat's", "cat 's"),
+        ("cat's", "cat ' s"), ("ab", "a b"), ("1 2", "12"), ("a.-b", "a. -b"),
     ],
 )  # fmt: skip
 def test_names_are_noted_as_one_exactly_if_their_prompts_have_the_same_tokens(tree, clip, one, other):
