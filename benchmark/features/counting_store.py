@@ -64,15 +64,17 @@ class _CountingDisk:
 
     def __init__(self, disk: DiskCache):
         self.disk, self.found = disk, 0
+        self._made: set[str] = set()  # what the other store would write
 
     def has(self, key: str) -> bool:
-        return self.disk.has(key)
+        return key in self._made or self.disk.has(key)
 
     def get(self, key: str, make: Callable[[], Tensors], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
-        if not self.disk.has(key):
+        if not self.has(key):
+            self._made.add(key)
             return make()
         count = shapes["pooled"][0]
-        self.found += count
+        self.found += count * (key not in self._made)
         return {"pooled": torch.zeros(count, 1)}
 
 

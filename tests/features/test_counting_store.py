@@ -31,6 +31,16 @@ def test_counts_equal_what_a_real_store_encodes(clip, dataset, tmp_path, limit, 
     assert sum(counting.encoded.values()) == real.encoder.images_encoded > 0
 
 
+def test_features_that_memory_drops_are_counted_once_if_they_would_be_on_disk(clip, dataset, tmp_path):
+    real = FeatureStore(clip, disk=DiskCache(tmp_path), limit_bytes=1 << 12, ahead=(None, "projected"))
+    counting = CountingStore(real)
+    for store in (counting, real):
+        for patches in (None, "projected", None):
+            read(store, dataset, patches=patches, epochs=(0, 5, 0))
+    assert sum(counting.encoded.values()) == real.encoder.images_encoded
+    assert counting.found == 0
+
+
 def test_features_on_disk_are_found_and_nothing_is_written(clip, dataset, tmp_path):
     list(FeatureStore(clip, disk=DiskCache(tmp_path)).test(dataset, dataset.test, None, batch=8))
     files = sorted(tmp_path.rglob("*"))
