@@ -10,6 +10,12 @@ from accelerate.state import AcceleratorState, PartialState
 
 # Variables of accelerate launch, torchrun, mpirun and srun, which may be those of another job.
 OF_LAUNCHERS = ("ACCELERATE_", "LOCAL_RANK", "WORLD_SIZE", "OMPI_", "PMI_", "MV2_", "MPI_", "FORK_LAUNCHED")
+# Where torch keeps the precision of float32 convolutions, and its values for TF32 and for float32; 2.9 renamed it.
+CONVOLUTIONS = (
+    (torch.backends.cudnn.conv, "fp32_precision", "tf32", "ieee")
+    if hasattr(torch.backends.cudnn, "conv")
+    else (torch.backends.cudnn, "allow_tf32", True, False)
+)
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
@@ -17,6 +23,8 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     if device.startswith("cuda:"):
         torch.cuda.set_device(torch.device(device))
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    owner, name, rounded, exact = CONVOLUTIONS  # of the patches; by default torch rounds them to TF32 on a GPU
+    setattr(owner, name, rounded if precision == "tf32" else exact)
     # Accelerate keeps one state per process; a second call, in a notebook say, may have another precision.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     with _without_launcher():
@@ -37,12 +45,15 @@ def _without_launcher() -> Iterator[None]:
 def settings_restored() -> Iterator[None]:
     """Restore the settings of the process that make_accelerator changes in torch and Accelerate."""
     restore_precision = _matmul_precision_restorer()
+    owner, name = CONVOLUTIONS[:2]
+    convolutions = getattr(owner, name)
     device = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
     states = [(kind._shared_state, dict(kind._shared_state)) for kind in (PartialState, AcceleratorState)]
     try:
         yield
     finally:
         restore_precision()
+        setattr(owner, name, convolutions)
         if torch.cuda.is_initialized():
             torch.cuda.set_device(device)
         for state, before in states:

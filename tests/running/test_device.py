@@ -9,7 +9,7 @@ import torch
 
 from benchmark.errors import ConfigError
 from benchmark.running import device
-from benchmark.running.accelerator import make_accelerator, settings_restored
+from benchmark.running.accelerator import CONVOLUTIONS, make_accelerator, settings_restored
 from benchmark.running.device import choose_device
 
 
@@ -112,3 +112,13 @@ def test_settings_of_the_process_are_restored_whatever_name_set_them(matmul):
     with settings_restored():
         make_accelerator("cpu", "fp32")
     assert matmul.fp32_precision == "tf32"
+
+
+def test_convolutions_of_float32_are_not_rounded_to_tf32():
+    owner, name, rounded, exact = CONVOLUTIONS
+    before = getattr(owner, name)
+    for precision, wanted in (("fp32", exact), ("tf32", rounded), ("bf16", exact)):
+        with settings_restored():
+            make_accelerator("cpu", precision)
+            assert getattr(owner, name) == wanted
+    assert getattr(owner, name) == before
