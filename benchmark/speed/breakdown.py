@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor
 
 from benchmark.cli import commands, grid
@@ -53,7 +52,8 @@ PARTS: tuple[tuple[str, object, tuple[str, ...]], ...] = (  # part, whose functi
     ("normalising", encoder.ImageEncoder, ("_normalised",)),
     ("looking up features", FeatureStore, ("train", "test")),
     (STEP, loop.Trainer, ("fit",)),
-    ("optimiser", AcceleratedOptimizer, ("step", "zero_grad")),
+    ("optimiser", torch.optim.SGD, ("step",)),
+    ("optimiser", torch.optim.Optimizer, ("zero_grad",)),
     ("rest of scoring", runner, ("evaluate",)),
     ("tokens and tries", Clip, ("tokenize", "plan")),
     ("rest of runs", runner.Runner, ("run",)),
