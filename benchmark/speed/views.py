@@ -85,12 +85,8 @@ def parts_of(jpeg: bytes, *, views: int, device: torch.device) -> dict[str, floa
     }
 
 
-def counts_of(dataset: str, size: tuple[int, int], *, ahead: bool = True) -> dict[str, int]:
-    """Return the train views, test views and decoded images of the table for one dataset.
-
-    Args:
-        ahead: on a GPU; else as many epochs are encoded together as on a CPU.
-    """
+def counts_of(dataset: str, size: tuple[int, int]) -> dict[str, int]:
+    """Return the train views, test views and decoded images of the table for one dataset, on a GPU."""
     entry = load_catalog()[dataset]
     images = SHOTS * -(-entry.classes // 2)
     recipes = {
@@ -103,7 +99,7 @@ def counts_of(dataset: str, size: tuple[int, int], *, ahead: bool = True) -> dic
     if SEEDS * images * 3 * size[0] * size[1] <= STORE_BYTES:  # all samples stay decoded
         decoded = images
     else:
-        decoded = images * own + images * shared // epochs_together(images, "cuda" if ahead else "cpu")
+        decoded = images * own + images * shared // epochs_together(images, "cuda")
     return {"views": SEEDS * images * (shared + own), "tests": tests, "decoded": SEEDS * decoded + tests}
 
 
