@@ -211,7 +211,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", metavar="N", default=["1", "2", "3"], help="(default: 1 2 3)")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these (default: the suite's six)")
     parser.add_argument("--epochs", type=int, help="of each method (default: the suite's, and 5 with ViT-B/16)")
-    parser.add_argument("--classes", type=int, default=20, help="of ViT-B/16, half of them new (default: 20)")
+    most = range(2, len(NAMES) + 1)
+    help_classes = f"with ViT-B/16, half of them new, at most {most[-1]} (default: 20)"
+    parser.add_argument("--classes", type=int, default=20, choices=most, metavar="N", help=help_classes)
     options = parser.parse_args(arguments)
     imports = time.process_time()
     torch.set_num_threads(1)
