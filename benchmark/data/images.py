@@ -90,8 +90,18 @@ def train_view(
     The generator is used in torchvision's order, so equal seeds give torchvision's crops, up to its rounding.
     Source: torchvision RandomResizedCrop and RandomHorizontalFlip, as in CoOp's training transform.
     """
+    return mirrored(random_part(image, size, generator, smallest), generator)
+
+
+def random_part(image: Image.Image, size: int, generator: torch.Generator, smallest: float) -> Image.Image:
+    """Return a random crop of an image, resized to (size, size)."""
     left, top, width, height = _random_crop(*image.size, generator, smallest)
-    view = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BICUBIC)
+    # not resize(box=...): that reads pixels outside the crop at its border
+    return image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BICUBIC)
+
+
+def mirrored(view: Image.Image, generator: torch.Generator) -> np.ndarray:
+    """Return the pixels of a view, mirrored half of the time."""
     if torch.rand(1, generator=generator).item() < FLIP_PROBABILITY:
         view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(view)
@@ -135,6 +145,8 @@ def normalise(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Convert (B, S, S, 3) uint8 to (B, 3, S, S) of `dtype`: subtract the mean, divide by the standard deviation."""
-    values = pixels.permute(0, 3, 1, 2).to(dtype) / 255  # (B, 3, S, S)
-    shape = (1, 3, 1, 1)
-    return (values - values.new_tensor(mean).view(shape)) / values.new_tensor(std).view(shape)
+    values, shape = pixels.permute(0, 3, 1, 2).to(dtype), (1, 3, 1, 1)  # (B, 3, S, S)
+    values /= 255  # in place, as the following: a batch takes 150 MB
+    values -= values.new_tensor(mean).view(shape)
+    values /= values.new_tensor(std).view(shape)
+    return values

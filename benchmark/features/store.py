@@ -23,8 +23,8 @@ from benchmark.features.fingerprint import contents
 from benchmark.features.memory import BoundedMemory
 
 BLOCK_BYTES = 1 << 27  # features of test images in one cache entry, or rows of a layer encoded at once
-AHEAD_IMAGES = 2048  # train views encoded at once: whole epochs of at most so many images
-AHEAD_EPOCHS = 5  # and at most so many epochs, which divide the epochs of the recipes
+AHEAD_EPOCHS = 5  # of train views are encoded at once, at most; they divide the epochs of the recipes
+AHEAD_IMAGES = 2048  # and on a CPU whole epochs of at most so many views
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +54,17 @@ class Selection:
             return [(item, TEST_VIEW) for item in self.items]
         epochs = range(self.view.epoch, self.view.epoch + self.epochs)
         return [(item, replace(self.view, epoch=epoch)) for epoch in epochs for item in self.items]
+
+
+def epochs_together(images: int, device: str) -> int:
+    """Return how many epochs of the train views of a sample are encoded at once, on a "cpu" or another device.
+
+    A CPU would take hours to encode five epochs of a large sample before the first step. Another device takes seconds,
+    and decoding the images once for five epochs saves more.
+    """
+    if device != "cpu":
+        return AHEAD_EPOCHS
+    return max(n for n in (1, 2, AHEAD_EPOCHS) if n == 1 or n * images <= AHEAD_IMAGES)
 
 
 class FeatureStore:
@@ -181,9 +192,8 @@ class FeatureStore:
 
     def _epoch(self, selection: Selection) -> ImageFeatures:
         """Return the train views of one epoch in the order of the items; neighboring epochs are computed with them."""
-        count, size = 1, len(selection.items)
-        if selection.patches is None:
-            count = max(n for n in (1, 2, AHEAD_EPOCHS) if n == 1 or n * size <= AHEAD_IMAGES)
+        size = len(selection.items)
+        count = epochs_together(size, self.clip.device.type) if selection.patches is None else 1
         first = selection.view.epoch // count * count
         if selection.view.views is not None:
             count = min(count, selection.view.views - first)  # views that no epoch takes are not encoded
@@ -193,7 +203,13 @@ class FeatureStore:
         return features[start : start + size]
 
     def _encode(self, selection: Selection, kinds: Sequence[Patches | None]) -> list[ImageFeatures]:
-        return self.encoder.encode(selection.dataset, selection.views(), kinds)
+        """Encode views; those of a large sample image by image, so that each is decoded once for its epochs."""
+        views, images = selection.views(), len(selection.items)
+        if selection.epochs == 1 or len(views) <= AHEAD_IMAGES:
+            return self.encoder.encode(selection.dataset, views, kinds)
+        made = self.encoder.encode(selection.dataset, [view for i in range(images) for view in views[i::images]], kinds)
+        places = torch.arange(len(views), device=self.clip.device).view(images, -1).T.flatten()
+        return [features[places] for features in made]
 
     def _key(self, selection: Selection) -> str:
         """Return the cache key: a hash of all that the features depend on.

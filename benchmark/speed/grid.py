@@ -26,11 +26,11 @@ SIDE = (500, 375)  # pixels of a generated photograph
 IMAGES = 16  # encoded at once, to measure one
 
 
-def generated_jpeg() -> bytes:
-    """Return smooth noise as a JPEG of quality 90, with the size and roughness of a photograph."""
-    coarse = np.random.default_rng(0).integers(0, 255, (SIDE[1] // 8, SIDE[0] // 8, 3), dtype=np.uint8)
+def generated_jpeg(size: tuple[int, int] = SIDE, seed: int = 0) -> bytes:
+    """Return smooth noise as a JPEG of quality 90, with the roughness of a photograph; `size` is (width, height)."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
     file = io.BytesIO()
-    Image.fromarray(coarse).resize(SIDE, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 

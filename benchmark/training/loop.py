@@ -127,9 +127,9 @@ class Trainer:
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
         self.scaler = accelerator.scaler
         methods = [copy.method for copy in copies]
-        self.optimizer = accelerator.prepare_optimizer(
-            make_optimizer(training, [p for method in methods for p in method.learnable()])
-        )
+        self.optimizer = make_optimizer(training, [p for method in methods for p in method.learnable()])
+        if self.scaler is not None:  # nothing else needs Accelerate's, which looks for a package on disk in every step
+            self.optimizer = accelerator.prepare_optimizer(self.optimizer)
         self.stepper = Stepper(methods, self.optimizer, accelerator, graphs=graphs)
         self.steps_per_epoch = batches_per_epoch(len(copies[0].dataset.train), training.batch_size)
         self.states = [TrainingState() for _ in copies]

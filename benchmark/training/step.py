@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs
+from accelerate.utils import AutocastKwargs, get_mixed_precision_context_manager
 from torch import Tensor
 
 from benchmark.clip.backbone import ImageFeatures
@@ -22,7 +22,9 @@ class Stepper:
         self._parameters = [p for method in methods for p in method.learnable()]
         # loss scaling decides on the CPU whether to step, and the weight cache of autocast does not survive a replay
         self._record = graphs and accelerator.device.type == "cuda" and accelerator.scaler is None
-        self._autocast = AutocastKwargs(cache_enabled=not self._record)
+        settings = AutocastKwargs(cache_enabled=not self._record)
+        # not accelerator.autocast(), which copies the environment in every step
+        self._autocast = get_mixed_precision_context_manager(accelerator.native_amp, settings)
         self._replay: Compute | None = None
 
     def step(self, images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
@@ -41,7 +43,7 @@ class Stepper:
         return self._gradients(images, labels)
 
     def _gradients(self, images: Sequence[ImageFeatures], labels: Sequence[Tensor]) -> Tensor:
-        with self.accelerator.autocast(self._autocast):
+        with self._autocast:
             losses = losses_of(self.methods, images, labels)
         scaler = self.accelerator.scaler
         factor = None if scaler is None else scaler.scale(torch.ones((), device=labels[0].device))

@@ -16,7 +16,7 @@ from benchmark.features import store as features
 from benchmark.features.cache import DiskCache
 from benchmark.features.encoder import View
 from benchmark.features.memory import BoundedMemory
-from benchmark.features.store import FeatureStore
+from benchmark.features.store import FeatureStore, epochs_together
 
 
 @pytest.fixture
@@ -73,6 +73,20 @@ def test_second_method_decodes_and_encodes_nothing(clip, dataset, decoded):
             train_features(store, dataset, View(1, epoch))
     assert len(decoded) == len(dataset.test) + len(dataset.train), "training images are decoded once for all epochs"
     assert store.encoder.images_encoded == len(dataset.test) + 15 * len(dataset.train), "views of five epochs at a time"
+
+
+def test_large_sample_is_decoded_once_for_the_epochs_that_are_encoded_together(clip, dataset, decoded, monkeypatch):
+    plain = [train_features(FeatureStore(clip), dataset, View(1, epoch)) for epoch in range(5)]
+    monkeypatch.setattr(features, "AHEAD_IMAGES", 4)
+    monkeypatch.setattr(features, "epochs_together", lambda images, device: epochs_together(images, "cuda"))
+    monkeypatch.setattr(encoder.os, "cpu_count", lambda: 2)  # threads, each at another image
+    decoded.clear()
+    image = open_image(dataset.train[0].path)
+    store = FeatureStore(clip, limit_bytes=4 * 3 * image.width * image.height)
+    for epoch, wanted in enumerate(plain):
+        assert_close(train_features(store, dataset, View(1, epoch)), wanted)
+    assert len(decoded) == len(dataset.train) > 4
+    assert [epochs_together(images, "cpu") for images in (1, 2, 5)] == [2, 2, 1]
 
 
 def test_memory_makes_a_value_once_for_all_threads_and_again_after_an_error():
