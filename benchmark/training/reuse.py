@@ -4,6 +4,7 @@ Training on all classes of a dataset does not depend on what is scored afterward
 same training; the learned values are in the file next to the record of the run that trained.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ LEARNED_SHA256 = "learned_sha256"  # key in a record's provenance: hash of the f
 TRAINED_CLASSES = "trained_classes"  # key there: names of the trained classes, in the order of labels
 
 
+@functools.lru_cache(maxsize=64)  # a plan asks twice for each run
 def training_id(spec: RunSpec) -> str:
     """A hash of exactly what decides the learned values, in hexadecimal digits; empty if the run does not train."""
     if spec.training is None:
