@@ -3,11 +3,15 @@
 Every process puts the runs into the same order, the longest first; the counter gives the index of the next unit. A lock
 is held during a run and ends with its process, even if the process is killed. So no run is done twice at once, not even
 by separate commands on one results folder, and a run whose process died stays missing and the next start does it.
+
+The seeds of a training are one unit, since they train in one pass. If that unit is longer than an even share of the
+work, its seeds are taken apart, so that no process works alone at the end. The bytes of a run do not depend on it.
 """
 
 import errno
 import functools
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -128,28 +132,63 @@ def under_way(specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
         return [spec for spec in specs if spec not in set(locked)]
 
 
-def units_of(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
+def units_of(runs: Sequence[PlannedRun], *, longest: float = math.inf) -> list[list[PlannedRun]]:
     """Group runs into units that one process does as a whole, the longest first; every process gets the same list.
 
     A unit is the runs that differ only in their seed, which are trained in one pass, and the runs of other protocols
     that reuse these trainings.
+
+    Args:
+        longest: length above which a unit is taken apart by seeds, see even_share; 0: each seed is a unit.
     """
+    lengths = _Lengths()
+    units = [part for unit in _shared_trainings(runs) for part in _apart(unit, lengths, longest)]
+    return sorted(units, key=lengths, reverse=True)  # stable: units of equal length keep the order of the plan
+
+
+def even_share(runs: Sequence[PlannedRun], processes: int) -> float:
+    """The length of the missing trainings divided by the processes; infinite if one process does everything."""
+    lengths = _Lengths()
+    missing = [[run for run in unit if run.missing and run.trains] for unit in _shared_trainings(runs)]
+    total = sum(lengths(unit) for unit in missing if unit)
+    return total / processes if total and processes > 1 else math.inf
+
+
+def _shared_trainings(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
+    """Group runs that differ only in their seed, and runs that reuse their trainings."""
     units: dict[str, list[PlannedRun]] = {}
     for run in runs:
         alike = run.spec.but_seed
         units.setdefault(training_id(alike) or alike.record_path(Path()).as_posix(), []).append(run)
-    sizes: dict[tuple, tuple[int, int]] = {}
+    return list(units.values())
 
-    def length(unit: Sequence[PlannedRun]) -> int:
-        """Steps times classes, about the number of prompts: a method with prompts for each image has batches of 1."""
+
+def _apart(unit: list[PlannedRun], lengths: "_Lengths", longest: float) -> list[list[PlannedRun]]:
+    """Divide a unit into as few groups of seeds as are needed for its length."""
+    seeds = list(dict.fromkeys(run.spec.seed for run in unit))
+    wanted = math.ceil(lengths(unit) / longest) if longest else len(seeds)
+    count = max(1, min(len(seeds), wanted))
+    part_of = {seed: i * count // len(seeds) for i, seed in enumerate(seeds)}
+    return [[run for run in unit if part_of[run.spec.seed] == part] for part in range(count)]
+
+
+class _Lengths:
+    """Gives the length of a unit: steps times classes times seeds.
+
+    It is about the number of prompts: a method with prompts for each image has batches of 1.
+    """
+
+    def __init__(self):
+        self._sizes: dict[tuple, tuple[int, int]] = {}
+
+    def __call__(self, unit: Sequence[PlannedRun]) -> int:
         spec = unit[0].spec
         if spec.training is None:
             return 0
         key = (spec.protocol, spec.dataset, spec.shots)
-        if key not in sizes:
+        if key not in self._sizes:
             sample = unit[0].training_set()
-            sizes[key] = (len(sample.train), len(sample.class_names))
-        images, classes = sizes[key]
-        return spec.training.epochs * batches_per_epoch(images, spec.training.batch_size) * classes
-
-    return sorted(units.values(), key=length, reverse=True)  # stable: units of equal length keep the order of the plan
+            self._sizes[key] = (len(sample.train), len(sample.class_names))
+        images, classes = self._sizes[key]
+        seeds = len({run.spec.seed for run in unit})
+        return seeds * spec.training.epochs * batches_per_epoch(images, spec.training.batch_size) * classes
