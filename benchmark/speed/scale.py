@@ -6,10 +6,17 @@ and from the assumptions that are printed below the table.
 """
 
 import hashlib
+import io
+import itertools
 import math
-from collections.abc import Hashable, Iterator, Sequence
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmark.cli.arguments import read_request
 from benchmark.cli.parser import parse
@@ -28,8 +35,12 @@ from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.request import choose_trainings, names_of
 from benchmark.plugins.discovery import repository_names
 from benchmark.protocols.registry import ALL, PROTOCOLS
+from benchmark.running.device import cores
+from benchmark.running.launcher import local_counter
+from benchmark.running.pool import run_here, run_in_workers
+from benchmark.running.progress import Progress
 from benchmark.running.queue import even_share, units_of
-from benchmark.running.runner import seed_groups
+from benchmark.running.runner import label_of, seed_groups
 from benchmark.speed.geometry import class_names, outline_clip
 from benchmark.speed.measure import make_parser, report
 from benchmark.training.lockstep import can_share
@@ -45,6 +56,19 @@ START_SECONDS = 30.0  # of a process until its first unit: imports, plan, backbo
 LOST_EVERY = 50  # processes, of which one is lost; assumed
 PROCESSES = (1, 8, 64, 512)
 MOST_PARTS = 10  # of a unit, in which features are made; finer parts change little
+REAL_PROCESSES = (2, 4)
+REAL = [
+    "--datasets",
+    "synth_actions",
+    "synth_pets",
+    "synth_textures",
+    "--seeds",
+    "1",
+    "2",
+    "--precision",
+    "fp32",
+]  # runs of --real
+LOAD = Path("/proc/loadavg")
 NOTABLE = 0.05  # of the time: a smaller cost does not bound it
 
 
@@ -180,11 +204,75 @@ def rows_of(plan: Plan, estimates: Estimates) -> Iterator[dict[str, object]]:
             yield {"seeds": "together" if whole else "apart"} | row([known[key] for key in keys], processes)
 
 
+class Watch(Progress):
+    """Notes what each run of seeds takes on a clock, when the last one ends, and what else runs on the machine."""
+
+    def __init__(self, clock: Callable[[], float]):
+        super().__init__(0, stream=io.StringIO())
+        self.clock, self.began, self.last = clock, clock(), 0.0
+        self.seconds: dict[str, float] = {}
+        self.others: list[int] = []
+        self.start_seconds: float | None = None  # CPU seconds of the first worker before its first run
+        self._current: dict[int, tuple[str, float]] = {}
+
+    def start(self, label: str, epochs: int, *, slot: int = 0) -> None:
+        """See Progress.start."""
+        if self.start_seconds is None and (workers := multiprocessing.active_children()):
+            used = Path(f"/proc/{workers[0].pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+            self.start_seconds = sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
+        self._current[slot] = label, self.clock()
+
+    def end(self, *, slot: int = 0) -> None:
+        """See Progress.end."""
+        label, since = self._current.pop(slot)
+        self.last = self.clock()
+        self.seconds[label] = self.last - since
+
+    def epoch(self, done: int, *, slot: int = 0) -> None:
+        """See Progress.epoch; also count the threads of other programs that could run at this moment."""
+        runnable = Path("/proc/loadavg").read_text(encoding="utf-8").split()[3].partition("/")[0]
+        self.others.append(max(0, int(runnable) - 1 - len(self._current)))
+
+
+def real_rows(words: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Run a grid of the embedded suite with cached features in one process, and in several; compare with a simulation.
+
+    It is fed with the CPU seconds of the one process, and with the number of threads that other programs ran meanwhile.
+    It reads /proc, so it needs Linux.
+    """
+    with TemporaryDirectory() as folder:
+        words = [*words, "--device", "cpu", "--threads", "1", "--out", folder]
+        plan = make_plan(replace(read_request(parse(words)), device="cpu"), fetch=False)
+        units = units_of(plan.runs, longest=even_share(plan.runs, max(REAL_PROCESSES)))
+
+        def work(name: str, processes: int) -> Watch:
+            with local_counter() as counter:
+                watch = Watch(time.perf_counter)
+                settings = replace(plan.settings, out=Path(folder, name))
+                run_in_workers(settings, units, counter, watch, processes=processes)
+            return watch
+
+        start = work("first", 1).start_seconds  # and fills the cache
+        alone = Watch(time.process_time)
+        run_here(replace(plan.settings, out=Path(folder, "alone")), units, itertools.count().__next__, alone)
+        known = [Unit(name=label_of(unit), seconds=alone.seconds[label_of(unit)]) for unit in units]
+        for processes in REAL_PROCESSES:
+            watch = work(f"in {processes}", processes)
+            others, actual = statistics.fmean(watch.others), watch.last - watch.began
+            seconds = simulate(known, processes, Conditions(start=start, cores=cores(), others=others))
+            row = {"processes": processes, "units": len(units), "CPU seconds": work_of(known), "start": start}
+            yield row | {"others": others, "simulated": seconds, "actual": actual, "ratio": seconds / actual}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Simulate and print."""
     parser = make_parser(__doc__)
     parser.add_argument("--eager", action="store_true", help="steps without CUDA graphs")
+    parser.add_argument("--real", action="store_true", help="compare a simulation with runs of the embedded suite")
     options = parser.parse_args(arguments)
+    if options.real:
+        report(list(real_rows(REAL)), title="Simulated and real seconds", device="cpu", path=options.json)
+        return
     estimates = Estimates(STEP_SECONDS["eager" if options.eager else "CUDA graphs"])
     rows = []
     for methods in (load_suite("paper").methods, repository_names()):
