@@ -28,7 +28,7 @@ class Unit:
     @property
     def shortest(self) -> float:
         """No number of processes ends it before: its own work, and the features of a key are made one after another."""
-        return max(self.seconds, *self.features.values())
+        return max([self.seconds, *self.features.values()])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def work_of(units: Sequence[Unit]) -> float:
 
 def lower_bound(units: Sequence[Unit], processes: int, *, cores: float = math.inf) -> float:
     """No order is faster: an even share of the work, and the longest unit."""
-    return max(work_of(units) / min(processes, cores), *(unit.shortest for unit in units))
+    return max([work_of(units) / min(processes, cores), *(unit.shortest for unit in units)])
 
 
 def simulate(units: Sequence[Unit], processes: int, conditions: Conditions) -> float:

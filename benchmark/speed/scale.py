@@ -95,12 +95,14 @@ def counted(name: str) -> Dataset:
     )
 
 
-def plan_of(protocol: str, methods: Sequence[str]) -> Plan:
-    """Return the plan of suite `paper` for these methods, with nothing recorded."""
-    words = ["--suite", "paper", "--protocol", protocol, "--methods", *methods, "--out", "/nonexistent"]
-    request = replace(read_request(parse(words)), data=Path())
-    datasets = {name: counted(name) for name in names_of(choose_trainings(request)[0])}
-    return make_plan(request, fetch=False, datasets=datasets)
+def plan_of(protocol: str, methods: Sequence[str], datasets: Sequence[str] = ()) -> Plan:
+    """Return the plan of suite `paper` for these methods, and datasets if any are named, with nothing recorded."""
+    words = ["--suite", "paper", "--protocol", protocol, "--methods", *methods, "--device", "cpu"]
+    words += ["--datasets", *datasets] if datasets else []
+    with TemporaryDirectory() as empty:
+        request = replace(read_request(parse([*words, "--out", empty])), data=Path())
+        named = names_of(choose_trainings(request)[0])
+        return make_plan(request, fetch=False, datasets={name: counted(name) for name in named})
 
 
 class Estimates:
