@@ -19,7 +19,7 @@ def units(*seconds, **features):
     (USUAL, 6),  # the second process does 3 and 3
     (Conditions(start=1.0), 7),
     (Conditions(cores=1), 11),
-    (Conditions(cores=2, others=2), 11),  # each at half of its speed until 6 of 3 and 3 are done, and 5 before
+    (Conditions(cores=2, others=2), 11.5),  # half the speed until 5 is done at 10, then 2/3 for what is left of 3
     (Conditions(lost_every=50), 8 + 3),  # 5 and 3 by the first, then 1.5 again and 1.5 that were left of the other
 ])  # fmt: skip
 def test_two_processes_and_three_units(conditions, wanted):
@@ -34,8 +34,8 @@ def test_features_are_made_once_or_by_each_process():
     short, long = Unit(name="x", seconds=1.0, features={"a": 4.0}), Unit(name="y", seconds=1.0, features={"a": 10.0})
     assert simulate([short, long], 2, USUAL) == 11, "6 more seconds of the same features"
     assert work_of([short, long]) == 12
-    halves = [Unit(name=str(i), seconds=4.0, features={"a": 10.0}, parts=2) for i in range(2)]
-    assert simulate(halves, 2, USUAL) == 5 + 5 + 2, "one works while the other makes the second half"
+    halves = [Unit(name="x", seconds=each, features={"a": 10.0}, parts=2) for each in (4.0, 0.0)]
+    assert simulate(halves, 2, USUAL) == 5 + 5 + 2, "the first works while the second makes the second half"
 
 
 def test_a_long_unit_taken_apart_ends_earlier():
