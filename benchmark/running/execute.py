@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmark.clip.config import read_config
 from benchmark.common import shutdown
 from benchmark.common.config import RunSpec
 from benchmark.planning.plan import Plan, is_small
@@ -15,7 +16,7 @@ from benchmark.running.device import default_processes
 from benchmark.running.launcher import LaunchedProcess, local_counter
 from benchmark.running.pool import run_here, run_in_workers
 from benchmark.running.progress import Progress
-from benchmark.running.queue import even_share, under_way, units_of
+from benchmark.running.queue import even_share, under_way, units_of, view_length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +82,12 @@ def _units(plan: Plan, launched: LaunchedProcess | None, processes: int) -> list
 
     Launched processes agree on the share, since those that start late may find runs recorded.
     """
+    backbone = plan.settings.backbone
+    view = view_length(read_config(backbone.folder, backbone.name)) if backbone.folder else 0.0
+    share = even_share(plan.runs, processes * (launched.size if launched else 1), view=view)
     if not plan.settings.lockstep:
-        return units_of(plan.runs, longest=0)
-    share = even_share(plan.runs, processes * (launched.size if launched else 1))
-    return units_of(plan.runs, longest=launched.agree("share", share) if launched else share)
+        share = 0.0
+    return units_of(plan.runs, view=view, longest=launched.agree("share", share) if launched else share)
 
 
 def outcome_of(plan: Plan) -> Outcome:

@@ -39,7 +39,7 @@ from benchmark.running.device import cores
 from benchmark.running.launcher import local_counter
 from benchmark.running.pool import run_here, run_in_workers
 from benchmark.running.progress import Progress
-from benchmark.running.queue import even_share, units_of
+from benchmark.running.queue import even_share, units_of, view_length
 from benchmark.running.runner import label_of, seed_groups
 from benchmark.speed.geometry import class_names, outline_clip
 from benchmark.speed.measure import make_parser, report
@@ -110,11 +110,14 @@ class Estimates:
 
     Args:
         step: seconds of a step besides its operations.
+    Attributes:
+        view: see queue.view_length.
     """
 
     def __init__(self, step: float):
         clip, config = outline_clip()
-        self.step, self._estimator, self._tower = step, Estimator((clip, config)), Tower.vision(config)
+        self.step, self.view = step, view_length(config)
+        self._estimator, self._tower = Estimator((clip, config)), Tower.vision(config)
 
     def unit(self, runs: Sequence[PlannedRun]) -> Unit:
         """Estimate a unit of the queue."""
@@ -200,7 +203,8 @@ def rows_of(plan: Plan, estimates: Estimates) -> Iterator[dict[str, object]]:
     known = {}
     for processes in PROCESSES:
         for whole in (True, False):
-            units = units_of(plan.runs) if whole else units_of(plan.runs, longest=even_share(plan.runs, processes))
+            share = math.inf if whole else even_share(plan.runs, processes, view=estimates.view)
+            units = units_of(plan.runs, view=estimates.view, longest=share)
             keys = [tuple(id(run) for run in unit) for unit in units]
             known |= {key: estimates.unit(unit) for key, unit in zip(keys, units, strict=True) if key not in known}
             yield {"seeds": "together" if whole else "apart"} | row([known[key] for key in keys], processes)

@@ -90,8 +90,8 @@ def test_runs_that_reuse_a_training_stay_with_it():
 
 
 def test_bytes_of_runs_do_not_depend_on_which_seeds_are_in_a_unit(tmp_path):
-    words = ["--datasets", "synth_actions", "--methods", "coop", "copl", "--seeds", "1", "2", "3", "--shots", "1",
-             "--set", "coop.epochs=2", "--set", "copl.epochs=1", "--device", "cpu", "--threads", "1"]  # fmt: skip
+    words = ["--datasets", "synth_actions", "--methods", "coop", "prograd", "--seeds", "1", "2", "3", "--shots", "1",
+             "--set", "coop.epochs=2", "--set", "prograd.epochs=2", "--device", "cpu", "--threads", "1"]  # fmt: skip
     found = []
     for longest in (float("inf"), 0):
         out = tmp_path / str(longest)
