@@ -39,14 +39,12 @@ class Conditions:
         start: seconds until a process can take its first unit.
         shared: whether the processes share a feature cache; else each makes all features that it reads.
         cores: processes that can work at once at full speed; more share them evenly.
-        others: other programs that work on the same cores all the time.
         lost_every: one process in so many ends in the middle of its first unit, the last one if there are fewer.
     """
 
     start: float = 0.0
     shared: bool = True
     cores: float = math.inf
-    others: float = 0.0
     lost_every: int | None = None
 
     def lost(self, processes: int) -> frozenset[int]:
@@ -117,8 +115,7 @@ class _Grid:
                 self.left += self._queue  # of a command whose processes were all lost
                 return seconds
             at, number = heapq.heappop(working)
-            busy = 1 + len(working) + self._conditions.others
-            seconds += (at - done) * max(1.0, busy / self._conditions.cores)
+            seconds += (at - done) * max(1.0, (1 + len(working)) / self._conditions.cores)
             done, waiting[number] = at, None
 
     def _worker(self, number: int) -> Iterator[Step]:

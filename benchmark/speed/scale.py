@@ -7,13 +7,12 @@ and from the assumptions that are printed below the table.
 
 import hashlib
 import io
-import itertools
 import math
 import multiprocessing
 import os
-import statistics
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,7 +36,7 @@ from benchmark.plugins.discovery import repository_names
 from benchmark.protocols.registry import ALL, PROTOCOLS
 from benchmark.running.device import cores
 from benchmark.running.launcher import local_counter
-from benchmark.running.pool import run_here, run_in_workers
+from benchmark.running.pool import run_in_workers
 from benchmark.running.progress import Progress
 from benchmark.running.queue import even_share, units_of, view_length
 from benchmark.running.runner import label_of, seed_groups
@@ -211,40 +210,49 @@ def rows_of(plan: Plan, estimates: Estimates) -> Iterator[dict[str, object]]:
 
 
 class Watch(Progress):
-    """Notes what each run of seeds takes on a clock, when the last one ends, and what else runs on the machine."""
+    """Measures runs in seconds of an idle machine, whatever else runs: CPU seconds by the number of busy cores.
 
-    def __init__(self, clock: Callable[[], float]):
+    Between two events these are the CPU seconds of all workers, divided by the workers that cores can serve at once.
+
+    Attributes:
+        now: seconds so far.
+        ready, last: seconds when the first run of a worker began, and when the last one ended.
+        seconds: of each unit, by its label.
+    """
+
+    def __init__(self):
         super().__init__(0, stream=io.StringIO())
-        self.clock, self.began, self.last = clock, clock(), 0.0
-        self.seconds: dict[str, float] = {}
-        self.others: list[int] = []
-        self.start_seconds: float | None = None  # CPU seconds of the first worker before its first run
+        self.now, self.ready, self.last, self.seconds = 0.0, None, 0.0, {}
+        self._used: dict[int, float] = {}  # process to CPU seconds
         self._current: dict[int, tuple[str, float]] = {}
 
     def start(self, label: str, epochs: int, *, slot: int = 0) -> None:
         """See Progress.start."""
-        if self.start_seconds is None and (workers := multiprocessing.active_children()):
-            used = Path(f"/proc/{workers[0].pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
-            self.start_seconds = sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
-        self._current[slot] = label, self.clock()
+        self.epoch(0)
+        self.ready = self.now if self.ready is None else self.ready
+        self._current[slot] = label, self.now
 
     def end(self, *, slot: int = 0) -> None:
         """See Progress.end."""
+        self.epoch(0)
         label, since = self._current.pop(slot)
-        self.last = self.clock()
-        self.seconds[label] = self.last - since
+        self.seconds[label], self.last = self.now - since, self.now
 
     def epoch(self, done: int, *, slot: int = 0) -> None:
-        """See Progress.epoch; also count the threads of other programs that could run at this moment."""
-        runnable = Path("/proc/loadavg").read_text(encoding="utf-8").split()[3].partition("/")[0]
-        self.others.append(max(0, int(runnable) - 1 - len(self._current)))
+        """Read the CPU seconds of all workers."""
+        workers = multiprocessing.active_children()
+        for worker in workers:
+            with suppress(OSError):  # it has just ended
+                words = Path(f"/proc/{worker.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+                used = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+                self.now += (used - self._used.get(worker.pid, 0.0)) / min(cores(), len(workers))
+                self._used[worker.pid] = used
 
 
 def real_rows(words: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Run a grid of the embedded suite with cached features in one process, and in several; compare with a simulation.
+    """Run a grid of the embedded suite in several processes, with cached features, and simulate it.
 
-    It is fed with the CPU seconds of the one process, and with the number of threads that other programs ran meanwhile.
-    It reads /proc, so it needs Linux.
+    The simulation is fed with the seconds of each unit in one process. It reads /proc, so it needs Linux.
     """
     with TemporaryDirectory() as folder:
         words = [*words, "--device", "cpu", "--threads", "1", "--out", folder]
@@ -252,22 +260,21 @@ def real_rows(words: Sequence[str]) -> Iterator[dict[str, object]]:
         units = units_of(plan.runs, longest=even_share(plan.runs, max(REAL_PROCESSES)))
 
         def work(name: str, processes: int) -> Watch:
+            watch, settings = Watch(), replace(plan.settings, out=Path(folder, name))
             with local_counter() as counter:
-                watch = Watch(time.perf_counter)
-                settings = replace(plan.settings, out=Path(folder, name))
                 run_in_workers(settings, units, counter, watch, processes=processes)
             return watch
 
-        start = work("first", 1).start_seconds  # and fills the cache
-        alone = Watch(time.process_time)
-        run_here(replace(plan.settings, out=Path(folder, "alone")), units, itertools.count().__next__, alone)
+        work("first", max(REAL_PROCESSES))  # fills the cache
+        alone = work("alone", 1)
         known = [Unit(name=label_of(unit), seconds=alone.seconds[label_of(unit)]) for unit in units]
         for processes in REAL_PROCESSES:
-            watch = work(f"in {processes}", processes)
-            others, actual = statistics.fmean(watch.others), watch.last - watch.began
-            seconds = simulate(known, processes, Conditions(start=start, cores=cores(), others=others))
-            row = {"processes": processes, "units": len(units), "CPU seconds": work_of(known), "start": start}
-            yield row | {"others": others, "simulated": seconds, "actual": actual, "ratio": seconds / actual}
+            began = time.perf_counter()
+            actual = work(f"in {processes}", processes).last
+            clock = time.perf_counter() - began
+            seconds = simulate(known, processes, Conditions(start=alone.ready, cores=cores()))
+            row = {"processes": processes, "units": len(units), "start": alone.ready, "work": work_of(known)}
+            yield row | {"simulated": seconds, "actual": actual, "ratio": seconds / actual, "clock": clock}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -19,7 +19,7 @@ def units(*seconds, **features):
     (USUAL, 6),  # the second process does 3 and 3
     (Conditions(start=1.0), 7),
     (Conditions(cores=1), 11),
-    (Conditions(cores=2, others=2), 11.5),  # half the speed until 5 is done at 10, then 2/3 for what is left of 3
+    (Conditions(cores=1.5), 5 / 0.75 + 1),  # three quarters of the speed while two work
     (Conditions(lost_every=50), 8 + 3),  # 5 and 3 by the first, then 1.5 again and 1.5 that were left of the other
 ])  # fmt: skip
 def test_two_processes_and_three_units(conditions, wanted):
