@@ -6,13 +6,9 @@ and from the assumptions that are printed below the table.
 """
 
 import hashlib
-import io
 import math
-import multiprocessing
-import os
 import time
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +21,7 @@ from benchmark.common.constants import CROP_SCALE, SHOTS
 from benchmark.costs.estimate import Cost, Estimator
 from benchmark.costs.operations import Tower, image_operations, rows_operations
 from benchmark.costs.simulation import Conditions, Unit, lower_bound, simulate, work_of
+from benchmark.costs.watch import Watch
 from benchmark.data.catalog import Dataset, Item, load_catalog
 from benchmark.features.encoder import STORE_BYTES
 from benchmark.features.store import AHEAD_EPOCHS
@@ -37,17 +34,16 @@ from benchmark.protocols.registry import ALL, PROTOCOLS
 from benchmark.running.device import cores
 from benchmark.running.launcher import local_counter
 from benchmark.running.pool import run_in_workers
-from benchmark.running.progress import Progress
 from benchmark.running.queue import even_share, units_of, view_length
 from benchmark.running.runner import label_of, seed_groups
 from benchmark.speed.geometry import class_names, outline_clip
 from benchmark.speed.measure import make_parser, report
 from benchmark.training.lockstep import can_share
 
-PEAK = 790e12  # operations a second of one GPU in half precision, an H100's; the design's estimate (PERFORMANCE.md)
-SHARE = 0.4  # of it that the towers reach; the same estimate
-STEP_SECONDS = {"CUDA graphs": 1.2e-3, "eager": 5e-3}  # of a step besides its operations; from the hours there
-NEXT_SEED = 1 / 3  # of them for each further seed of a pass; from the hours there
+PEAK = 790e12  # operations a second of one GPU in half precision, an H100's; from the first estimate of the project
+SHARE = 0.4  # of it that the towers reach; the same
+STEP_SECONDS = {"CUDA graphs": 1.2e-3, "eager": 5e-3}  # of a step besides its operations; the same
+NEXT_SEED = 1 / 3  # of them for each further seed of a pass; the same
 CORES = 16  # that decode for one GPU; assumed
 DECODE, TEST_VIEW, TRAIN_VIEW = 0.9e-3, 2.6e-3, 1.4e-3  # CPU seconds, generated JPEG, 500 x 375; measured on AMD EPYC
 PHOTO_BYTES = 3 * 500 * 375  # of a decoded one
@@ -56,19 +52,22 @@ LOST_EVERY = 50  # processes, of which one is lost; assumed
 PROCESSES = (1, 8, 64, 512)
 MOST_PARTS = 10  # of a unit, in which features are made; finer parts change little
 REAL_PROCESSES = (2, 4)
-REAL = [
-    "--datasets",
-    "synth_actions",
-    "synth_pets",
-    "synth_textures",
-    "--seeds",
-    "1",
-    "2",
-    "--precision",
-    "fp32",
-]  # runs of --real
-LOAD = Path("/proc/loadavg")
+REAL = ["--datasets", "synth_actions", "synth_pets", "synth_textures", "--seeds", "1", "2", "--precision", "fp32"]
 NOTABLE = 0.05  # of the time: a smaller cost does not bound it
+
+
+MILLISECONDS = [1e3 * seconds for seconds in (DECODE, TEST_VIEW, TRAIN_VIEW)]
+ASSUMED = f"""
+Assumed for each process:
+- one GPU, frozen towers in half precision: {PEAK / 1e12:.0f} TFLOP/s, of which the towers reach {SHARE:.0%};
+- {{step:.1f}} ms for a step besides, and {NEXT_SEED:.0%} of it for each further seed of a pass; nothing for scoring;
+- {CORES} cores that decode ahead: {MILLISECONDS[0]:.1f} ms for a JPEG of 500 x 375 pixels, {MILLISECONDS[1]:.1f} ms for its test
+  view, {MILLISECONDS[2]:.1f} ms for a train view; {STORE_BYTES >> 30} GiB of decoded training images are kept;
+- {START_SECONDS:.0f} s until the first unit;
+- "lost": one process in {LOST_EVERY}, at least one, ends halfway through its first unit, and the same command is
+  started again when the others are done;
+- classes of equal size with the names of ImageNet or Cars; a feature cache with room for everything, read in no time.
+"""
 
 
 def counted(name: str) -> Dataset:
@@ -209,46 +208,6 @@ def rows_of(plan: Plan, estimates: Estimates) -> Iterator[dict[str, object]]:
             yield {"seeds": "together" if whole else "apart"} | row([known[key] for key in keys], processes)
 
 
-class Watch(Progress):
-    """Measures runs in seconds of an idle machine, whatever else runs: CPU seconds by the number of busy cores.
-
-    Between two events these are the CPU seconds of all workers, divided by the workers that cores can serve at once.
-
-    Attributes:
-        now: seconds so far.
-        ready, last: seconds when the first run of a worker began, and when the last one ended.
-        seconds: of each unit, by its label.
-    """
-
-    def __init__(self):
-        super().__init__(0, stream=io.StringIO())
-        self.now, self.ready, self.last, self.seconds = 0.0, None, 0.0, {}
-        self._used: dict[int, float] = {}  # process to CPU seconds
-        self._current: dict[int, tuple[str, float]] = {}
-
-    def start(self, label: str, epochs: int, *, slot: int = 0) -> None:
-        """See Progress.start."""
-        self.epoch(0)
-        self.ready = self.now if self.ready is None else self.ready
-        self._current[slot] = label, self.now
-
-    def end(self, *, slot: int = 0) -> None:
-        """See Progress.end."""
-        self.epoch(0)
-        label, since = self._current.pop(slot)
-        self.seconds[label], self.last = self.now - since, self.now
-
-    def epoch(self, done: int, *, slot: int = 0) -> None:
-        """Read the CPU seconds of all workers."""
-        workers = multiprocessing.active_children()
-        for worker in workers:
-            with suppress(OSError):  # it has just ended
-                words = Path(f"/proc/{worker.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-                used = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
-                self.now += (used - self._used.get(worker.pid, 0.0)) / min(cores(), len(workers))
-                self._used[worker.pid] = used
-
-
 def real_rows(words: Sequence[str]) -> Iterator[dict[str, object]]:
     """Run a grid of the embedded suite in several processes, with cached features, and simulate it.
 
@@ -294,6 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
             about = {"protocol": protocol, "methods": len(methods), "runs": len(plan.runs)}
             rows += [about | found for found in rows_of(plan, estimates)]
     report(rows, title="Simulated; nothing was measured on a GPU", device="cpu", path=options.json)
+    print(ASSUMED.format(step=1e3 * estimates.step))
 
 
 if __name__ == "__main__":
