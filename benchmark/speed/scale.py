@@ -62,7 +62,7 @@ Assumed for each process:
 - one GPU, frozen towers in half precision: {PEAK / 1e12:.0f} TFLOP/s, of which the towers reach {SHARE:.0%};
 - {{step:.1f}} ms for a step besides, and {NEXT_SEED:.0%} of it for each further seed of a pass; nothing for scoring;
 - {CORES} cores that decode ahead, a JPEG of 500 x 375 pixels in {MILLISECONDS[0]:.1f} ms, its test view in
-  {MILLISECONDS[1]:.1f} ms, a train view in {MILLISECONDS[2]:.1f} ms; {STORE_BYTES >> 30} GiB of decoded images are kept;
+  {MILLISECONDS[1]:.1f} ms, a train view in {MILLISECONDS[2]:.1f} ms; {STORE_BYTES >> 30} GiB of decoded images stay;
 - {START_SECONDS:.0f} s until the first unit;
 - "lost": one process in {LOST_EVERY}, at least one, ends halfway through its first unit, and the same command is
   started again when the others are done;

@@ -19,6 +19,7 @@ from benchmark.planning.planned_run import PlannedRun
 from benchmark.records.record import RunRecord, Score
 from benchmark.records.store import collect, save
 from benchmark.running import queue as module
+from benchmark.running.execute import processes_of
 from benchmark.running.pool import run_here
 from benchmark.running.progress import Progress
 from benchmark.running.queue import claim_units, even_share, under_way, units_of
@@ -81,6 +82,14 @@ def test_units_longer_than_an_even_share_are_taken_apart_by_seeds():
     assert even_share([*done, *runs[4:]], 2) == 8 and even_share(done, 2) == float("inf"), "what is left counts"
 
 
+def test_views_count_for_the_unit_that_reads_most_of_them():
+    """Each epoch has 8 prompts and 4 views; the 40 views of x's first method serve its second."""
+    runs = [planned("x", epochs=10), planned("x", method="copl", epochs=9), planned("y", epochs=7)]
+    assert units_of(runs) == [[run] for run in runs]
+    assert units_of(runs, view=1) == [[runs[0]], [runs[2]], [runs[1]]], "120, 84, 72"
+    assert even_share(runs, 2, view=1) == 138
+
+
 def test_runs_that_reuse_a_training_stay_with_it():
     runs = [planned("x", seed, protocol=name) for name in ("cross_dataset", "few_shot") for seed in (1, 2)]
     runs += [planned("x", seed, method="zero_shot", epochs=0) for seed in (1, 2)]
@@ -97,6 +106,7 @@ def test_bytes_of_runs_do_not_depend_on_which_seeds_are_in_a_unit(tmp_path):
         out = tmp_path / str(longest)
         request = dataclasses.replace(read_request(parse([*words, "--out", str(out)])), device="cpu")
         plan = make_plan(request, fetch=False)
+        assert processes_of(plan, 8) == 4, "each seed of CoOp, which encodes the views, and ProGrad"
         units = units_of(plan.runs, longest=longest)
         run_here(plan.settings, units, itertools.count().__next__, Progress(len(plan.runs), stream=io.StringIO()))
         records, problems = collect(out)
