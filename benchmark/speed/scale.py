@@ -5,8 +5,10 @@ units are those that the queue hands out. Nothing is measured on a GPU: the seco
 and from the assumptions that are printed below the table.
 """
 
+import argparse
 import hashlib
 import math
+import sys
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +18,7 @@ from tempfile import TemporaryDirectory
 from benchmark.cli.arguments import read_request
 from benchmark.cli.parser import parse
 from benchmark.clip.backbone import Patches
+from benchmark.common.command import path_option
 from benchmark.common.config import load_suite
 from benchmark.common.constants import CROP_SCALE, SHOTS
 from benchmark.costs.estimate import Cost, Estimator
@@ -37,7 +40,7 @@ from benchmark.running.pool import run_in_workers
 from benchmark.running.queue import even_share, units_of, view_length
 from benchmark.running.runner import label_of, seed_groups
 from benchmark.speed.geometry import class_names, outline_clip
-from benchmark.speed.measure import make_parser, report
+from benchmark.speed.measure import report
 from benchmark.training.lockstep import can_share
 
 PEAK = 790e12  # operations a second of one GPU in half precision, an H100's; from the first estimate of the project
@@ -95,7 +98,7 @@ def counted(name: str) -> Dataset:
 
 def plan_of(protocol: str, methods: Sequence[str], datasets: Sequence[str] = ()) -> Plan:
     """Return the plan of suite `paper` for these methods, and datasets if any are named, with nothing recorded."""
-    words = ["--suite", "paper", "--protocol", protocol, "--methods", *methods, "--device", "cpu"]
+    words = ["--suite", "paper", "--protocol", protocol, "--methods", *methods, "--precision", "bf16"]
     words += ["--datasets", *datasets] if datasets else []
     with TemporaryDirectory() as empty:
         request = replace(read_request(parse([*words, "--out", empty])), data=Path())
@@ -238,10 +241,13 @@ def real_rows(words: Sequence[str]) -> Iterator[dict[str, object]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Simulate and print."""
-    parser = make_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=path_option, metavar="FILE", help="also write the rows to this file")
     parser.add_argument("--eager", action="store_true", help="steps without CUDA graphs")
     parser.add_argument("--real", action="store_true", help="compare a simulation with runs of the embedded suite")
     options = parser.parse_args(arguments)
+    if options.real and not sys.platform.startswith("linux"):
+        parser.error("--real reads /proc. Run it on Linux.")
     if options.real:
         report(list(real_rows(REAL)), title="Simulated and real seconds", device="cpu", path=options.json)
         return
