@@ -258,7 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
             plan = plan_of(protocol, methods)
             about = {"protocol": protocol, "methods": len(methods), "runs": len(plan.runs)}
             rows += [about | found for found in rows_of(plan, estimates)]
-    report(rows, title="Simulated; nothing was measured on a GPU", device="cpu", path=options.json)
+    report(rows, title="Simulated minutes; nothing was measured on a GPU", device="cpu", path=options.json)
     print(ASSUMED.format(step=1e3 * estimates.step))
 
 
