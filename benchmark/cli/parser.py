@@ -127,7 +127,7 @@ def _add_compute(group: Group) -> None:
         help="minutes between two checkpoints of a training (default: %(default)g)")  # fmt: skip
     off = partial(add, action="store_false")
     off("--no-cache", dest="cache", help="do not cache image features on disk")
-    off("--no-lockstep", dest="lockstep", help="train the seeds of a method one after another")
+    off("--no-lockstep", dest="lockstep", help="train each seed of a method by itself")
     off("--no-graphs", dest="graphs", help="do not use CUDA graphs for training steps")
 
 

@@ -6,6 +6,7 @@ from dataclasses import astuple
 
 from tabulate import tabulate
 
+from benchmark.clip.backbone import outline
 from benchmark.costs.estimate import Estimator
 from benchmark.costs.forecast import Forecast, Part
 from benchmark.planning.plan import Plan
@@ -60,8 +61,8 @@ def _describe_protocol(plan: Plan, protocol: str) -> tuple[str, list[int]]:
 
 def describe_cost(plan: Plan) -> str:
     """What the missing runs will compute: a row for each (protocol, method, dataset, shots), then the sum."""
-    settings = plan.settings
-    estimator, rows, groups = Estimator(settings.backbone.folder, precision=settings.precision), [], {}
+    folder, precision = plan.settings.backbone.folder, plan.settings.precision
+    estimator, rows, groups = Estimator(outline(folder) if folder else None, precision=precision), [], {}
     for run in plan.missing:
         key = (run.spec.protocol, run.spec.method, run.spec.dataset, run.spec.shots, run.reuses_training)
         groups.setdefault(key, []).append(run)

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmark.clip.backbone import Clip, Patches, dtype_of, outline
+from benchmark.clip.backbone import Clip, Patches, dtype_of
+from benchmark.clip.config import ClipConfig
 from benchmark.clip.trie import TextPlan
 from benchmark.costs.operations import Tower, image_layers, image_operations, rows_operations, text_layers
 from benchmark.costs.passes import image_passes, text_pass
@@ -45,17 +45,17 @@ class Cost:
 
 
 class Estimator:
-    """Computes the costs of runs, once for all seeds of a method; `backbone` is the folder of a CLIP, or None."""
+    """Computes the costs of runs, once for all seeds of a method; `outlined` is what clip.backbone.outline returns."""
 
-    def __init__(self, backbone: Path | None, *, precision: str = "fp32"):
+    def __init__(self, outlined: tuple[Clip, ClipConfig] | None, *, precision: str = "fp32"):
         self._bytes = dtype_of(precision).itemsize
         self._clip: Clip | None = None
-        if backbone is not None:
-            self._clip, config = outline(backbone)
+        if outlined is not None:
+            self._clip, config = outlined
             self._text, self._vision = Tower.text(config), Tower.vision(config)
             self._clip.encode_texts = self._note_texts
         self._read: list[TextPlan] = []  # hand-written prompts that a method encoded
-        self._known: dict[tuple, tuple[Cost, bool]] = {}
+        self._known: dict[tuple, tuple[Cost, Method | None]] = {}
 
     def _note_texts(self, texts: Sequence[str], *, unit_length: bool = True) -> Tensor:
         """In the place of Clip.encode_texts: note the plan of the texts; the features have no values."""
@@ -66,8 +66,12 @@ class Estimator:
         """The cost of one run; all seeds of a (method, dataset) cost the same, unless one reuses a training."""
         return self._cost(run)[0]
 
-    def _cost(self, run: PlannedRun) -> tuple[Cost, bool]:
-        """The cost of one run, and whether its image features are shared with other runs."""
+    def method(self, run: PlannedRun) -> Method | None:
+        """The method of a run, as configured, on the outline; None without one."""
+        return self._cost(run)[1]
+
+    def _cost(self, run: PlannedRun) -> tuple[Cost, Method | None]:
+        """The cost of one run, and its method."""
         key = (run.spec.but_seed, run.reuses_training)
         if key not in self._known:
             self._known[key] = self._compute(run)
@@ -77,8 +81,8 @@ class Estimator:
         """The cost of several runs; image encodings that they share count once."""
         whole, views, tests = Cost(), {}, {}
         for run in runs:
-            (cost, shared), spec = self._cost(run), run.spec
-            if not shared:
+            (cost, method), spec = self._cost(run), run.spec
+            if method is not None and isinstance(method.needs_patches, int):  # it shares no features
                 whole += cost
                 continue
             trains_on = PROTOCOLS[spec.protocol].trains_on
@@ -89,7 +93,7 @@ class Estimator:
                 tests[scored.dataset.name, trains_on, scored.name] = len(scored.dataset.test)
         return whole + self._encoded(sum(views.values()), sum(tests.values()))
 
-    def _compute(self, run: PlannedRun) -> tuple[Cost, bool]:
+    def _compute(self, run: PlannedRun) -> tuple[Cost, Method | None]:
         training_set, sets = run.training_set(), run.scored_sets()
         steps, images, spec = run.steps(), len(training_set.train), run.spec
         epochs = 0 if run.reuses_training else run.sample_views
@@ -98,7 +102,7 @@ class Estimator:
         once = min(epochs, spec.training.views) if spec.training and spec.training.repeats_views else epochs
         views, tests = once * images, sum(len(scored.dataset.test) for scored, _ in sets)
         if self._clip is None:
-            return Cost(steps=steps, tokens=None, text_gflop=None) + self._encoded(views, tests), True
+            return Cost(steps=steps, tokens=None, text_gflop=None) + self._encoded(views, tests), None
         self._read.clear()
         method = run.make_method(self._clip, training_set)
         conditional = getattr(method, "conditional", False)
@@ -118,7 +122,7 @@ class Estimator:
         for plan in self._read:
             counts, rows = text_layers(self._text, plan)
             cost += Cost(tokens=rows, text_gflop=1e-9 * sum(counts))
-        return cost, not isinstance(method.needs_patches, int)
+        return cost, method
 
     def _keeps(self, views: int, images: int, patches: Patches | None) -> bool:
         """Whether a process alone keeps the features of so many views of its images; pooled ones are also on disk."""

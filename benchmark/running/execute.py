@@ -5,16 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmark.clip.config import read_config
 from benchmark.common import shutdown
 from benchmark.common.config import RunSpec
 from benchmark.planning.plan import Plan, is_small
+from benchmark.planning.planned_run import PlannedRun
 from benchmark.records import store
 from benchmark.records.record import RunRecord
 from benchmark.running.device import default_processes
 from benchmark.running.launcher import LaunchedProcess, local_counter
 from benchmark.running.pool import run_here, run_in_workers
 from benchmark.running.progress import Progress
-from benchmark.running.queue import under_way, units_of
+from benchmark.running.queue import even_share, under_way, units_of, view_length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,9 @@ def execute(
         Terminated: this process was asked to end.
         StoreLostError: the process of rank 0 is gone.
     """
-    settings, units, missing = plan.settings, units_of(plan.runs), len(plan.missing)
+    settings, missing = plan.settings, len(plan.missing)
     wanted = processes or 1 if launched else processes_of(plan, processes)
+    units = _units(plan, launched, wanted)
     progress = Progress(missing, name=f"rank {launched.rank}" if launched else "", on_record=on_record)
     try:
         if launched is not None:
@@ -68,9 +71,23 @@ def execute(
 
 def processes_of(plan: Plan, wanted: int | None) -> int:
     """The number of worker processes, 1 for none: `wanted` or as many as fit into memory; at most one for each unit."""
-    units = sum(any(run.missing for run in unit) for unit in units_of(plan.runs))
     default = min(default_processes(plan.settings.device), plan.side_by_side)
-    return max(1, min(units, wanted or (1 if is_small(plan.missing) else default)))
+    wanted = wanted or (1 if is_small(plan.missing) else default)
+    units = sum(any(run.missing for run in unit) for unit in _units(plan, None, wanted))
+    return max(1, min(units, wanted))
+
+
+def _units(plan: Plan, launched: LaunchedProcess | None, processes: int) -> list[list[PlannedRun]]:
+    """The units of the queue for so many processes, or as many of each launched one; without lockstep single seeds.
+
+    Launched processes agree on the share, since those that start late may find runs recorded.
+    """
+    backbone = plan.settings.backbone
+    view = view_length(read_config(backbone.folder, backbone.name)) if backbone.folder else 0.0
+    share = even_share(plan.runs, processes * (launched.size if launched else 1), view=view)
+    if not plan.settings.lockstep:
+        share = 0.0
+    return units_of(plan.runs, view=view, longest=launched.agree("share", share) if launched else share)
 
 
 def outcome_of(plan: Plan) -> Outcome:

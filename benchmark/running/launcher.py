@@ -23,6 +23,10 @@ OF_TORCH = ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "GROUP_
 WAIT = timedelta(seconds=120)  # until the process that serves the store has started
 HEARTBEAT_SECONDS = 1.0
 DEAD_SECONDS = 60.0  # without a heartbeat a process counts as dead
+LOST = (
+    "The process of rank 0 is gone, and the shared counter with it. Finished runs are recorded; start the same command "
+    "again to do the rest."
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,17 @@ class LaunchedProcess:
         """The counter of this command, for this process and its workers."""
         return StoreCounter(self.address)
 
+    def agree(self, name: str, value: float) -> float:
+        """Return the value that the first process of the command gave for this name.
+
+        Raises:
+            StoreLostError: the process that serves the store is gone.
+        """
+        try:
+            return float(self._store.compare_set(name, "", repr(value)))
+        except RuntimeError as error:  # torch's DistError
+            raise StoreLostError(LOST) from error
+
     def wait_for_all(self, *, poll: Callable[[], None] = lambda: None) -> list[int]:
         """Announce that this process is done, and wait until all others are done or dead; return the dead ranks.
 
@@ -95,10 +110,7 @@ class LaunchedProcess:
                 time.sleep(HEARTBEAT_SECONDS / 2)
             return []
         except RuntimeError as error:  # torch's DistError
-            raise StoreLostError(
-                "The process of rank 0 is gone, and the shared counter with it. Finished runs are recorded; start the "
-                "same command again to do the rest."
-            ) from error
+            raise StoreLostError(LOST) from error
 
     def _beat(self) -> None:
         store = self.address.connect()  # each thread needs its own connection

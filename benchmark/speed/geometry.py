@@ -3,6 +3,8 @@
 Speed depends on shapes and on the lengths of names, not on the values of weights, so nothing is downloaded.
 """
 
+import re
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -11,6 +13,8 @@ import torch
 from transformers import CLIPConfig, CLIPModel
 
 from benchmark.clip.backbone import Clip
+from benchmark.clip.config import ClipConfig, TextConfig, VisionConfig
+from benchmark.clip.outline import Outline
 from benchmark.errors import ConfigError
 
 NAMES = Path(__file__).with_name("class_names.tsv")
@@ -63,6 +67,36 @@ class ListedTokenizer:
         if found is None or not rest.endswith("."):
             raise ConfigError(f"'{rest}' is not one of the class names in {NAMES.name} with a full stop after it.")
         return ids + found
+
+
+class WordTokenizer(ListedTokenizer):
+    """CLIP's tokens of a listed class name; each other word or mark counts as one token, whose number is a hash."""
+
+    def __init__(self):
+        self._known: dict[str, list[int]] = {}
+
+    def _ids(self, text: str) -> list[int]:
+        if text not in self._known:
+            words = text.split()
+            spans = [(j - i, i, j) for i in range(len(words)) for j in range(i + 1, len(words) + 1)]
+            names = (" ".join(words[i:j]).rstrip(".,") for _, i, j in sorted(spans, reverse=True))
+            name = next((name for name in names if name in _listed()[1]), None)  # the longest
+            if name is None:
+                self._known[text] = _hashed(text)
+            else:
+                before, _, after = text.partition(name)
+                self._known[text] = [*_hashed(before), *_listed()[1][name][:-1], *_hashed(after)]
+        return self._known[text]
+
+
+def _hashed(text: str) -> list[int]:
+    return [zlib.crc32(word.encode()) % START for word in re.findall(r"\w+|[^\w\s]", text)]
+
+
+def outline_clip() -> tuple[Clip, ClipConfig]:
+    """Return a CLIP of ViT-B/16's sizes on which methods cost nothing, and its configuration; see clip.outline."""
+    config = ClipConfig(text_config=TextConfig(), vision_config=VisionConfig(patch_size=16))
+    return Clip(Outline(config, narrow=True), WordTokenizer(), "an outline of ViT-B/16"), config
 
 
 def random_clip(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0) -> Clip:

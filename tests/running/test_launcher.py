@@ -41,6 +41,7 @@ def test_process_without_a_heartbeat_is_dead_and_a_wait_can_be_interrupted(port,
     process = LaunchedProcess(0, 2, 0, Address("127.0.0.1", port, "test"), serves_store=True)
     with pytest.raises(KeyboardInterrupt):
         process.wait_for_all(poll=interrupt)
+    assert [process.agree(*each) for each in (("a", 0.1), ("a", float("inf")), ("b", 2.0))] == [0.1, 0.1, 2.0]
     monkeypatch.setattr(module, "DEAD_SECONDS", 1.0)
     assert process.wait_for_all() == [1]
 

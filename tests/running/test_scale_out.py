@@ -111,6 +111,8 @@ def test_launched_processes_and_separate_commands_do_every_run_once(undisturbed,
     for name, output in (("one", launched), ("two", "".join(map(finish, pair)))):
         assert len(set(runs_in(output))) == len(runs_in(output)) == RUNS
         assert results(tmp_path / name) == undisturbed
+        coop = [record for record in collect(tmp_path / name)[0] if record.spec.method == "coop"]
+        assert {record.training["together"] for record in coop} == {1 if name == "one" else 2}, "four share the seeds"
         assert (tmp_path / name / "synthetic" / "base2new.md").is_file()
 
 
