@@ -30,7 +30,7 @@ FORMATS = (
     "TIFF",
     *["AVIF"] * features.check("avif"),
 )  # no others: Pillow would run an EPS file as a program
-JPEG_END = b"\xff\xd9"  # end marker
+JPEG_PIXELS, JPEG_END = b"\xff\xda", b"\xff\xd9"  # marker of the pixels, and end marker
 ENDS = {"JPEG": JPEG_END, "PNG": b"IEND"}  # a file that ends so is not decoded by default; any other file is
 TAIL = 16  # bytes at the end that hold the marker of nearly every complete file
 SHORTEST_SIDE, LONGEST_RATIO = 32, 10  # pixels, and ratio of the sides: beyond these an image is reported as odd
@@ -141,8 +141,28 @@ def check_pixels(image: Image.Image, content: BinaryIO, *, ends: Mapping[str, by
     Raises:
         Exception: what Pillow raises for a damaged file, or to_rgb for unknown values.
     """
+    check_written(image, content)
     if image.mode in TOPS or image.format not in ends or not _has_end(content, ends[image.format]):
         to_rgb(image)
+
+
+def check_written(image: Image.Image, content: BinaryIO) -> None:
+    """Refuse a JPEG whose last part was never written: zeros instead of its end marker, which decoders take for pixels.
+
+    Zeros after the end marker are allowed.
+
+    Raises:
+        DataError: the file ends so.
+    """
+    if image.format not in ("JPEG", "MPO") or _has_end(content, JPEG_END):
+        return
+    position = content.tell()
+    content.seek(0)
+    data = content.read()
+    content.seek(position)
+    # the end marker after the start of the pixels: a preview in the header has one of its own
+    if data.endswith(bytes(TAIL)) and data.rfind(JPEG_END) < data.rfind(JPEG_PIXELS):
+        raise DataError("its last part is zeros: it was not written completely. Restore the file.")
 
 
 def _has_end(content: BinaryIO, end: bytes) -> bool:

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from benchmark.common.constants import CLIP_MEAN, CLIP_STD, CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
-from benchmark.data.headers import JPEG_END, SAVE_AGAIN, check_pixels, open_header
+from benchmark.data.headers import JPEG_END, SAVE_AGAIN, check_pixels, check_written, open_header
 from benchmark.data.modes import REMEDY, to_rgb
 from benchmark.errors import DataError
 
@@ -26,6 +26,7 @@ def open_image(path: str) -> Image.Image:
     """
     try:
         with open_header(path) as image:
+            check_written(image, image.fp)
             return to_rgb(image)
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing. Restore it, or run without this dataset.") from error

@@ -49,7 +49,9 @@ class Prober:
                 self._known[key] = probe(self._clip, spec, prompts)
             except MethodError as error:
                 self.broken[spec.method] = str(error)
-            except (ConfigError, ShapeError) as error:
+            except ShapeError as error:
+                self.problems.append(f"{spec.method} on {spec.dataset}: {error}")
+            except ConfigError as error:
                 self.problems.append(f"{spec.method}: {error}")
         return self._known[key]
 

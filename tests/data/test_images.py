@@ -207,6 +207,27 @@ def test_decompression_bomb_is_refused_by_its_header(tmp_path, monkeypatch, size
         check_image(str(tmp_path / "bomb.png"))
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_jpeg_whose_end_was_never_written_is_refused_by_all_readers(kind, tmp_path):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    stream, preview = io.BytesIO(), io.BytesIO()
+    noise.resize((16, 16)).save(preview, "JPEG")
+    noise.save(stream, kind, comment=preview.getvalue())  # with an end marker in the header
+    path, whole = tmp_path / "a.jpg", stream.getvalue()
+    path.write_bytes(whole + bytes(4096))  # after the end marker zeros are padding
+    assert image_problem(str(path)) is None
+    assert open_image(str(path)).size == (64, 64)
+    half = len(whole) // 2
+    path.write_bytes(whole[:half] + bytes(len(whole) - half))
+    wanted = "its last part is zeros: it was not written completely"
+    assert wanted in image_problem(str(path))
+    with pytest.raises(DataError, match=wanted):
+        open_image(str(path))
+    for deep in (False, True):
+        [finding], _ = inspect_files(str(tmp_path), ["a.jpg"], deep=deep, processes=1, advance=lambda count: None)
+        assert finding.kind == "unreadable" and wanted in finding.text
+
+
 def test_program_of_postscript_is_not_executed(tmp_path, monkeypatch):
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: Image.new("RGB", (9, 9)).im)
     (tmp_path / "program.jpg").write_bytes(PROGRAM)

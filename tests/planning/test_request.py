@@ -40,6 +40,21 @@ def test_recipes_of_an_unknown_method_are_refused(tmp_path):
         check_names(asked(tmp_path, suite=suite))
 
 
+def test_folder_written_to_among_class_folders_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "list.csv").touch()
+    tree, listed = {"mine": tmp_path}, {"mine": tmp_path / "list.csv"}
+    for out in (tmp_path, tmp_path / "results", tmp_path / "cat" / "results"):
+        with pytest.raises(ConfigError, match=rf"--out {out}: is among the class folders of mine .* outside of"):
+            check_names(asked(tmp_path, custom=tree, out=out))
+        check_names(asked(tmp_path, custom=listed, out=out))
+    check_names(asked(tmp_path, custom=tree, out=tmp_path / ".out"))
+    check_names(asked(tmp_path, custom=tree, out=Path(f"{tmp_path} results")))
+    monkeypatch.setenv("COPL_BENCHMARK_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ConfigError, match=r"COPL_BENCHMARK_CACHE .*/cache: is among the class folders of mine"):
+        check_names(asked(tmp_path, custom=tree, out=tmp_path / ".out"))
+
+
 def test_all_protocols_take_their_datasets_from_the_suite(tmp_path):
     chosen, left_out = choose_trainings(asked(tmp_path, "all"))
     assert list(chosen) == list(PROTOCOLS)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +89,27 @@ def find_source(name: str, path: str | Path) -> Source:
     if settings.data is not None and _below(neighbor.parent, settings.data) != path:
         raise ConfigError(f"{neighbor}: 'data' is not {path}, which is next to this YAML. Remove 'data'.")
     return _source(name, path, settings, neighbor.parent)
+
+
+def place_problems(paths: Mapping[str, Path], written: Mapping[str, Path]) -> list[str]:
+    """Return a problem for each folder that would be read as a class of a dataset, since it is among class folders.
+
+    Args:
+        paths: of custom datasets, by name.
+        written: folders that a run writes to, by the option that names them.
+    """
+    problems = []
+    for name, path in paths.items():
+        with suppress(ConfigError, DataError):  # it is reported when the dataset is read
+            data = find_source(name, path).data.resolve()
+            for option, folder in written.items() if data.is_dir() else ():
+                own = folder.resolve()
+                if own.is_relative_to(data) and not f"{own}/".startswith(f"{data}/."):  # hidden folders are no classes
+                    problems.append(
+                        f"{option} {folder}: is among the class folders of {name} and would be read as one. Give a "
+                        f"folder outside of {data}, and move what is there already"
+                    )
+    return problems
 
 
 def _source_of_yaml(name: str, path: Path) -> Source:

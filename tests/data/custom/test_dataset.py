@@ -11,6 +11,7 @@ from PIL import Image, features
 
 from benchmark.data.custom.dataset import load_custom, name_problems
 from benchmark.data.splits import few_shot, half
+from benchmark.errors import DataError
 from benchmark.method import clean_class_names
 from tests.data.conftest import PARTS
 from tests.data.custom.conftest import problems_of, relative
@@ -130,6 +131,13 @@ def test_labels_with_one_name_in_prompts_are_noted(tree):
     names = ("hot_dog", "Hot Dog", "dog", "hot  dog")
     notes = load_custom("pets", tree(*split_tree(names))).notes
     assert notes == ("labels with one name, which prompts cannot tell apart: 'hot dog' (0, 2, 3)",)
+
+
+def test_class_that_a_list_spells_in_another_way_is_named(tree):
+    folder = tree(*split_tree(("red_circle", "dog"), ("train",)), *split_tree(("Red-Circle", "dog"), ("test",)))
+    wanted = r"class 0 \('Red-Circle'\) has no image in train; class 2 \('red_circle'\) is another spelling"
+    with pytest.raises(DataError, match=wanted):
+        load_custom("pets", folder)
 
 
 def test_names_that_programs_write_for_a_missing_value_are_noted(tree):
