@@ -16,7 +16,7 @@ from benchmark.common.command import path_option
 Computation = Callable[[], object]
 
 SHORTEST = 0.2  # minimum seconds of a timing; faster computations are repeated
-FEWEST_ROUNDS, SPREAD = 3, 0.1  # paired rounds end early if the largest ratio is so little above the smallest
+FEWEST_ROUNDS, SPREAD, LONG = 3, 0.1, 5.0  # rounds end early if ratios differ by at most SPREAD, or take LONG seconds
 
 
 def synchronise() -> None:
@@ -80,7 +80,7 @@ def compare(
     """Measure the memory of the two, which warms up, and then time them in alternation.
 
     Args:
-        rounds: at most so many; fewer, but at least FEWEST_ROUNDS, if the ratios are within SPREAD.
+        rounds: at most so many; FEWEST_ROUNDS are enough if a round is long or the ratios are within SPREAD.
         part: of our work, that which `plain` does; its seconds are scaled up.
     Returns:
         The median ratio of plain to our seconds, its range, the median seconds of both, and the memory.
@@ -89,7 +89,9 @@ def compare(
     repeats = max(1, round(SHORTEST / max(1e-6, min(seconds(ours), seconds(ours)))))
     times: list[tuple[float, float]] = []
     ratios: list[float] = []
-    while len(times) < rounds and not (len(times) >= FEWEST_ROUNDS and max(ratios) < (1 + SPREAD) * min(ratios)):
+    while len(times) < min(rounds, FEWEST_ROUNDS) or (
+        len(times) < rounds and max(ratios) > (1 + SPREAD) * min(ratios) and part * times[-1][0] < LONG
+    ):
         times.append((seconds(plain) / part, seconds(ours, repeats)))
         ratios.append(times[-1][0] / times[-1][1])
     return {
