@@ -1,5 +1,6 @@
 """Turn a request into the runs that it asks for; check everything that can be checked before anything is computed."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -224,11 +225,12 @@ def _mark_missing(runs: Sequence[PlannedRun], results: Path, memory: MemoryCheck
     A run without a record that does not fit into memory is left out.
     """
     missing = set(store.missing([run.spec for run in runs], results))
+    names = functools.cache(store.names_in)
     marked, known = [], set()
     for run in (run for run in runs if run.spec not in missing or memory.fits(run)):
         reuses = False
         if run.spec in missing and (training := training_id(run.spec)):
-            reuses = training in known or find_training(run.spec, results) is not None
+            reuses = training in known or find_training(run.spec, results, names) is not None
             known.add(training)
         marked.append(replace(run, missing=run.spec in missing, reuses_training=reuses))
     return marked
@@ -236,11 +238,12 @@ def _mark_missing(runs: Sequence[PlannedRun], results: Path, memory: MemoryCheck
 
 def _superseded(runs: Sequence[PlannedRun], results: Path) -> list[str]:
     """A note for each reason why recorded runs are no longer those of the plan, with their number."""
+    names = functools.cache(store.names_in)
     reasons = Counter(
         (path.parent, _what_changed(old, run.spec))
         for run in runs
         if run.missing
-        for path, old in store.superseded(run.spec, results)
+        for path, old in store.superseded(run.spec, results, names)
     )
     return [
         f"{shown(folder)}: {what} {count} run{'s were' if count > 1 else ' was'} recorded there. The records stay, and "

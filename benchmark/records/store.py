@@ -1,11 +1,12 @@
 """Save, load and collect records; a file that exists is complete, and stale or edited files are refused."""
 
 import contextlib
+import functools
 import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from benchmark.records.record import RunRecord
 LONG_LIST = re.compile(r"\[\n[-+\d.eE,\s]+\]")  # of numbers, one a line; a string in JSON holds no line break
 CONFIDENCE = "confidence/"  # before a class set, in the .npz; no class set holds a slash
 RECORD_NAME = re.compile(r"shots\d+-seed\d+-[0-9a-f]{8}\.json")
+
+Names = Callable[[Path], list[str]]  # as names_in, or that and a memory
 
 
 def save(
@@ -137,22 +140,32 @@ def is_done(spec: RunSpec, results: Path) -> bool:
 
 def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
     """The specs that are not done, in their order."""
-    return [spec for spec in specs if not is_done(spec, results)]
+    names = functools.cache(names_in)  # a folder holds the records of many specs
+
+    def done(spec: RunSpec) -> bool:
+        path = spec.record_path(Path(results))
+        return path.name in names(path.parent) and is_done(spec, results)
+
+    return [spec for spec in specs if not done(spec)]
 
 
-def recorded(folder: Path, shots: int, seed: int) -> list[Path]:
-    """The files of records for these shots and this seed in the folder of a method and dataset, in order."""
-    start = f"shots{shots}-seed{seed}-"
+def names_in(folder: Path) -> list[str]:
+    """The names in the folder of a method and dataset, in order; none if there is no folder."""
     with contextlib.suppress(OSError):
-        names = sorted(os.listdir(folder))
-        return [folder / name for name in names if name.startswith(start) and name.endswith(".json")]
+        return sorted(os.listdir(folder))
     return []
 
 
-def superseded(spec: RunSpec, results: Path) -> Iterator[tuple[Path, RunSpec]]:
+def recorded(folder: Path, shots: int, seed: int, names: Names = names_in) -> list[Path]:
+    """The files of records for these shots and this seed in the folder of a method and dataset, in order."""
+    start = f"shots{shots}-seed{seed}-"
+    return [folder / name for name in names(folder) if name.startswith(start) and name.endswith(".json")]
+
+
+def superseded(spec: RunSpec, results: Path, names: Names = names_in) -> Iterator[tuple[Path, RunSpec]]:
     """Find records of other code of the spec's plugin, and records that differ in the content of images alone."""
     path = spec.record_path(Path(results))
-    for other in recorded(path.parent, spec.shots, spec.seed):
+    for other in recorded(path.parent, spec.shots, spec.seed, names):
         with contextlib.suppress(RecordError):
             old = load(other).spec
             if old.plugin != spec.plugin or replace(old, images=spec.images) == spec != old:

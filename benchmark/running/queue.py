@@ -105,7 +105,8 @@ def claim_units(units: Sequence[Sequence[PlannedRun]], results: Path, counter: C
     locks = locks_on(Path(results).resolve())
     for index in _indices(len(units), counter):
         with locks.held([run.spec for run in units[index]]) as locked:
-            left = set(store.missing(locked, results))  # another process may have done some meanwhile
+            # another process may have done some meanwhile; a network disk may list a new file late, but opens it
+            left = {spec for spec in locked if not store.is_done(spec, results)}
             if left:
                 yield [run for run in units[index] if run.spec in left]
 

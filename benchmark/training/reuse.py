@@ -20,7 +20,7 @@ from benchmark.errors import ConfigError, RecordError
 from benchmark.method import Method
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.records.record import RunRecord
-from benchmark.records.store import load, recorded
+from benchmark.records.store import Names, load, names_in, recorded
 from benchmark.training.loop import FitReport
 
 LEARNED_SHA256 = "learned_sha256"  # key in a record's provenance: hash of the file of learned tensors
@@ -40,9 +40,9 @@ def training_id(spec: RunSpec) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def find_training(spec: RunSpec, results: Path) -> tuple[RunRecord, dict[str, Tensor]] | None:
+def find_training(spec: RunSpec, results: Path, names: Names = names_in) -> tuple[RunRecord, dict[str, Tensor]] | None:
     """Find a finished record with the same training below `results`, and its learned tensors; None if there is none."""
-    return next(_trainings(spec, Path(results)), None)
+    return next(_trainings(spec, Path(results), names), None)
 
 
 def reuse_training(spec: RunSpec, method: Method, results: Path) -> FitReport | None:
@@ -50,7 +50,7 @@ def reuse_training(spec: RunSpec, method: Method, results: Path) -> FitReport | 
 
     The report is that of the other run, and names its record.
     """
-    for record, learned in _trainings(spec, Path(results)):
+    for record, learned in _trainings(spec, Path(results), names_in):
         origin = record.spec.record_path(Path()).as_posix()
         try:
             content = {**record.training, "taken_from": origin, "warnings": record.warnings}
@@ -62,11 +62,11 @@ def reuse_training(spec: RunSpec, method: Method, results: Path) -> FitReport | 
     return None
 
 
-def _trainings(spec: RunSpec, results: Path) -> Iterator[tuple[RunRecord, dict[str, Tensor]]]:
+def _trainings(spec: RunSpec, results: Path, names: Names) -> Iterator[tuple[RunRecord, dict[str, Tensor]]]:
     wanted = training_id(spec)
     for protocol in PROTOCOLS if wanted else ():
         folder = results / spec.suite / protocol / spec.method / spec.dataset
-        for path in recorded(folder, spec.shots, spec.seed):
+        for path in recorded(folder, spec.shots, spec.seed, names):
             try:
                 record = load(path)
                 content = path.with_suffix(".safetensors").read_bytes()

@@ -208,8 +208,8 @@ def test_plan_refuses_class_names_that_the_text_tower_cannot_hold(copy, tmp_path
     assert run_all.main(arguments) == 2
     message = capsys.readouterr().err
     assert "at most 8" in message
-    assert "zero_shot:" in message
-    assert "coop:" in message
+    assert "zero_shot on synth_actions:" in message
+    assert "coop on synth_actions:" in message
 
 
 @pytest.mark.slow
