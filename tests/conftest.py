@@ -23,11 +23,11 @@ from safetensors.torch import load_file
 from transformers.utils import logging
 
 from benchmark.clip.backbone import Clip, ImageFeatures, load_clip
+from benchmark.common.files import cache_folder
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.splits import few_shot
 from benchmark.data.synthetic.suite import CHECKPOINT, generate_datasets, suite_version
 from benchmark.errors import ConfigError
-from benchmark.features.cache import cache_folder
 from benchmark.plugins import discovery
 from benchmark.plugins.scaffold import SKELETON
 from tests.conformance.chosen import CHOSEN, choose

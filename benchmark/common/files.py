@@ -1,4 +1,4 @@
-"""Write files atomically, expand ~ in paths, and name paths in messages."""
+"""Write files atomically, expand ~ in paths, find the cache folder, and name paths in messages."""
 
 import contextlib
 import errno
@@ -21,6 +21,20 @@ def expand(path: Path | str) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"{path}: the home folder is not known. Set HOME, or give the path without ~.") from error
+
+
+def cache_folder() -> Path:
+    """Return the folder for reproducible files: COPL_BENCHMARK_CACHE, or else a folder in the user's cache.
+
+    Raises:
+        ConfigError: it would be in the home folder, which is not known.
+    """
+    try:
+        if folder := os.environ.get("COPL_BENCHMARK_CACHE"):
+            return expand(folder)
+        return expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "copl_benchmark"
+    except ConfigError as error:
+        raise ConfigError("The home folder is not known. Set HOME, or COPL_BENCHMARK_CACHE to a folder.") from error
 
 
 def shown(path: Path | str) -> str:

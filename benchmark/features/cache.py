@@ -19,26 +19,11 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
-from benchmark.common.files import expand
 from benchmark.errors import ConfigError
 
 Tensors = dict[str, Tensor]
 ENTRIES = (".safetensors", ".partial")  # files that may be deleted; locks may not
 LIMIT_GIGABYTES = 20  # limit of a cache folder, unless COPL_BENCHMARK_CACHE_GB sets another
-
-
-def cache_folder() -> Path:
-    """Return the folder for reproducible files: COPL_BENCHMARK_CACHE, or else a folder in the user's cache.
-
-    Raises:
-        ConfigError: it would be in the home folder, which is not known.
-    """
-    try:
-        if folder := os.environ.get("COPL_BENCHMARK_CACHE"):
-            return expand(folder)
-        return expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "copl_benchmark"
-    except ConfigError as error:
-        raise ConfigError("The home folder is not known. Set HOME, or COPL_BENCHMARK_CACHE to a folder.") from error
 
 
 def key_of(parts: Mapping[str, object]) -> str:

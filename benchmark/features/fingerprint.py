@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+from benchmark.common.files import cache_folder
 from benchmark.common.provenance import sha256_file
 from benchmark.data.catalog import Dataset, Item, relative_path
 from benchmark.errors import DataError, unreadable
-from benchmark.features.cache import cache_folder
 
 DIGITS = 16  # of a hash that are kept
 FILE = "digests.sqlite"  # in the cache folder

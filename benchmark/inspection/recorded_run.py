@@ -11,11 +11,12 @@ from transformers.utils import logging
 from benchmark.clip.backbone import Clip, dtype_of, load_clip
 from benchmark.clip.locate import checkpoint_hash
 from benchmark.common.config import RunSpec
+from benchmark.common.files import cache_folder
 from benchmark.data.catalog import Dataset, load_catalog, load_dataset
 from benchmark.data.synthetic.names import generated_names, suite_version
 from benchmark.data.synthetic.suite import generate_datasets
 from benchmark.errors import ConfigError, RecordError
-from benchmark.features.cache import DiskCache, cache_folder
+from benchmark.features.cache import DiskCache
 from benchmark.features.store import FeatureStore
 from benchmark.planning.inputs import backbone_folder
 from benchmark.records.record import RunRecord

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmark.clip.locate import locate_checkpoint
+from benchmark.common.files import cache_folder
 from benchmark.data.catalog import Dataset, load_dataset
 from benchmark.data.custom.dataset import load_custom
 from benchmark.data.synthetic.names import CHECKPOINT, generated_names, suite_version
 from benchmark.data.synthetic.suite import generate_datasets
 from benchmark.errors import ConfigError, DataError
-from benchmark.features.cache import cache_folder
 from benchmark.planning.request import Request, names_of
 
 EMBEDDED = "embedded"  # the backbone in this repository

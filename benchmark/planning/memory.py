@@ -52,6 +52,7 @@ class MemoryCheck:
         self._known: dict[RunSpec, list[Part]] = {}
         self._refused: Counter[tuple[str, str]] = Counter()  # what does not fit and what to do, to number of runs
         self._few: dict[tuple, dict[tuple[int, int], int]] = {}  # see _kept
+        self._wide: Clip | None = None  # in the widths of the backbone, without values
         self.least = 0
         self.notes: list[str] = []
 
@@ -161,7 +162,9 @@ class MemoryCheck:
         options, names = dict(run.spec.options), ("a", "b", "c")[:classes]
         try:
             with torch.device("meta"):
-                clip = Clip(Outline(self._config, narrow=False), method.clip.tokenizer, method.clip.name)
+                clip = self._wide = self._wide or Clip(
+                    Outline(self._config, narrow=False), method.clip.tokenizer, method.clip.name
+                )
                 made = create_method(
                     run.spec.method, clip=clip, class_names=names, template=run.spec.template, config=options
                 )

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from benchmark.common.config import LARGEST, Suite
 from benchmark.common.constants import CHECKPOINT_MINUTES
+from benchmark.common.files import cache_folder
 from benchmark.data.catalog import load_catalog
 from benchmark.data.custom.dataset import name_problems
 from benchmark.data.custom.settings import place_problems
 from benchmark.errors import ConfigError, did_you_mean, listed
-from benchmark.features.cache import cache_folder
 from benchmark.plugins.discovery import method_names
 from benchmark.plugins.recipes import option_problems
 from benchmark.protocols.protocol import Choice, Protocol
@@ -128,7 +128,8 @@ def check_names(request: Request) -> None:
         given = getattr(request, kind) or ()
         problems += [f"--{kind} names one twice: {given}"] if len(set(given)) < len(given) else []
     problems += name_problems(request.custom) + tracker_problems(request.track)
-    problems += place_problems(request.custom, {"--out": request.out, "COPL_BENCHMARK_CACHE": cache_folder()})
+    if request.custom:
+        problems += place_problems(request.custom, {"--out": request.out, "COPL_BENCHMARK_CACHE": cache_folder()})
     problems += pattern_problems(
         request.loads, request.methods, {p.name: request.shots_of(p) for p in request.protocols}
     )

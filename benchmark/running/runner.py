@@ -10,9 +10,10 @@ from accelerate import Accelerator
 from benchmark.clip.backbone import dtype_of, load_clip
 from benchmark.common import shutdown
 from benchmark.common.config import RunSpec
+from benchmark.common.files import cache_folder
 from benchmark.common.shutdown import Terminated
 from benchmark.errors import MethodError
-from benchmark.features.cache import DiskCache, cache_folder
+from benchmark.features.cache import DiskCache
 from benchmark.features.encoder import STORE_BYTES
 from benchmark.features.store import FeatureStore
 from benchmark.planning.planned_run import PlannedRun

@@ -29,12 +29,12 @@ from benchmark.clip.config import read_config
 from benchmark.clip.text import TextEncoder
 from benchmark.common.command import path_option
 from benchmark.common.config import load_suite
+from benchmark.common.files import cache_folder
 from benchmark.data.synthetic.captions import CHOICES
 from benchmark.data.synthetic.names import CHECKPOINT, suite_version
 from benchmark.data.synthetic.suite import generate_datasets
 from benchmark.errors import BenchmarkError
 from benchmark.features import encoder
-from benchmark.features.cache import cache_folder
 from benchmark.features.store import FeatureStore
 from benchmark.running import runner
 from benchmark.running.recording import Recorder

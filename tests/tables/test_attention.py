@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from benchmark.common.files import cache_folder
 from benchmark.data.images import normalise
 from benchmark.errors import ConfigError, RecordError
-from benchmark.features.cache import cache_folder
 from benchmark.inspection.alignment import alignment_of, weights_of
 from benchmark.plugins.factory import create_method
 from benchmark.records.store import load

@@ -17,13 +17,12 @@ from benchmark.cli.doctor.environment import (
 )
 from benchmark.clip.checkpoint import weight_files
 from benchmark.clip.hub import bytes_on_hub
-from benchmark.common.files import expand
+from benchmark.common.files import cache_folder, expand
 from benchmark.common.provenance import machine
 from benchmark.data.catalog import load_catalog
 from benchmark.data.download.install import IMAGENET, is_absent
 from benchmark.data.synthetic.names import generated_names, suite_version
 from benchmark.errors import BenchmarkError, ConfigError
-from benchmark.features.cache import cache_folder
 from benchmark.planning.inputs import EMBEDDED, backbone_folder
 from benchmark.planning.plan import Plan, make_plan
 from benchmark.planning.request import Request, check_names, choose_trainings, names_of

@@ -12,10 +12,10 @@ import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 from packaging.version import Version
 
-from benchmark.common.files import REPOSITORY
+from benchmark.common.files import REPOSITORY, cache_folder
 from benchmark.common.memory import total_memory
 from benchmark.errors import ConfigError
-from benchmark.features.cache import cache_folder, cache_limit
+from benchmark.features.cache import cache_limit
 
 REQUIREMENTS = REPOSITORY / "requirements.txt"
 LITTLE_SPACE = 1_000_000_000  # free bytes, below which there is a note
