@@ -12,9 +12,8 @@ from benchmark.protocols.protocol import Protocol, Scored, each_dataset, sample_
 
 
 def training_set(dataset: Dataset, *, shots: int, seed: int) -> Dataset:
-    """Return the K-shot sample of the base half, without test images."""
-    sample = sample_of_all_classes(dataset, shots=shots, seed=seed)
-    return half(dataclasses.replace(sample, test=[]), "base")
+    """Return the K-shot sample of the base half."""
+    return half(sample_of_all_classes(dataset, shots=shots, seed=seed), "base")
 
 
 def scored_sets(dataset: Dataset, targets: Sequence[Dataset]) -> list[Scored]:
