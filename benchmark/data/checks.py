@@ -54,17 +54,12 @@ def list_problems(listing: Listing) -> list[str]:
     if gaps := list(itertools.islice(absent, SHOWN_GAPS)):  # a label of 10**12 would have as many gaps below it
         advice = "; subtract 1 from each" if gaps == [0] else ""
         problems.append(f"labels must run from 0 without gaps; missing: {', '.join(map(str, gaps))}{advice}")
-
-    def like(label: int) -> str:
-        """What to do if another label has the same name in another spelling."""
-        alike = [other for other in names if other != label and _letters(names[other]) == _letters(names[label])]
-        found = f"; class {alike[0]} ({quoted(names[alike[0]])}) is another spelling of it" if alike else ""
-        return f"{found}: rename the folder, or the entries of the list, so that they agree" if alike else ""
-
     for part in ("train", "test"):
         entries = listing.parts[part]
         empty = sorted(names.keys() - {label for _, label, _ in entries}) if entries else []
-        problems += [f"class {label} ({quoted(names[label])}) has no image in {part}{like(label)}" for label in empty]
+        problems += [
+            f"class {label} ({quoted(names[label])}) has no image in {part}{_spelling(label, names)}" for label in empty
+        ]
     return problems
 
 
@@ -129,6 +124,17 @@ def list_notes(listing: Listing) -> list[str]:
 def as_in_prompt(name: str) -> str:
     """Return a class name as the tokenizer reads it: underscores are blanks, case and repeated blanks do not count."""
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
+
+
+def _spelling(label: int, names: Mapping[int, str]) -> str:
+    """What to do if another label has the name of this one in another spelling; empty if none has."""
+    for other, name in names.items():
+        if other != label and _letters(name) == _letters(names[label]):
+            return (
+                f"; class {other} ({quoted(name)}) is another spelling of it: rename the folder, or the entries of the "
+                "list, so that they agree"
+            )
+    return ""
 
 
 def _letters(name: str) -> str:

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from benchmark.costs.simulation import Conditions, Unit, lower_bound, simulate, work_of
 from benchmark.running.queue import even_share, units_of
-from benchmark.speed.scale import NEXT_SEED, Estimates, plan_of, row
+from benchmark.speed.scale.__main__ import NEXT_SEED, Estimates, plan_of, row
+from benchmark.speed.scale.simulation import Conditions, Unit, lower_bound, simulate, work_of
 
 USUAL = Conditions()
 

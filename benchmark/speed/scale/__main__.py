@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import math
 import sys
-import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,6 @@ from benchmark.common.config import load_suite
 from benchmark.common.constants import CROP_SCALE, SHOTS
 from benchmark.costs.estimate import Cost, Estimator
 from benchmark.costs.operations import Tower, image_operations, rows_operations
-from benchmark.costs.simulation import Conditions, Unit, lower_bound, simulate, work_of
-from benchmark.costs.watch import Watch
 from benchmark.data.catalog import Dataset, Item, load_catalog
 from benchmark.features.encoder import STORE_BYTES
 from benchmark.features.store import AHEAD_EPOCHS
@@ -34,13 +31,12 @@ from benchmark.planning.planned_run import PlannedRun
 from benchmark.planning.request import choose_trainings, names_of
 from benchmark.plugins.discovery import repository_names
 from benchmark.protocols.registry import ALL, PROTOCOLS
-from benchmark.running.device import cores
-from benchmark.running.launcher import local_counter
-from benchmark.running.pool import run_in_workers
 from benchmark.running.queue import even_share, units_of, view_length
-from benchmark.running.runner import label_of, seed_groups
+from benchmark.running.runner import seed_groups
 from benchmark.speed.geometry import class_names, outline_clip
 from benchmark.speed.measure import report
+from benchmark.speed.scale.real import real_rows
+from benchmark.speed.scale.simulation import Conditions, Unit, lower_bound, simulate, work_of
 from benchmark.training.lockstep import can_share
 
 PEAK = 790e12  # operations a second of one GPU in half precision, an H100's; from the first estimate of the project
@@ -54,8 +50,6 @@ START_SECONDS = 30.0  # of a process until its first unit: imports, plan, backbo
 LOST_EVERY = 50  # processes, of which one is lost; assumed
 PROCESSES = (1, 8, 64, 512)
 MOST_PARTS = 10  # of a unit, in which features are made; finer parts change little
-REAL_PROCESSES = (2, 4)
-REAL = ["--datasets", "synth_actions", "synth_pets", "synth_textures", "--seeds", "1", "2", "--precision", "fp32"]
 NOTABLE = 0.05  # of the time: a smaller cost does not bound it
 
 
@@ -211,37 +205,13 @@ def rows_of(plan: Plan, estimates: Estimates) -> Iterator[dict[str, object]]:
             yield {"seeds": "together" if whole else "apart"} | row([known[key] for key in keys], processes)
 
 
-def real_rows(words: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Run a grid of the embedded suite in several processes, with cached features, and simulate it.
-
-    The simulation is fed with the seconds of each unit in one process. It reads /proc, so it needs Linux.
-    """
-    with TemporaryDirectory() as folder:
-        words = [*words, "--device", "cpu", "--threads", "1", "--out", folder]
-        plan = make_plan(replace(read_request(parse(words)), device="cpu"), fetch=False)
-        units = units_of(plan.runs, longest=even_share(plan.runs, max(REAL_PROCESSES)))
-
-        def work(name: str, processes: int) -> Watch:
-            watch, settings = Watch(), replace(plan.settings, out=Path(folder, name))
-            with local_counter() as counter:
-                run_in_workers(settings, units, counter, watch, processes=processes)
-            return watch
-
-        work("first", max(REAL_PROCESSES))  # fills the cache
-        alone = work("alone", 1)
-        known = [Unit(name=label_of(unit), seconds=alone.seconds[label_of(unit)]) for unit in units]
-        for processes in REAL_PROCESSES:
-            began = time.perf_counter()
-            actual = work(f"in {processes}", processes).last
-            clock = time.perf_counter() - began
-            seconds = simulate(known, processes, Conditions(start=alone.ready, cores=cores()))
-            row = {"processes": processes, "units": len(units), "start": alone.ready, "work": work_of(known)}
-            yield row | {"simulated": seconds, "actual": actual, "ratio": seconds / actual, "clock": clock}
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Simulate and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.speed.scale",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--json", type=path_option, metavar="FILE", help="also write the rows to this file")
     parser.add_argument("--eager", action="store_true", help="steps without CUDA graphs")
     parser.add_argument("--real", action="store_true", help="compare a simulation with runs of the embedded suite")
@@ -249,7 +219,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.real and not sys.platform.startswith("linux"):
         parser.error("--real reads /proc. Run it on Linux.")
     if options.real:
-        report(list(real_rows(REAL)), title="Simulated and real seconds", device="cpu", path=options.json)
+        report(list(real_rows()), title="Simulated and real seconds", device="cpu", path=options.json)
         return
     estimates = Estimates(STEP_SECONDS["eager" if options.eager else "CUDA graphs"])
     rows = []
