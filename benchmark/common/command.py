@@ -19,6 +19,7 @@ from benchmark.errors import BenchmarkError, ConfigError, StoreLostError
 
 CLOSED_OUTPUT = 128 + 13  # as a shell reports a process that SIGPIPE ended
 OURS = ("", "benchmark", "methods", "tables")  # packages whose absence is a bug, not a missing installation
+PACKAGE = re.compile(r"-packages\W(\w+)")  # in the path of an installed file, its package
 
 
 class Parser(argparse.ArgumentParser):
@@ -197,7 +198,11 @@ def _suspects(text: str) -> list[str]:
 def _not_imported(error: Exception) -> str | None:
     """The package of others whose import raised an error: a wrong value of a variable that it reads then, say."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = max(number for number, frame in enumerate(frames) if Path(frame.filename).is_relative_to(REPOSITORY))
-    called = frames[ours + 1 : ours + 2]
-    found = called and called[0].name == "<module>" and re.search(r"-packages\W(\w+)", called[0].filename)
-    return found[1] if found else None
+    packages = [PACKAGE.search(frame.filename) for frame in frames]  # an environment may be inside of the repository
+    ours = max(
+        number
+        for number, (frame, package) in enumerate(zip(frames, packages, strict=True))
+        if package is None and Path(frame.filename).is_relative_to(REPOSITORY)
+    )
+    called = zip(frames[ours + 1 : ours + 2], packages[ours + 1 :], strict=False)
+    return next((package[1] for frame, package in called if package and frame.name == "<module>"), None)

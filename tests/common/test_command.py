@@ -11,16 +11,17 @@ import tables.__main__
 import tables.attention
 import tables.prompts
 from benchmark import collect, run
+from benchmark.common import command
 from benchmark.common.command import answer
 from benchmark.common.config import load_suite
 from benchmark.errors import ConfigError
 from tables.report import report
 
 
-@pytest.mark.parametrize("command", [tables.__main__, tables.attention, tables.prompts, report, run_all])
-def test_wrong_option_is_one_line(command, capsys):
+@pytest.mark.parametrize("module", [tables.__main__, tables.attention, tables.prompts, report, run_all])
+def test_wrong_option_is_one_line(module, capsys):
     with pytest.raises(SystemExit, match="2"):
-        command.main(["--outt", "x", "--from", "x", "--run", "x", "--images", "x"])
+        module.main(["--outt", "x", "--from", "x", "--run", "x", "--images", "x"])
     (line,) = capsys.readouterr().err.splitlines()
     assert "--outt" in line and line.endswith("--help` lists the options.")
 
@@ -34,7 +35,11 @@ def test_what_the_terminal_cannot_show_is_replaced(monkeypatch, encoding):
     assert raw.getvalue() == rb"73.00\u21f5 \udcff"
 
 
-def test_package_that_cannot_be_imported_is_one_line_and_an_error_of_ours_is_not_hidden(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("repository", [command.REPOSITORY, Path("/")], ids=["outside", "environment in the checkout"])
+def test_package_that_cannot_be_imported_is_one_line_and_an_error_of_ours_is_not_hidden(
+    tmp_path, monkeypatch, capsys, repository
+):
+    monkeypatch.setattr(command, "REPOSITORY", repository)
     package = tmp_path / "site-packages" / "touchy"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise ValueError('TOUCHY_MODE must be\\n on or off')")
