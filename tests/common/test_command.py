@@ -71,8 +71,8 @@ def test_home_is_expanded_wherever_a_path_is_given(tmp_path, monkeypatch, capsys
     assert [given.export, given.new_method, given.archives] == [tmp_path / "r", tmp_path / "c", tmp_path / "d"]
     assert load_suite("~/own.yaml").name == "own"
     assert str(tmp_path / "none") in collect("~/none")[1][0]
-    for command, option in ((tables.__main__, "from"), (tables.prompts, "run"), (report, "from")):
-        assert command.main([f"--{option}=~/none"]) == 2
+    for module, option in ((tables.__main__, "from"), (tables.prompts, "run"), (report, "from")):
+        assert module.main([f"--{option}=~/none"]) == 2
         assert f"{tmp_path / 'none'}: " in capsys.readouterr().err
     assert not Path("~").exists()
     with pytest.raises(ConfigError, match=r"~nobody-here/x: the home folder is not known. Set HOME, or"):
