@@ -52,12 +52,17 @@ def _text_tower(config: TextConfig, width: int) -> nn.Module:
     )
     return _module(
         embeddings=_module(
-            token_embedding=nn.Embedding(config.vocab_size, width),
-            position_embedding=nn.Embedding(config.max_position_embeddings, width),
+            token_embedding=_table(config.vocab_size, width),
+            position_embedding=_table(config.max_position_embeddings, width),
         ),
         encoder=_module(layers=nn.ModuleList([layer])),
         final_layer_norm=nn.LayerNorm(width),
     )
+
+
+def _table(rows: int, width: int) -> nn.Embedding:
+    """One random row that stands for all: a large table would take memory and time."""
+    return nn.Embedding(rows, width, _weight=torch.randn(width).expand(rows, width))
 
 
 def _module(**parts: object) -> nn.Module:

@@ -158,22 +158,21 @@ class MemoryCheck:
         return Part(size, f"what it keeps of {images} images and {classes} classes", "Take fewer --shots or classes")
 
     def _kept_of_few(self, run: PlannedRun, method: Method, classes: int, images: int) -> int:
-        """Bytes that a method keeps in the widths of the backbone, made of tensors without values."""
+        """Bytes that a method keeps in the widths of the backbone, of images that are all alike."""
         options, names = dict(run.spec.options), ("a", "b", "c")[:classes]
+        clip = self._wide = self._wide or Clip(
+            Outline(self._config, narrow=False), method.clip.tokenizer, method.clip.name
+        )
         try:
-            with torch.device("meta"):
-                clip = self._wide = self._wide or Clip(
-                    Outline(self._config, narrow=False), method.clip.tokenizer, method.clip.name
-                )
-                made = create_method(
-                    run.spec.method, clip=clip, class_names=names, template=run.spec.template, config=options
-                )
-                if made.sample_views and not run.file:
-                    width = {"projected": clip.joint_width, "raw": clip.vision_width}.get(made.needs_patches)
-                    local = None if width is None else torch.empty(images, clip.patch_count, width)
-                    view = ImageFeatures(torch.empty(images, clip.joint_width), local)
-                    made.take_sample([view] * made.sample_views, torch.zeros(images, dtype=torch.long))
-        except Exception:  # a method outside the repository need not work without values: nothing is known of it
+            made = create_method(
+                run.spec.method, clip=clip, class_names=names, template=run.spec.template, config=options
+            )
+            if made.sample_views and not run.file:
+                width = {"projected": clip.joint_width, "raw": clip.vision_width}.get(made.needs_patches)
+                local = None if width is None else torch.ones(images, clip.patch_count, width)
+                view = ImageFeatures(torch.ones(images, clip.joint_width), local)
+                made.take_sample([view] * made.sample_views, torch.zeros(images, dtype=torch.long))
+        except Exception:  # a method outside the repository need not work with such images: nothing is known of it
             return 0
         copies = 3 if run.spec.training is not None else 1
         learned = sum(value.numel() for value in made.learnable())
