@@ -179,14 +179,12 @@ class RunSpec:
         text = canonical_json({"schema": SCHEMA, "spec": self.to_json()})
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    @functools.cached_property
-    def but_seed(self) -> "RunSpec":
-        """What runs have in common that differ in their seed, and so in their sample of the training images."""
-        return dataclasses.replace(self, seed=0, images="")
+    def folder(self, results: Path) -> Path:
+        """The folder of the records of a method and dataset."""
+        return Path(results, self.suite, self.protocol, self.method, self.dataset)
 
     def record_path(self, results: Path) -> Path:
-        name = f"shots{self.shots}-seed{self.seed}-{self.hash}.json"
-        return Path(results, self.suite, self.protocol, self.method, self.dataset, name)
+        return self.folder(results) / f"shots{self.shots}-seed{self.seed}-{self.hash}.json"
 
     def label(self) -> str:
         shots = f"{self.shots} shot{'s' * (self.shots != 1)}"

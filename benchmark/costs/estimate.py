@@ -72,7 +72,7 @@ class Estimator:
 
     def _cost(self, run: PlannedRun) -> tuple[Cost, Method | None]:
         """The cost of one run, and its method."""
-        key = (run.spec.but_seed, run.reuses_training)
+        key = (run.alike, run.reuses_training)
         if key not in self._known:
             self._known[key] = self._compute(run)
         return self._known[key]

@@ -63,12 +63,12 @@ class MemoryCheck:
 
     def look_at(self, run: PlannedRun, method: Method) -> None:
         """Count what a run needs; `method` is an instance of its method, for any classes."""
-        if self._config is not None and (key := run.spec.but_seed) not in self._known:
+        if self._config is not None and (key := run.alike) not in self._known:
             self._known[key] = self._parts(run, method)
 
     def fits(self, run: PlannedRun) -> bool:
         """Whether a run that was looked at is not known to need more memory than there is."""
-        if not (parts := self._known.get(run.spec.but_seed)):
+        if not (parts := self._known.get(run.alike)):
             return True
         least, most = sum(part.size for part in parts), max(parts)
         spec, where = run.spec, self._device if self._device.startswith("cuda") else "this machine"

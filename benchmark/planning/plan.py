@@ -17,7 +17,7 @@ from benchmark.planning.memory import MemoryCheck
 from benchmark.planning.planned_run import PlannedRun, Task
 from benchmark.planning.request import Request, check_names, check_options, choose_trainings
 from benchmark.planning.run_settings import Backbone, RunSettings
-from benchmark.planning.specs import SeedRecipe, add_images, make_spec, resolve_seeds, seen_targets
+from benchmark.planning.specs import add_images, make_spec, resolve_recipes, seen_targets
 from benchmark.plugins.discovery import clashes
 from benchmark.protocols.registry import PROTOCOLS
 from benchmark.records import store
@@ -149,7 +149,7 @@ def _runs_of(task: Task, request: Request, backbone: Backbone, loader: Loader, f
     suite, recipes = request.suite, []
     for method in request.methods:
         try:
-            resolved, problems = resolve_seeds(
+            resolved, problems = resolve_recipes(
                 method,
                 task,
                 seeds=request.seeds,
@@ -168,30 +168,39 @@ def _runs_of(task: Task, request: Request, backbone: Backbone, loader: Loader, f
             )
         else:
             recipes += resolved
-
-    def planned(recipe: SeedRecipe) -> PlannedRun:
-        spec = make_spec(recipe, task, request, backbone)
-        overrides = request.overrides.get(recipe.method, {})
-        return PlannedRun(spec=spec, task=task, overrides=overrides, file=recipe.file and recipe.file.path)
-
-    return [planned(recipe) for recipe in sorted(recipes, key=lambda recipe: request.seeds.index(recipe.seed))]
+    specs = [make_spec(recipe, task, request, backbone) for recipe in recipes]
+    return [
+        PlannedRun(
+            spec=replace(alike, seed=seed),
+            alike=alike,
+            task=task,
+            overrides=request.overrides.get(recipe.method, {}),
+            file=recipe.file and recipe.file.path,
+        )
+        for seed in request.seeds
+        for recipe, alike in zip(recipes, specs, strict=True)
+        if seed in recipe.seeds
+    ]
 
 
 def _keep_capable(
     runs: Sequence[PlannedRun], prober: Prober, memory: MemoryCheck, found: Findings
 ) -> tuple[list[PlannedRun], frozenset[Patches | None]]:
     """The runs whose method can do what their protocol asks, and the patch features that these methods read."""
-    kept, patches, refused = [], set(), Counter()
+    groups: dict[RunSpec, list[PlannedRun]] = {}
     for run in runs:
+        groups.setdefault(run.alike, []).append(run)
+    views, patches, refused = {}, set(), Counter()
+    for alike, (run, *others) in groups.items():
         method = prober.probe(run)
         if method is None:
             continue
         if not method.transfers and scores_untrained_classes(run):
-            refused[run.spec.method, run.spec.protocol] += 1
+            refused[alike.method, alike.protocol] += 1 + len(others)
             continue
         memory.look_at(run, method)
         patches.add(method.needs_patches)
-        kept.append(replace(run, sample_views=0 if run.file else method.sample_views))
+        views[alike] = 0 if run.file else method.sample_views
     found.broken |= prober.broken
     found.problems += prober.problems
     found.refused += [
@@ -199,7 +208,8 @@ def _keep_capable(
         f"asks for: its {'run is' if count == 1 else f'{count} runs are'} left out."
         for (method, protocol), count in refused.items()
     ]
-    return [run for run in kept if run.spec.method not in found.broken], frozenset(patches)
+    able = (run for run in runs if run.alike in views and run.spec.method not in found.broken)
+    return [replace(run, sample_views=views[run.alike]) for run in able], frozenset(patches)
 
 
 def _check_files(runs: Sequence[PlannedRun], backbone: Backbone, loader: Loader, found: Findings) -> None:
@@ -225,11 +235,12 @@ def _mark_missing(runs: Sequence[PlannedRun], results: Path, memory: MemoryCheck
     A run without a record that does not fit into memory is left out.
     """
     missing = set(store.missing([run.spec for run in runs], results))
-    names = functools.cache(store.names_in)
+    names, training_of = functools.cache(store.names_in), functools.cache(training_id)
     marked, known = [], set()
     for run in (run for run in runs if run.spec not in missing or memory.fits(run)):
         reuses = False
-        if run.spec in missing and (training := training_id(run.spec)):
+        if run.spec in missing and run.spec.training is not None:
+            training = (training_of(run.alike), run.spec.seed)  # the images follow from these
             reuses = training in known or find_training(run.spec, results, names) is not None
             known.add(training)
         marked.append(replace(run, missing=run.spec in missing, reuses_training=reuses))

@@ -79,6 +79,7 @@ class PlannedRun:
     """One run of a plan.
 
     Attributes:
+        alike: the spec without its seed and images, which runs have in common that differ in their seed.
         overrides: option values of the method given on the command line.
         file: the file of learned values that replaces the training; None if the method is trained.
         sample_views: views of each training image that the method reads before its training.
@@ -87,6 +88,7 @@ class PlannedRun:
     """
 
     spec: RunSpec
+    alike: RunSpec
     task: Task
     overrides: Mapping[str, object] = field(default_factory=dict)
     file: Path | None = None

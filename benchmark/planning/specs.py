@@ -18,17 +18,18 @@ from benchmark.training.released import Released
 
 
 @dataclass(frozen=True)
-class SeedRecipe:
-    """The recipe of one seed of a method.
+class SharedRecipe:
+    """The recipe of a method in a task, for all seeds or for that of a file.
 
     Attributes:
+        seeds: that it is for.
         plugin: short sha256 of the method's file if it is not part of this repository.
         file: learned values that replace the training; None if the method is trained.
         recipes: one for each dataset of the task, the dataset trained on first.
     """
 
     method: str
-    seed: int
+    seeds: list[int]
     plugin: str
     file: Released | None
     recipes: Sequence[Recipe]
@@ -40,7 +41,7 @@ class SeedRecipe:
         return any(one != lists[0] for one in lists)
 
 
-def resolve_seeds(
+def resolve_recipes(
     method: str,
     task: Task,
     *,
@@ -48,8 +49,8 @@ def resolve_seeds(
     loader: Loader,
     of_suite: Mapping[str, object],
     overrides: Mapping[str, object],
-) -> tuple[list[SeedRecipe], list[str]]:
-    """The recipe of each seed of a method in a task, and the problems of its recipe and files.
+) -> tuple[list[SharedRecipe], list[str]]:
+    """The recipes of a method in a task, and the problems of its recipe and files.
 
     Args:
         of_suite: option values of the suite; those that follow from a file replace them.
@@ -57,25 +58,28 @@ def resolve_seeds(
     Raises:
         MethodError: the code or the recipe file of the method cannot be used.
     """
-    plugin, found, problems = code_of(method), [], []
+    plugin, found, problems = code_of(method), {}, []
     by_options: dict[Options, list[Recipe]] = {}  # the files of several seeds mostly have the same options
     for seed in loader.seeds(method, seeds):
         try:
             file = loader.released(method, dataset=task.dataset.name, shots=task.shots, seed=seed)
-            of_file = Options(loader.options(method, file))
-            if of_file not in by_options:
-                layers = [of_suite, of_file, overrides]
-                by_options[of_file] = [_resolve(method, task, dataset, layers) for dataset in task.datasets]
-            found.append(SeedRecipe(method, seed, plugin, file, by_options[of_file]))
+            path = file and file.path
+            if path not in found:
+                of_file = Options(loader.options(method, file))
+                if of_file not in by_options:
+                    layers = [of_suite, of_file, overrides]
+                    by_options[of_file] = [_resolve(method, task, dataset, layers) for dataset in task.datasets]
+                found[path] = SharedRecipe(method, [], plugin, file, by_options[of_file])
+            found[path].seeds.append(seed)
         except MethodError:
             raise
         except ConfigError as error:
             problems.append(str(error))
-    return found, problems
+    return list(found.values()), problems
 
 
-def make_spec(recipe: SeedRecipe, task: Task, request: Request, backbone: Backbone) -> RunSpec:
-    """The spec of a run."""
+def make_spec(recipe: SharedRecipe, task: Task, request: Request, backbone: Backbone) -> RunSpec:
+    """The spec of the runs of a recipe, without their seed and images."""
     own, *others = recipe.recipes
     trains = own.training is not None and recipe.file is None
     return RunSpec(
@@ -84,7 +88,7 @@ def make_spec(recipe: SeedRecipe, task: Task, request: Request, backbone: Backbo
         method=recipe.method,
         dataset=task.dataset.name,
         shots=task.shots,
-        seed=recipe.seed,
+        seed=0,
         backbone=backbone.name,
         checkpoint=backbone.hash,
         split=_split_hash(task),

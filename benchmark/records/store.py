@@ -22,7 +22,7 @@ LONG_LIST = re.compile(r"\[\n[-+\d.eE,\s]+\]")  # of numbers, one a line; a stri
 CONFIDENCE = "confidence/"  # before a class set, in the .npz; no class set holds a slash
 RECORD_NAME = re.compile(r"shots\d+-seed\d+-[0-9a-f]{8}\.json")
 
-Names = Callable[[Path], list[str]]  # as names_in, or that and a memory
+Names = Callable[[Path], Mapping[str, list[str]]]  # as names_in, or that and a memory
 
 
 def save(
@@ -143,29 +143,29 @@ def missing(specs: Iterable[RunSpec], results: Path) -> list[RunSpec]:
     names = functools.cache(names_in)  # a folder holds the records of many specs
 
     def done(spec: RunSpec) -> bool:
-        path = spec.record_path(Path(results))
-        return path.name in names(path.parent) and is_done(spec, results)
+        return bool(recorded(spec.folder(results), spec.shots, spec.seed, names)) and is_done(spec, results)
 
     return [spec for spec in specs if not done(spec)]
 
 
-def names_in(folder: Path) -> list[str]:
-    """The names in the folder of a method and dataset, in order; none if there is no folder."""
-    with contextlib.suppress(OSError):
-        return sorted(os.listdir(folder))
-    return []
+def names_in(folder: Path) -> dict[str, list[str]]:
+    """The names of records in the folder of a method and dataset, in order, by their shots and seed."""
+    found: dict[str, list[str]] = {}
+    with contextlib.suppress(OSError):  # there is no folder
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".json"):
+                found.setdefault("-".join(name.split("-")[:2]), []).append(name)
+    return found
 
 
 def recorded(folder: Path, shots: int, seed: int, names: Names = names_in) -> list[Path]:
     """The files of records for these shots and this seed in the folder of a method and dataset, in order."""
-    start = f"shots{shots}-seed{seed}-"
-    return [folder / name for name in names(folder) if name.startswith(start) and name.endswith(".json")]
+    return [folder / name for name in names(folder).get(f"shots{shots}-seed{seed}", ())]
 
 
 def superseded(spec: RunSpec, results: Path, names: Names = names_in) -> Iterator[tuple[Path, RunSpec]]:
     """Find records of other code of the spec's plugin, and records that differ in the content of images alone."""
-    path = spec.record_path(Path(results))
-    for other in recorded(path.parent, spec.shots, spec.seed, names):
+    for other in recorded(spec.folder(results), spec.shots, spec.seed, names):
         with contextlib.suppress(RecordError):
             old = load(other).spec
             if old.plugin != spec.plugin or replace(old, images=spec.images) == spec != old:

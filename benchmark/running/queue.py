@@ -172,9 +172,9 @@ def view_length(config: ClipConfig) -> float:
 def _shared_trainings(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
     """Group runs that differ only in their seed, and runs that reuse their trainings."""
     units: dict[str, list[PlannedRun]] = {}
+    name_of = functools.cache(lambda alike: training_id(alike) or alike.record_path(Path()).as_posix())
     for run in runs:
-        alike = run.spec.but_seed
-        units.setdefault(training_id(alike) or alike.record_path(Path()).as_posix(), []).append(run)
+        units.setdefault(name_of(run.alike), []).append(run)
     return list(units.values())
 
 

@@ -164,7 +164,7 @@ def seed_groups(planned: Sequence[PlannedRun], *, lockstep: bool = True) -> list
         return [[run] for run in planned]
     groups: dict[RunSpec, list[PlannedRun]] = {}
     for run in planned:
-        groups.setdefault(run.spec.but_seed, []).append(run)
+        groups.setdefault(run.alike, []).append(run)
     return list(groups.values())
 
 

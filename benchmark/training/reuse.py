@@ -4,7 +4,6 @@ Training on all classes of a dataset does not depend on what is scored afterward
 same training; the learned values are in the file next to the record of the run that trained.
 """
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -27,7 +26,6 @@ LEARNED_SHA256 = "learned_sha256"  # key in a record's provenance: hash of the f
 TRAINED_CLASSES = "trained_classes"  # key there: names of the trained classes, in the order of labels
 
 
-@functools.lru_cache(maxsize=64)  # a plan asks twice for each run
 def training_id(spec: RunSpec) -> str:
     """A hash of exactly what decides the learned values, in hexadecimal digits; empty if the run does not train."""
     if spec.training is None:
@@ -63,14 +61,13 @@ def reuse_training(spec: RunSpec, method: Method, results: Path) -> FitReport | 
 
 
 def _trainings(spec: RunSpec, results: Path, names: Names) -> Iterator[tuple[RunRecord, dict[str, Tensor]]]:
-    wanted = training_id(spec)
-    for protocol in PROTOCOLS if wanted else ():
-        folder = results / spec.suite / protocol / spec.method / spec.dataset
+    for protocol in PROTOCOLS if spec.training is not None else ():
+        folder = Path(results, spec.suite, protocol, spec.method, spec.dataset)
         for path in recorded(folder, spec.shots, spec.seed, names):
             try:
                 record = load(path)
                 content = path.with_suffix(".safetensors").read_bytes()
-                if record.status != "ok" or training_id(record.spec) != wanted:
+                if record.status != "ok" or training_id(record.spec) != training_id(spec):
                     continue
                 if hashlib.sha256(content).hexdigest() == record.provenance.get(LEARNED_SHA256):
                     yield record, safetensors.torch.load(content)
