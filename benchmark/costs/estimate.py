@@ -1,7 +1,7 @@
 """Estimate what runs compute: steps, image encodings, text tokens, floating-point operations."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class Cost:
     image_gflop: float | None = 0.0
 
     def __add__(self, other: "Cost") -> "Cost":
-        pairs = zip(astuple(self), astuple(other), strict=True)
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Cost(*(None if None in pair else sum(pair) for pair in pairs))
 
 

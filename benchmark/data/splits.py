@@ -48,7 +48,8 @@ def half(dataset: Dataset, which: Literal["base", "new", "all"]) -> Dataset:
     first, last = (0, middle) if which == "base" else (middle, count)
 
     def kept(items: list[Item]) -> list[Item]:
-        return [Item(i.path, i.label - first, i.class_name) for i in items if first <= i.label < last]
+        chosen = [item for item in items if first <= item.label < last]
+        return [Item(i.path, i.label - first, i.class_name) for i in chosen] if first else chosen
 
     return dataclasses.replace(
         dataset,

@@ -5,6 +5,7 @@ A method's name is the stem of its file or the name of its entry point. Its reci
 
 import importlib.util
 import keyword
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -164,10 +165,8 @@ def clashes() -> list[str]:
 
 
 def _in_repository() -> dict[str, Source]:
-    return {
-        path.stem: Source(path.stem, f"methods.{path.stem}", path.with_suffix(".py"))
-        for path in sorted(METHODS.glob("*.yaml"))
-    }
+    names = sorted(file.removesuffix(".yaml") for file in os.listdir(METHODS) if file.endswith(".yaml"))
+    return {name: Source(name, f"methods.{name}", METHODS / f"{name}.py") for name in names}
 
 
 def _installed() -> dict[str, Source]:

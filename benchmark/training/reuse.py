@@ -61,7 +61,9 @@ def reuse_training(spec: RunSpec, method: Method, results: Path) -> FitReport | 
 
 
 def _trainings(spec: RunSpec, results: Path, names: Names) -> Iterator[tuple[RunRecord, dict[str, Tensor]]]:
-    for protocol in PROTOCOLS if spec.training is not None else ():
+    trains_on = PROTOCOLS[spec.protocol].trains_on
+    sharing = [name for name, protocol in PROTOCOLS.items() if protocol.trains_on == trains_on]
+    for protocol in sharing if spec.training is not None else ():
         folder = Path(results, spec.suite, protocol, spec.method, spec.dataset)
         for path in recorded(folder, spec.shots, spec.seed, names):
             try:
