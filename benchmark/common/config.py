@@ -32,13 +32,14 @@ SCHEMA = 4  # of the records; part of every RunSpec's hash, so a new schema mean
 MOST_EPOCHS = 1_000_000  # a record holds the loss of each
 LARGEST = 2**63 - 1  # number of seeds, shots and images: of an integer in NumPy, torch and pandas
 SUITES = Path(__file__).resolve().parents[1] / "suites"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of a folder
 FAILED = "failed"  # the folder below results/ that holds failures; no part of a record's path may be called so
 TRACKING = ".tracking"  # the folder below results/ where trackers keep their files
 
 
 def check_name(kind: str, name: str) -> None:
     """Refuse a name that cannot be one folder of a record's path."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name.lower() == FAILED:
+    if not NAME.fullmatch(name) or name.lower() == FAILED:
         raise ConfigError(
             f"{kind} {name!r} cannot name a folder; use at most 100 letters, digits, '.', '_' and '-', "
             f"begin with a letter or digit, and do not call it '{FAILED}'."
@@ -69,10 +70,13 @@ FolderName = Annotated[str, AfterValidator(_check_folder)]
 Precision = Literal[PRECISIONS]
 
 
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical_json(value: object) -> str:
     """Encode a value in one way only: keys sorted, no blanks, no NaN."""
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return CANONICAL.encode(value)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{value!r} cannot be stored as JSON: {error}.") from error
 
@@ -164,7 +168,7 @@ class RunSpec:
     def to_json(self) -> dict:
         """Convert to a plain dictionary, from which build makes an equal spec."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        training = None if self.training is None else dataclasses.asdict(self.training)
+        training = None if self.training is None else dict(vars(self.training))
         if not self.images:  # so that the hash of older records stays
             del values["images"]
         if training and training["smallest_crop"] == CROP_SCALE[0]:  # for the same reason
@@ -183,8 +187,12 @@ class RunSpec:
         """The folder of the records of a method and dataset."""
         return Path(results, self.suite, self.protocol, self.method, self.dataset)
 
+    @property
+    def record_name(self) -> str:
+        return f"shots{self.shots}-seed{self.seed}-{self.hash}.json"
+
     def record_path(self, results: Path) -> Path:
-        return self.folder(results) / f"shots{self.shots}-seed{self.seed}-{self.hash}.json"
+        return self.folder(results) / self.record_name
 
     def label(self) -> str:
         shots = f"{self.shots} shot{'s' * (self.shots != 1)}"

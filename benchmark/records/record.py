@@ -46,13 +46,12 @@ class Breakdown:
                 found.append(f"a {kind} has more correct images than images")
         if len(self.bin_confidence) != BINS:
             found.append(f"bin confidences are of {len(self.bin_confidence)}, not of {BINS}")
-        elif not found and not all(self._is_possible(number) for number in range(BINS)):
+        elif not found and not all(
+            total * number <= confidence * BINS <= total * (number + 1)
+            for number, (total, confidence) in enumerate(zip(self.bin_totals, self.bin_confidence, strict=True))
+        ):
             found.append("the summed confidence of a bin is outside of the bin")
         return found
-
-    def _is_possible(self, number: int) -> bool:
-        total, confidence = self.bin_totals[number], self.bin_confidence[number]
-        return total * number <= confidence * BINS <= total * (number + 1)
 
 
 @validated

@@ -119,7 +119,7 @@ def load(path: Path) -> RunRecord:
         raise RecordError(str(error)) from error
     if raw["hash"] != record.spec.hash:
         raise RecordError(f"{path}: stored hash {raw['hash']!r}, its spec gives '{record.spec.hash}'; it was edited.")
-    if path.name != (expected := record.spec.record_path(Path()).name):
+    if path.name != (expected := record.spec.record_name):
         raise RecordError(f"{path}: its spec belongs in a file named {expected}; it was renamed.")
     return record
 
