@@ -80,20 +80,21 @@ def outliers(records: Iterable[RunRecord]) -> list[Outlier]:
     is at least 10 points higher.
     """
     records = list(records)
-    cells: dict[tuple, dict[int, Score]] = {}
+    cells: dict[tuple, dict[int, float]] = {}
     zero_shot: dict[tuple, list[float]] = {}
     for record in records:
         for class_set, score in record.scores.items():
-            cells.setdefault((*_group(record.spec), class_set), {})[record.spec.seed] = score
+            cells.setdefault((*_group(record.spec), class_set), {})[record.spec.seed] = to_percent(score)
             if record.spec.method == "zero_shot":
                 zero_shot.setdefault((*_measured_on(record.spec), class_set), []).append(to_percent(score))
+    levels = {key: mean(values) for key, values in zero_shot.items()}
     found = []
     for record in records:
         spec = record.spec
         for class_set, score in record.scores.items():
             cell = cells[*_group(spec), class_set]
             others = [other for seed, other in cell.items() if seed != spec.seed]
-            level = zero_shot.get((*_measured_on(spec), class_set))
+            level = levels.get((*_measured_on(spec), class_set))
             far, below = _far_from(score, others), _far_below(score, level)
             if far or below:
                 found.append(Outlier(spec=spec, class_set=class_set, accuracy=to_percent(score), far_from_others=far,
@@ -112,22 +113,21 @@ def one_class_note(records: Iterable[RunRecord]) -> str:
     return f"§: one class alone, so every answer is right: {', '.join(dict.fromkeys(found))}." if found else ""
 
 
-def _far_from(score: Score, others: Sequence[Score]) -> str:
+def _far_from(score: Score, others: Sequence[float]) -> str:
     if len(others) < FEWEST_OTHERS:
         return ""
-    accuracies = [to_percent(other) for other in others]
-    center = mean(accuracies)
+    center = mean(others)
     counting = math.sqrt(center * (100 - center) / score.total)
-    spread = max(sample_std(accuracies), counting)
+    spread = max(sample_std(others), counting)
     if abs(to_percent(score) - center) <= SPREADS * spread:
         return ""
     return f"the {len(others)} other seeds have {center:.2f} ± {spread:.2f}"
 
 
-def _far_below(score: Score, level: Sequence[float] | None) -> str:
-    if level is None or to_percent(score) > mean(level) - POINTS:
+def _far_below(score: Score, level: float | None) -> str:
+    if level is None or to_percent(score) > level - POINTS:
         return ""
-    return f"zero-shot has {mean(level):.2f}"
+    return f"zero-shot has {level:.2f}"
 
 
 def _measured_on(spec: RunSpec) -> tuple:

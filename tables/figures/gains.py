@@ -81,8 +81,8 @@ def _average_reading(records: Sequence[RunRecord], baselines: Sequence[str], opt
     """The sentence on datasets that the average bars leave out; "" if there are none."""
     datasets, parts = datasets_of(records), []
     for baseline in baselines:
-        left_out = [options.title_of(name) for name in datasets if name not in gains_over(records, baseline)]
-        if left_out:
+        gains = gains_over(records, baseline)
+        if left_out := [options.title_of(name) for name in datasets if name not in gains]:
             parts.append(f"{method_title(baseline)} and CoPL have no common run on {', '.join(left_out)}.")
     return " ".join(parts)
 
