@@ -44,7 +44,7 @@ def planned(dataset="x", seed=1, method="coop", protocol="base2new", epochs=1):
         checkpoint="c", split="d", template="{}.", precision="fp32", options={},
         training=Training(epochs=epochs, batch_size=1, warmup_epochs=0) if epochs else None,
     )  # fmt: skip
-    return Run(spec=spec, task=None)
+    return Run(spec=spec, alike=dataclasses.replace(spec, seed=0), task=None)
 
 
 def record(run, results):
