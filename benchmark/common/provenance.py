@@ -15,6 +15,13 @@ from benchmark.errors import DataError, unreadable
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
 CODE = ("benchmark", "methods", "tables", "run_all.py")  # an untracked file here counts as a change
 COMMIT_DIGITS = 12
+INSTRUCTION_VARIABLES = (  # which choose the instructions of torch, MKL and oneDNN, and so the order of sums
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+)
 
 
 def git_state() -> dict[str, str | bool | None]:
@@ -46,6 +53,11 @@ def machine() -> dict[str, str | int | None]:
         "processor": _processor(),
         "cores": len(usable(0)) if usable else os.cpu_count(),
     }
+
+
+def instruction_variables() -> dict[str, str]:
+    """The variables of the environment that choose the instructions of matrix products, if they are set."""
+    return {name: os.environ[name] for name in INSTRUCTION_VARIABLES if os.environ.get(name)}
 
 
 def sha256_file(path: Path | str) -> str:

@@ -104,10 +104,14 @@ class Recorder:
     def _provenance(self, planned: PlannedRun) -> dict[str, object]:
         spec, task, device = planned.spec, planned.task, self.device
         splits = {dataset.name: dataset.split_sha256 for dataset in task.targets}
+        instructions = {
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "instruction_variables": provenance.instruction_variables(),
+        }
         return {
             "git": provenance.git_state(),
             "versions": provenance.versions(),
-            "machine": provenance.machine() | {"instructions": torch.backends.cpu.get_cpu_capability()},
+            "machine": provenance.machine() | instructions,
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
             "precision": spec.precision,

@@ -29,7 +29,8 @@ def records_in(folder):
     return sorted(p for p in folder.rglob("*.json") if "failed" not in p.parts)
 
 
-def test_run_leaves_explained_records_and_both_tables(call, tmp_path):
+def test_run_leaves_explained_records_and_both_tables(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     assert call("--methods", "zero_shot", "coop", "copl", *FAST) == 0
     assert len(records_in(tmp_path)) == 3
     path = next(p for p in records_in(tmp_path) if "/copl/" in p.as_posix())
@@ -42,6 +43,7 @@ def test_run_leaves_explained_records_and_both_tables(call, tmp_path):
     assert record.warnings, "eight steps are worth a warning"
     assert torch.__version__.startswith(record.provenance["versions"]["torch"])  # less the build: "+cpu"
     assert record.provenance["git"]["commit"]
+    assert record.provenance["machine"]["instruction_variables"]["MKL_CBWR"] == "COMPATIBLE"
     assert path.with_suffix(".npz").is_file()
     assert path.with_suffix(".safetensors").is_file()
     table = (tmp_path / "synthetic" / "base2new.md").read_text()
