@@ -1,7 +1,6 @@
 """Define what a run is: Training settings, the frozen RunSpec, and the suites that list runs."""
 
 import copy
-import dataclasses
 import functools
 import hashlib
 import json
@@ -167,7 +166,7 @@ class RunSpec:
 
     def to_json(self) -> dict:
         """Convert to a plain dictionary, from which build makes an equal spec."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = {name: value for name, value in vars(self).items() if name != "hash"}
         training = None if self.training is None else dict(vars(self.training))
         if not self.images:  # so that the hash of older records stays
             del values["images"]

@@ -237,13 +237,15 @@ def _mark_missing(runs: Sequence[PlannedRun], results: Path, memory: MemoryCheck
     missing = set(store.missing([run.spec for run in runs], results))
     names, training_of = functools.cache(store.names_in), functools.cache(training_id)
     marked, known = [], set()
-    for run in (run for run in runs if run.spec not in missing or memory.fits(run)):
-        reuses = False
-        if run.spec in missing and run.spec.training is not None:
+    for run in runs:
+        absent, reuses = run.spec in missing, False
+        if absent and not memory.fits(run):
+            continue
+        if absent and run.spec.training is not None:
             training = (training_of(run.alike), run.spec.seed)  # the images follow from these
             reuses = training in known or find_training(run.spec, results, names) is not None
             known.add(training)
-        marked.append(replace(run, missing=run.spec in missing, reuses_training=reuses))
+        marked.append(replace(run, missing=absent, reuses_training=reuses))
     return marked
 
 

@@ -1,5 +1,6 @@
 """Define RunRecord: the spec of one run, its counts, and what explains them."""
 
+import operator
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -42,16 +43,19 @@ class Breakdown:
                 found.append(f"{kind} counts are of {len(totals)} and {len(right)}, not of {length}")
             elif (sum(totals), sum(right)) != (total, correct):
                 found.append(f"{kind} counts sum to {sum(right)} of {sum(totals)}, not to {correct} of {total}")
-            elif any(part > whole for part, whole in zip(right, totals, strict=True)):
+            elif any(map(operator.gt, right, totals)):
                 found.append(f"a {kind} has more correct images than images")
         if len(self.bin_confidence) != BINS:
             found.append(f"bin confidences are of {len(self.bin_confidence)}, not of {BINS}")
-        elif not found and not all(
-            total * number <= confidence * BINS <= total * (number + 1)
-            for number, (total, confidence) in enumerate(zip(self.bin_totals, self.bin_confidence, strict=True))
-        ):
+        elif not found and not self._confidences_fit():
             found.append("the summed confidence of a bin is outside of the bin")
         return found
+
+    def _confidences_fit(self) -> bool:
+        """Whether each bin's summed confidence is between those of its images at its lower and upper edge."""
+        sums = [confidence * BINS for confidence in self.bin_confidence]
+        lowest, highest = (map(operator.mul, self.bin_totals, range(edge, BINS + edge)) for edge in (0, 1))
+        return all(map(operator.le, lowest, sums)) and all(map(operator.le, sums, highest))
 
 
 @validated
