@@ -63,10 +63,10 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
 
 
 def _compare(one: RunRecord, other: RunRecord, names: Sequence[str], called: str = "") -> None:
+    first, second = vars(one.spec), vars(other.spec)
     for name in names:
-        first, second = getattr(one.spec, name), getattr(other.spec, name)
-        if first != second:
-            _refuse(one, other, called or name, *_differences(first, second))
+        if first[name] != second[name]:
+            _refuse(one, other, called or name, *_differences(first[name], second[name]))
 
 
 def _differences(first: object, second: object) -> tuple[object, object]:

@@ -83,23 +83,32 @@ def outliers(records: Iterable[RunRecord]) -> list[Outlier]:
     cells: dict[tuple, dict[int, float]] = {}
     zero_shot: dict[tuple, list[float]] = {}
     for record in records:
+        group = _group(record.spec)
         for class_set, score in record.scores.items():
-            cells.setdefault((*_group(record.spec), class_set), {})[record.spec.seed] = to_percent(score)
+            cells.setdefault((*group, class_set), {})[record.spec.seed] = to_percent(score)
             if record.spec.method == "zero_shot":
                 zero_shot.setdefault((*_measured_on(record.spec), class_set), []).append(to_percent(score))
     levels = {key: mean(values) for key, values in zero_shot.items()}
+    usual = {key: _one_deviation(list(cell.values())) for key, cell in cells.items()}
     found = []
     for record in records:
-        spec = record.spec
+        spec, group = record.spec, _group(record.spec)
         for class_set, score in record.scores.items():
-            cell = cells[*_group(spec), class_set]
-            others = [other for seed, other in cell.items() if seed != spec.seed]
+            key, accuracy = (*group, class_set), to_percent(score)
+            low, high = usual[key]
+            others = [] if low <= accuracy <= high else [v for seed, v in cells[key].items() if seed != spec.seed]
             level = levels.get((*_measured_on(spec), class_set))
             far, below = _far_from(score, others), _far_below(score, level)
             if far or below:
-                found.append(Outlier(spec=spec, class_set=class_set, accuracy=to_percent(score), far_from_others=far,
+                found.append(Outlier(spec=spec, class_set=class_set, accuracy=accuracy, far_from_others=far,
                                      far_below_zero_shot=below))  # fmt: skip
     return found
+
+
+def _one_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """The range within a standard deviation of the mean; none of the values in it is 3 away from the others."""
+    center, spread = mean(values), sample_std(values) or 0.0
+    return center - spread, center + spread
 
 
 def one_class_note(records: Iterable[RunRecord]) -> str:

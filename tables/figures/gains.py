@@ -35,6 +35,8 @@ SCATTER_READING = (
     "than on the base classes of the training."
 )
 
+Gains = Mapping[str, Mapping[str, Value]]  # baseline to dataset to the gain over it
+
 
 def draw(records: Sequence[RunRecord], options: TableOptions) -> list[Drawing]:
     """The figures `base2new_gain`, if there are runs of CoPL and of a baseline, and `base2new_scatter`."""
@@ -42,12 +44,13 @@ def draw(records: Sequence[RunRecord], options: TableOptions) -> list[Drawing]:
     baselines = [name for name in BASELINES if name in measured and OURS in measured]
     drawings = []
     if baselines:
-        reading = f"{GAIN_READING} {_average_reading(records, baselines, options)}"
         compared = [record for record in records if record.spec.method in (OURS, *BASELINES)]
+        gains = {baseline: gains_over(compared, baseline) for baseline in baselines}
+        reading = f"{GAIN_READING} {_average_reading(datasets_of(records), gains, options)}"
         head = f"Gain of CoPL on new classes over {' and '.join(map(method_title, baselines))}."
         missing = describe_missing(compared, options, wanted=(OURS, *BASELINES))
         caption = make_caption(head, compared, reading=reading, missing=missing, note=options.note)
-        drawings.append(Drawing("base2new_gain", caption, lambda: _plot_gains(compared, baselines, options)))
+        drawings.append(Drawing("base2new_gain", caption, lambda: _plot_gains(gains, options)))
     reading = f"{SCATTER_READING} {describe_average(records, options)}"
     if not baselines:
         reading += " There is no chart of CoPL's gain: it needs runs of CoPL and of CoOp or CoCoOp."
@@ -77,25 +80,23 @@ def points_of(records: Sequence[RunRecord]) -> dict[str, dict[str, tuple[float, 
     return points
 
 
-def _average_reading(records: Sequence[RunRecord], baselines: Sequence[str], options: TableOptions) -> str:
+def _average_reading(datasets: Sequence[str], gains: Gains, options: TableOptions) -> str:
     """The sentence on datasets that the average bars leave out; "" if there are none."""
-    datasets, parts = datasets_of(records), []
-    for baseline in baselines:
-        gains = gains_over(records, baseline)
-        if left_out := [options.title_of(name) for name in datasets if name not in gains]:
+    parts = []
+    for baseline, over in gains.items():
+        if left_out := [options.title_of(name) for name in datasets if name not in over]:
             parts.append(f"{method_title(baseline)} and CoPL have no common run on {', '.join(left_out)}.")
     return " ".join(parts)
 
 
-def _plot_gains(records: Sequence[RunRecord], baselines: Sequence[str], options: TableOptions) -> Figure:
-    rows = max(len(gains_over(records, baseline)) for baseline in baselines) + 1
-    figure = new_figure(0.5 + 0.19 * rows, WIDTH if len(baselines) > 1 else WIDTH / 2)
+def _plot_gains(gains: Gains, options: TableOptions) -> Figure:
+    rows = max(map(len, gains.values())) + 1
+    figure = new_figure(0.5 + 0.19 * rows, WIDTH if len(gains) > 1 else WIDTH / 2)
     figure.get_layout_engine().set(w_pad=0.12)
-    for axes, baseline in zip(figure.subplots(1, len(baselines), squeeze=False).flat, baselines, strict=True):
-        gains = gains_over(records, baseline)
-        bars = {options.title_of(name): (gain.mean, gain.std or 0.0) for name, gain in gains.items()}
-        if len(gains) > 1:
-            bars["Average"] = (mean([gain.mean for gain in gains.values()]), 0.0)
+    for axes, (baseline, over) in zip(figure.subplots(1, len(gains), squeeze=False).flat, gains.items(), strict=True):
+        bars = {options.title_of(name): (gain.mean, gain.std or 0.0) for name, gain in over.items()}
+        if len(over) > 1:
+            bars["Average"] = (mean([gain.mean for gain in over.values()]), 0.0)
         _bars(axes, dict(sorted(bars.items(), key=lambda bar: bar[1][0])))
         axes.set_title(f"CoPL over {method_title(baseline)}, new classes")
         axes.set_xlabel("gain (points)")

@@ -51,7 +51,8 @@ def missing(records: Iterable[RunRecord], planned: Iterable[RunSpec] | None) -> 
             found = {run_of(spec) for spec in own if spec.method == method}
             wanted = [Run(protocol, method, d, k, s) for d in datasets for k in shots for s in seeds]
             if method in untrained:  # one run per dataset is enough
-                found = {run for run in wanted if run.dataset in {each.dataset for each in found}}
+                recorded = {run.dataset for run in found}
+                found = {run for run in wanted if run.dataset in recorded}
             gaps += [run for run in wanted if run not in found]
     return gaps
 

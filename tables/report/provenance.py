@@ -108,12 +108,12 @@ def recipes_grid(records: Sequence[RunRecord]) -> Grid:
     for record in records:
         spec = record.spec
         given = ", ".join(sorted(record.overrides)) or ABSENT
-        key = (spec.method, _settings(dict(spec.options)), _schedule(spec), given)
+        key = (spec.method, spec.options, spec.training, bool(spec.loaded), given)
         where.setdefault(key, []).append(spec)
     methods = in_order(key[0] for key in where)
     rows = [
-        [Cell(method_title(key[0])), *map(Cell, key[1:]), Cell(_scope(where[key]))]
-        for key in sorted(where, key=lambda key: methods.index(key[0]))
+        [*map(Cell, (method_title(method), _settings(dict(options)), _schedule(specs[0]), given, _scope(specs)))]
+        for (method, options, _, _, given), specs in sorted(where.items(), key=lambda item: methods.index(item[0][0]))
     ]
     return Grid(
         name="recipes",
