@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmark.common.command import Parser, answer, in_utf8, path_option
+from benchmark.common.command import Parser, answer, in_utf8, made_to_last, path_option
 from benchmark.errors import ConfigError, RecordError
 from tables.metrics import ACCURACY, METRICS, split_by
 from tables.protocols.writers import COMMANDS, FORMATS, GRIDS, write
@@ -51,7 +51,8 @@ def _write(parsed: argparse.Namespace) -> int:
 
 def render(parsed: argparse.Namespace) -> list[Path]:
     """Write the tables that the options ask for; returns their files."""
-    records, problems = read_results(parsed.folder)
+    with made_to_last():
+        records, problems = read_results(parsed.folder)
     for problem in shorten(problems):
         sys.stderr.write(f"left out: {problem}\n")
     if not records:

@@ -21,8 +21,8 @@ def check_same_setup(records: Sequence[RunRecord]) -> None:
         _compare(records[0], record, SAME_FOR_ALL)
     trained = [record for record in records if record.spec.training is not None]
     for record in trained:
-        views = [each.spec.training.views or "a new one each epoch" for each in (trained[0], record)]
-        if views[0] != views[1]:
+        if record.spec.training.views != trained[0].spec.training.views:
+            views = (each.spec.training.views or "a new one each epoch" for each in (trained[0], record))
             _refuse(trained[0], record, "the views of a training image", *views)
 
 
@@ -33,6 +33,7 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
         RecordError: two records differ; names both and what differs.
     """
     firsts: dict[tuple, RunRecord] = {}
+    tested: dict[str, tuple[RunRecord, str]] = {}
     check_same_setup(records)
     for record in records:
         spec = record.spec
@@ -45,10 +46,10 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
                 _refuse(records[0], record, "targets", *(", ".join(r.spec.targets) for r in (records[0], record)))
         _compare(firsts.setdefault(("split", spec.dataset), record), record, ("split",))
         if spec.images:
-            seen = firsts.setdefault(("images", spec.dataset), record)
-            content = [each.spec.images.partition("+")[2] for each in (seen, record)]
-            if content[0] != content[1]:
-                _refuse(seen, record, "the content of their test images", *content)
+            content = spec.images.partition("+")[2]
+            seen, known = tested.setdefault(spec.dataset, (record, content))
+            if known != content:
+                _refuse(seen, record, "the content of their test images", known, content)
         cell = (spec.method, spec.dataset, spec.shots)
         _compare(firsts.setdefault(cell, record), record, SAME_FOR_A_CELL)
         code = firsts.setdefault(("code", spec.method), record)

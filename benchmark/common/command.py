@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import gc
 import io
 import os
 import re
@@ -124,6 +125,17 @@ def _answer(work: Callable[[], int], kept: str) -> int:
             advice = f"Correct or unset {', '.join(suspects)}."
         print(f"error: the package {package} cannot be imported ({reason}). {advice}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def made_to_last() -> Iterator[None]:
+    """Make what a command needs to its end, unwatched by the garbage collector, which would visit it again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class _LastingOutput:

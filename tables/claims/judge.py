@@ -25,6 +25,7 @@ EXPLAINED = (
 )
 MIRRORED = "Judged on synthetic datasets of the embedded suite that mirror the paper's: this is not the paper's data."
 COLUMNS = ("claim", "what it says", "verdict", "measured", "judged on", "seeds", "paired test", "source")
+Mirrored = Mapping[str, Mapping[str, str]]  # as mirrors(); empty for records of real datasets
 OUTCOMES = ("holds", "does not hold", "not measured")
 
 
@@ -94,23 +95,33 @@ def judge(records: Sequence[RunRecord], claims: Iterable[Claim] | None = None) -
     Raises:
         RecordError: the records of a claim are not comparable.
     """
-    return [_verdict(gather(claim, records)) for claim in (load_claims() if claims is None else claims)]
+    mirrored, shared = mirrors() if is_mirrored(records) else {}, {}
+    verdicts = []
+    for claim in load_claims() if claims is None else claims:
+        about = (claim.protocol, claim.methods, claim.shots, claim.trained_on)
+        if about not in shared:
+            shared[about] = _concerned(claim, records, mirrored)
+        verdicts.append(_verdict(gather(claim, shared[about], mirrored)))
+    return verdicts
 
 
-def gather(claim: Claim, records: Sequence[RunRecord]) -> Evidence:
-    """The evidence on a claim; datasets of the embedded suite count as the datasets that they mirror."""
-    mirrored = mirrors() if is_mirrored(records) else {}
+def _concerned(claim: Claim, records: Sequence[RunRecord], mirrored: Mirrored) -> list[RunRecord]:
+    """The records that a claim is about, which are comparable."""
+    found = []
+    for record in records:
+        spec = record.spec
+        if spec.protocol != claim.protocol or spec.method not in claim.methods or claim.shots not in (None, spec.shots):
+            continue
+        if claim.trained_on in (None, mirrored.get(spec.dataset, {}).get("mirrors", spec.dataset)):
+            found.append(record)
+    if found:
+        check_comparable(found)
+    return found
+
+
+def gather(claim: Claim, concerned: Sequence[RunRecord], mirrored: Mirrored) -> Evidence:
+    """The evidence on a claim in its records; datasets of the embedded suite count as those that they mirror."""
     paper = {name: entry["mirrors"] for name, entry in mirrored.items()}
-    concerned = [
-        record
-        for record in records
-        if record.spec.protocol == claim.protocol
-        and record.spec.method in claim.methods
-        and claim.shots in (None, record.spec.shots)
-        and claim.trained_on in (None, paper.get(record.spec.dataset, record.spec.dataset))
-    ]
-    if concerned:
-        check_comparable(concerned)
     values: dict[tuple[str, str], dict[int, float]] = {}
     for record in concerned:
         for dataset, accuracy in _accuracies(record, claim, paper).items():

@@ -35,6 +35,7 @@ SCATTER_READING = (
     "than on the base classes of the training."
 )
 
+Point = tuple[float, float]  # accuracy on base and on new classes
 Gains = Mapping[str, Mapping[str, Value]]  # baseline to dataset to the gain over it
 
 
@@ -56,7 +57,8 @@ def draw(records: Sequence[RunRecord], options: TableOptions) -> list[Drawing]:
         reading += " There is no chart of CoPL's gain: it needs runs of CoPL and of CoOp or CoCoOp."
     head, missing = "Base against new classes, accuracy in percent.", describe_missing(records, options)
     caption = make_caption(head, records, reading=reading, missing=missing, note=options.note)
-    return [*drawings, Drawing("base2new_scatter", caption, lambda: _plot_scatter(records))]
+    points, shared = points_of(records), shared_datasets(records)
+    return [*drawings, Drawing("base2new_scatter", caption, lambda: _plot_scatter(points, shared))]
 
 
 def gains_over(records: Sequence[RunRecord], baseline: str) -> dict[str, Value]:
@@ -70,9 +72,9 @@ def gains_over(records: Sequence[RunRecord], baseline: str) -> dict[str, Value]:
     return gains
 
 
-def points_of(records: Sequence[RunRecord]) -> dict[str, dict[str, tuple[float, float]]]:
+def points_of(records: Sequence[RunRecord]) -> dict[str, dict[str, Point]]:
     """Method to dataset to its mean accuracy on base and on new classes."""
-    points: dict[str, dict[str, tuple[float, float]]] = {}
+    points: dict[str, dict[str, Point]] = {}
     cells = {key[:3]: by_seed for key, by_seed in accuracies_of(records).items()}
     for method, name, _ in cells:
         base, new = (mean(list(cells[method, name, half].values())) for half in ("base", "new"))
@@ -123,8 +125,7 @@ def _bars(axes: Axes, bars: Mapping[str, tuple[float, float]]) -> None:
     numbers.spines["right"].set_visible(False)
 
 
-def _plot_scatter(records: Sequence[RunRecord]) -> Figure:
-    points, shared = points_of(records), shared_datasets(records)
+def _plot_scatter(points: Mapping[str, Mapping[str, Point]], shared: Sequence[str]) -> Figure:
     methods = in_order(points)
     widest = 3 if len(methods) <= 6 else 4
     columns = min(widest, len(methods))

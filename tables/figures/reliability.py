@@ -36,7 +36,8 @@ def draw(records: Sequence[RunRecord], options: TableOptions) -> list[Drawing]:
     missing += f" Left out: {len(lacking)} runs recorded without confidences." if lacking else ""
     head = f"Reliability diagrams, {protocol.replace('_', '-')}."
     caption = make_caption(head, shown, reading=READING, missing=missing, note=options.note)
-    return [Drawing(f"{NAME}{protocol}", caption, lambda: _plot(shown))]
+    bins = bins_of(shown)
+    return [Drawing(f"{NAME}{protocol}", caption, lambda: _plot(bins))]
 
 
 def bins_of(records: Iterable[RunRecord]) -> dict[str, dict[str, Bins]]:
@@ -71,8 +72,7 @@ def _at_most_shots(records: Sequence[RunRecord]) -> list[RunRecord]:
     return [record for record in records if record.spec.shots == most[record.spec.method]]
 
 
-def _plot(records: Sequence[RunRecord]) -> Figure:
-    bins = bins_of(records)
+def _plot(bins: Mapping[str, Mapping[str, Bins]]) -> Figure:
     methods = in_order(bins)
     columns = min(MOST_COLUMNS, len(methods))
     width = WIDTH / MOST_COLUMNS

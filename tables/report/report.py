@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmark.common.command import Parser, answer, path_option
+from benchmark.common.command import Parser, answer, made_to_last, path_option
 from benchmark.common.config import RunSpec
 from benchmark.common.files import write_atomically
 from benchmark.errors import RecordError
@@ -218,7 +218,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _write_from(parsed: argparse.Namespace) -> int:
-    records, problems = collect(parsed.folder)
+    with made_to_last():
+        records, problems = collect(parsed.folder)
     for problem in shorten(problems):
         sys.stderr.write(f"left out: {problem}\n")
     if not records:
