@@ -5,6 +5,7 @@ import time
 
 from benchmark.cli.arguments import with_device
 from benchmark.cli.summary import describe, describe_cost
+from benchmark.common.command import made_to_last
 from benchmark.planning.plan import Plan, make_plan
 from benchmark.planning.request import Request
 from benchmark.running.launcher import join
@@ -19,7 +20,8 @@ def run(request: Request, options: argparse.Namespace, *, began: float) -> int:
     only_plan = options.plan or options.calibrate
     world = None if only_plan else join()
     request = with_device(request, options, local_rank=world.local_rank if world else 0)
-    plan = make_plan(request, fetch=options.calibrate or not options.plan)
+    with made_to_last():
+        plan = make_plan(request, fetch=options.calibrate or not options.plan)
     if world is None or world.rank == 0:
         print(describe(plan), flush=True)
     if options.calibrate:
