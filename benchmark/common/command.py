@@ -129,7 +129,7 @@ def _answer(work: Callable[[], int], kept: str) -> int:
 
 @contextmanager
 def made_to_last() -> Iterator[None]:
-    """Make what a command needs to its end, unwatched by the garbage collector, which would visit it again and again."""
+    """Make what a command needs to its end; the garbage collector would visit all of it again and again."""
     gc.disable()
     try:
         yield
