@@ -69,6 +69,11 @@ FolderName = Annotated[str, AfterValidator(_check_folder)]
 Precision = Literal[PRECISIONS]
 
 
+def _values(instance: object) -> dict[str, object]:
+    """The fields of a dataclass; asdict would copy what they hold."""
+    return {name: getattr(instance, name) for name in instance.__dataclass_fields__}
+
+
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -166,8 +171,7 @@ class RunSpec:
 
     def to_json(self) -> dict:
         """Convert to a plain dictionary, from which build makes an equal spec."""
-        values = {name: value for name, value in vars(self).items() if name != "hash"}
-        training = None if self.training is None else dict(vars(self.training))
+        values, training = _values(self), self.training and _values(self.training)
         if not self.images:  # so that the hash of older records stays
             del values["images"]
         if training and training["smallest_crop"] == CROP_SCALE[0]:  # for the same reason
