@@ -145,7 +145,7 @@ class MemoryCheck:
     def _kept(self, run: PlannedRun, training_set: Dataset, method: Method) -> Part:
         """What the method learns, with gradient and momentum, and keeps of its images.
 
-        Shapes are products of the numbers of classes and images: two of each, counted without computing, give the rest.
+        Shapes are products of the numbers of classes and images: those with two and three of each give the rest.
         """
         classes, images = len(training_set.class_names), len(training_set.train)
         key = (run.spec.method, run.spec.options)
